@@ -1,0 +1,18 @@
+package catalog
+
+import "strings"
+
+// Quote writes an identifier, each part quoted, for use in SQL text. It is the
+// only way in which a name enters a statement of the plugin's.
+func Quote(parts ...string) string {
+	var b strings.Builder
+	for i, part := range parts {
+		if i > 0 {
+			b.WriteByte('.')
+		}
+		b.WriteByte('"')
+		b.WriteString(strings.ReplaceAll(part, `"`, `""`))
+		b.WriteByte('"')
+	}
+	return b.String()
+}

@@ -1,0 +1,171 @@
+// Package conn sends the plugin's own statements on a connection of the
+// application, so that nothing of them stays behind: not in GORM's
+// prepared-statement cache, not in the driver's, not in the session's settings.
+package conn
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+	"gorm.io/gorm"
+)
+
+// Pool is the part of gorm.ConnPool that the plugin uses.
+type Pool interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
+// Conn is one connection inside a transaction: the caller's, GORM's or one that
+// the plugin began. It is not safe for concurrent use, as a transaction is not.
+type Conn struct {
+	pool Pool
+	// uncached makes pgx send a query with its parameters in one round trip and
+	// prepare nothing. Other drivers do not know the argument.
+	uncached bool
+	limits   *limits
+}
+
+// In returns the connection of a transaction, beneath GORM's prepared
+// statements. db is asked for the driver alone.
+func In(db *gorm.DB, pool gorm.ConnPool) *Conn {
+	if prepared, ok := pool.(*gorm.PreparedStmtTX); ok {
+		return &Conn{pool: prepared.Tx, uncached: isPgx(db)}
+	}
+	return &Conn{pool: pool, uncached: isPgx(db)}
+}
+
+// InTransaction returns the connection of a transaction of the plugin's own.
+func InTransaction(from *sql.DB, tx *sql.Tx) *Conn {
+	_, pgxDriver := from.Driver().(*stdlib.Driver)
+	return &Conn{pool: tx, uncached: pgxDriver}
+}
+
+func isPgx(db *gorm.DB) bool {
+	pool, err := db.DB()
+	if err != nil {
+		return false
+	}
+	_, ok := pool.Driver().(*stdlib.Driver)
+	return ok
+}
+
+// Exec sends statements without parameters and without a result, several in one
+// round trip when separated by semicolons.
+func (c *Conn) Exec(ctx context.Context, statements string) error {
+	if err := c.limits.check(); err != nil {
+		return err
+	}
+	_, err := c.pool.ExecContext(ctx, statements)
+	return err
+}
+
+// Undo sends statements that must run even when the time is used up, such as
+// the ROLLBACK TO that gives back what was borrowed.
+func (c *Conn) Undo(ctx context.Context, statements string) error {
+	_, err := c.pool.ExecContext(ctx, statements)
+	return err
+}
+
+// ErrTimeSpent tells that the time budget was used up before a statement was
+// sent. The connection is as it was.
+var ErrTimeSpent = errors.New("time budget spent")
+
+// Query sends one query and hands each row to scan. The rows are read to the
+// end before it returns.
+func (c *Conn) Query(ctx context.Context, query string, args []any, scan func(*sql.Rows) error) (err error) {
+	if err := c.limits.apply(ctx, c); err != nil {
+		return err
+	}
+	if c.uncached {
+		args = append([]any{pgx.QueryExecModeExec}, args...)
+	}
+	rows, err := c.pool.QueryContext(ctx, query, args...)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		if err := scan(rows); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+// Row sends one query and scans its first row. It returns sql.ErrNoRows without
+// one.
+func (c *Conn) Row(ctx context.Context, query string, args []any, into ...any) error {
+	found := false
+	err := c.Query(ctx, query, args, func(rows *sql.Rows) error {
+		found = true
+		return rows.Scan(into...)
+	})
+	if err == nil && !found {
+		return sql.ErrNoRows
+	}
+	return err
+}
+
+// limits keeps the plugin's statements within a time budget by the server's own
+// statement_timeout and lock_timeout. A cancelled context would close the
+// caller's connection; a limit of the server's leaves it usable.
+type limits struct {
+	until time.Time
+	// own are the session's settings, which only ever shorten the budget. Zero
+	// is none.
+	ownStatement, ownLock time.Duration
+	// set is what was last sent to the server.
+	set time.Duration
+}
+
+// Within limits everything sent through c until the returned function is called.
+// The caller must be inside a savepoint, for the settings are SET LOCAL and are
+// undone by rolling back to it. own are the session's settings, zero for none.
+func (c *Conn) Within(until time.Time, ownStatement, ownLock time.Duration) (release func()) {
+	outer := c.limits
+	c.limits = &limits{until: until, ownStatement: ownStatement, ownLock: ownLock}
+	return func() { c.limits = outer }
+}
+
+func (l *limits) check() error {
+	if l != nil && time.Until(l.until) <= 0 {
+		return ErrTimeSpent
+	}
+	return nil
+}
+
+// apply sends new limits when what is left has become clearly less than what
+// the server was told: a limit binds only the statements after the one that
+// sets it (measured), hence a statement of its own. A heal that is quick sends
+// it once.
+func (l *limits) apply(ctx context.Context, c *Conn) error {
+	if l == nil {
+		return nil
+	}
+	left := time.Until(l.until)
+	if left <= 0 {
+		return ErrTimeSpent
+	}
+	if l.set > 0 && left >= l.set*9/10 {
+		return nil
+	}
+	l.set = left
+	_, err := c.pool.ExecContext(ctx, fmt.Sprintf(
+		"SET LOCAL statement_timeout = %d; SET LOCAL lock_timeout = %d",
+		milliseconds(left, l.ownStatement), milliseconds(left, l.ownLock)))
+	return err
+}
+
+// milliseconds is the shorter of both, never 0: the server takes that as no limit.
+func milliseconds(left, own time.Duration) int64 {
+	if own > 0 && own < left {
+		left = own
+	}
+	return max(1, left.Milliseconds())
+}

@@ -1,0 +1,122 @@
+// Package pgerr gives one view of a server error, whichever driver delivered it.
+//
+// GORM applications meet PostgreSQL's errors as *pgconn.PgError of pgx v5, as
+// *pgconn.PgError of github.com/jackc/pgconn (pgx v4) or as *pq.Error of
+// lib/pq. lib/pq is recognised by its methods, so that nobody who does not use
+// it has to download it.
+package pgerr
+
+import (
+	"errors"
+	"strconv"
+	"strings"
+
+	pgconn4 "github.com/jackc/pgconn"
+	pgconn5 "github.com/jackc/pgx/v5/pgconn"
+)
+
+// SQLSTATE codes that decide something in this project. PostgreSQL manual,
+// appendix A.
+const (
+	UniqueViolation        = "23505"
+	NumericOutOfRange      = "22003"
+	SequenceLimitReached   = "2200H"
+	ReadOnlyTransaction    = "25006"
+	NoActiveTransaction    = "25P01"
+	InFailedTransaction    = "25P02"
+	SerializationFailure   = "40001"
+	InsufficientPrivilege  = "42501"
+	InvalidColumnReference = "42P10"
+	ObjectNotReady         = "55000"
+	FeatureNotSupported    = "0A000"
+	LockNotAvailable       = "55P03"
+	QueryCanceled          = "57014"
+)
+
+// Error is what the server said. A field that it did not send is empty: the
+// names of table and constraint are sent since 9.3, the detail is withheld from
+// roles that may not read the key's columns.
+type Error struct {
+	Code       string
+	Message    string
+	Detail     string
+	Schema     string
+	Table      string
+	Constraint string
+	// Routine is the server's source routine, the same in every language.
+	Routine string
+}
+
+// fielder is what *pq.Error of lib/pq can do. The letters are the error fields
+// of the protocol (PostgreSQL manual 55.8).
+type fielder interface {
+	error
+	SQLState() string
+	Get(field byte) string
+}
+
+// From finds the server's error in err's chain. It reports false when there is
+// none: a broken connection or a cancelled context is not the server speaking.
+func From(err error) (Error, bool) {
+	var v5 *pgconn5.PgError
+	if errors.As(err, &v5) {
+		return Error{v5.Code, v5.Message, v5.Detail, v5.SchemaName, v5.TableName, v5.ConstraintName, v5.Routine}, true
+	}
+	var v4 *pgconn4.PgError
+	if errors.As(err, &v4) {
+		return Error{v4.Code, v4.Message, v4.Detail, v4.SchemaName, v4.TableName, v4.ConstraintName, v4.Routine}, true
+	}
+	var pq fielder
+	if errors.As(err, &pq) {
+		return Error{pq.SQLState(), pq.Get('M'), pq.Get('D'), pq.Get('s'), pq.Get('t'), pq.Get('n'), pq.Get('R')}, true
+	}
+	return Error{}, false
+}
+
+// Is reports whether err carries a server error with one of the codes.
+func Is(err error, codes ...string) bool {
+	e, ok := From(err)
+	if !ok {
+		return false
+	}
+	for _, code := range codes {
+		if e.Code == code {
+			return true
+		}
+	}
+	return false
+}
+
+// Key reads the value of one column of the colliding key out of the detail,
+// "Key (tenant_id, id)=(7, 42) already exists." in any language: only the two
+// parentheses are read, never the words. count is the number of the key's
+// columns and index the position of the wanted one. Text that contains the
+// separator makes the parts ambiguous; then only the first and the last column
+// can be told, and anything else reports false.
+func (e Error) Key(index, count int) (int64, bool) {
+	_, rest, found := strings.Cut(e.Detail, ")=(")
+	if !found {
+		return 0, false
+	}
+	end := strings.LastIndexByte(rest, ')')
+	if end < 0 {
+		return 0, false
+	}
+	parts := strings.Split(rest[:end], ", ")
+	switch {
+	case len(parts) == count && index < count:
+		return integer(parts[index])
+	case len(parts) < count:
+		return 0, false
+	case index == 0:
+		return integer(parts[0])
+	case index == count-1:
+		return integer(parts[len(parts)-1])
+	}
+	return 0, false
+}
+
+func integer(text string) (int64, bool) {
+	n, err := strconv.ParseInt(text, 10, 64)
+	return n, err == nil
+}

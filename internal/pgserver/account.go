@@ -1,0 +1,54 @@
+//go:build unix
+
+package pgserver
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"os/user"
+	"strconv"
+	"syscall"
+)
+
+// account runs the server's programs. PostgreSQL refuses to run as root, so root
+// runs them as another user.
+type account struct{ credential *syscall.Credential }
+
+func serverAccount() (*account, error) {
+	if os.Geteuid() != 0 {
+		return &account{}, nil
+	}
+	for _, name := range []string{"postgres", "nobody"} {
+		found, err := user.Lookup(name)
+		if err != nil {
+			continue
+		}
+		uid, err1 := strconv.ParseUint(found.Uid, 10, 32)
+		gid, err2 := strconv.ParseUint(found.Gid, 10, 32)
+		if err := errors.Join(err1, err2); err != nil {
+			return nil, err
+		}
+		return &account{credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}, nil
+	}
+	return nil, errors.New("running as root, and there is neither a user postgres nor nobody to run the server as")
+}
+
+// own gives a folder to the account.
+func (a *account) own(dir string) error {
+	if a.credential == nil {
+		return nil
+	}
+	return os.Chown(dir, int(a.credential.Uid), int(a.credential.Gid))
+}
+
+// command runs a program as the account, in a process group of its own: Ctrl-C
+// is for this program, the watchdog stops the server.
+func (a *account) command(name string, arguments ...string) *exec.Cmd {
+	cmd := exec.Command(name, arguments...)
+	cmd.Env = append(os.Environ(), "LC_ALL=C", "TZ=UTC")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: a.credential}
+	return cmd
+}
+
+func ownGroup(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }

@@ -1,0 +1,121 @@
+package resync
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/seqheal/seqheal/internal/catalog"
+	"github.com/seqheal/seqheal/internal/conn"
+	"github.com/seqheal/seqheal/internal/pgerr"
+)
+
+// Reasons for which a sequence was not moved. They are stable: monitoring is
+// written against them.
+const (
+	Permission  = "permission"   // a right is missing; the message names the GRANT
+	RowSecurity = "row_security" // policies hide the rows that collide
+	NoSight     = "no_sight"     // no connection from which the rows may be looked at
+	NoIndex     = "no_index"     // only a sequential scan would find the furthest value
+	Unsupported = "unsupported"  // the column's default is more than nextval
+	Exhausted   = "exhausted"    // no value is left in the sequence or the column's type
+	Cycle       = "cycle"        // the sequence starts again at its end
+	ReadOnly    = "read_only"    // read-only transaction or standby
+	Timeout     = "timeout"      // the time budget is spent
+	Connection  = "connection"   // the connection failed or none was free
+	Canceled    = "canceled"     // the caller's context ended
+	Database    = "database"     // the server refused a statement of the plugin's
+)
+
+// Refusal is an error with its reason. Refused is true when the plugin decided
+// not to move the sequence, false when it tried and failed.
+type Refusal struct {
+	Reason  string
+	Refused bool
+	Err     error
+}
+
+func (r *Refusal) Error() string { return r.Err.Error() }
+func (r *Refusal) Unwrap() error { return r.Err }
+
+// Has reports whether the refusal has this reason. It is false for nil.
+func (r *Refusal) Has(reason string) bool { return r != nil && r.Reason == reason }
+
+func refuse(reason, format string, args ...any) error {
+	return &Refusal{Reason: reason, Refused: true, Err: fmt.Errorf(format, args...)}
+}
+
+// Explain finds the reason in err, or names one by the kind of error. It is nil
+// for nil.
+func Explain(err error) *Refusal {
+	if err == nil {
+		return nil
+	}
+	var known *Refusal
+	if errors.As(err, &known) {
+		return known
+	}
+	server, spoke := pgerr.From(err)
+	switch {
+	case errors.Is(err, conn.ErrTimeSpent):
+		return &Refusal{Reason: Timeout, Err: err}
+	case !spoke:
+		return &Refusal{Reason: Connection, Err: err}
+	}
+	switch server.Code {
+	case pgerr.QueryCanceled, pgerr.LockNotAvailable:
+		return &Refusal{Reason: Timeout, Err: err}
+	case pgerr.InsufficientPrivilege:
+		return &Refusal{Reason: Permission, Refused: true, Err: err}
+	case pgerr.ReadOnlyTransaction:
+		return &Refusal{Reason: ReadOnly, Refused: true, Err: err}
+	case pgerr.SequenceLimitReached:
+		return &Refusal{Reason: Exhausted, Refused: true, Err: err}
+	}
+	return &Refusal{Reason: Database, Err: err}
+}
+
+// Permitted returns why this sequence must not be moved on a connection whatever
+// the rows say, or nil.
+func Permitted(t *catalog.Table, s conn.Session) error {
+	seq := t.Sequence
+	switch {
+	case t.Unsupported != "":
+		return refuse(Unsupported, "table %s: %s; seqheal moves only sequences that a plain nextval or an identity column draws from: "+
+			"correct the sequence by hand", t.QuotedName(), t.Unsupported)
+	case seq.Cycle:
+		return refuse(Cycle, "table %s: sequence %s is declared CYCLE and starts again over its own rows; "+
+			"ALTER SEQUENCE %[2]s NO CYCLE if that is not meant", t.QuotedName(), seq.QuotedName())
+	case s.ReadOnly:
+		return refuse(ReadOnly, "table %s: sequence %s cannot be moved on a read-only connection; "+
+			"send inserts to the primary", t.QuotedName(), seq.QuotedName())
+	}
+	return nil
+}
+
+func exhausted(t *catalog.Table, limit int64) error {
+	return refuse(Exhausted, "table %s: sequence %s has no value left before %d for column %s (type %s); "+
+		"widen the column with ALTER TABLE %[1]s ALTER COLUMN %[4]s TYPE bigint and the sequence with ALTER SEQUENCE %[2]s AS bigint, "+
+		"or remove the row at the end of the range", t.QuotedName(), t.Sequence.QuotedName(), limit,
+		catalog.Quote(t.FedColumn()), t.Key[t.Column].Type)
+}
+
+// NoUsage refuses because the role may not draw from the sequence.
+func NoUsage(t *catalog.Table, role string) error {
+	return refuse(Permission, "table %s: role %[3]s may not draw from sequence %[2]s; "+
+		"GRANT USAGE ON SEQUENCE %[2]s TO %[3]s, or give plugin.WithResyncDB a connection that may",
+		t.QuotedName(), t.Sequence.QuotedName(), catalog.Quote(role))
+}
+
+func noUpdate(t *catalog.Table, role string, steps int64) error {
+	return refuse(Permission, "table %s: sequence %[2]s is %[4]d steps behind, too far to walk, and role %[3]s may not set it; "+
+		"GRANT UPDATE ON SEQUENCE %[2]s TO %[3]s, or give plugin.WithResyncDB a connection that may",
+		t.QuotedName(), t.Sequence.QuotedName(), catalog.Quote(role), steps)
+}
+
+// NoSelect refuses because the role may not read the column.
+func NoSelect(t *catalog.Table, role string) error {
+	column := catalog.Quote(t.FedColumn())
+	return refuse(Permission, "table %[1]s: role %[3]s may not read column %[2]s, so the furthest id is unknown; "+
+		"GRANT SELECT (%[2]s) ON %[1]s TO %[3]s, or give plugin.WithResyncDB a connection that may",
+		t.QuotedName(), column, catalog.Quote(role))
+}

@@ -1,0 +1,132 @@
+package resync
+
+import (
+	"context"
+	"math"
+
+	"github.com/seqheal/seqheal/internal/catalog"
+)
+
+// windowSteps is how many steps behind a candidate must be free of rows before
+// it is believed to lie below an outlier and not inside dense rows.
+const windowSteps = 1_000
+
+// makeRoom lowers a target that would leave almost nothing of the range: less
+// than a tenth of what was left before. Such a row is an outlier, a sentinel
+// such as 2147483640; moving past it would end the table after a handful of
+// inserts (measured: dead after 7). The new target is the furthest row of the
+// nearer half, or of a nearer part of the rest where that half is dense. It
+// returns the outlier left behind.
+func (g *Goal) makeRoom(ctx context.Context, last int64) (Sight, error) {
+	seq, limit := g.Table.Sequence, g.Table.Limit()
+	left := distance(last, limit)
+	if g.Below == nil || seq.Reached(last, limit) || distance(g.Target, limit) >= left/10 && !seq.Reached(g.Target, limit) {
+		return Sight{}, nil
+	}
+	outlier := Sight{Value: g.Target, Found: true}
+	near := last
+	for range 8 {
+		bound := towards(near, limit, distance(near, limit)/2)
+		if seq.Reached(bound, g.Target) {
+			break
+		}
+		low, high := last, bound
+		if seq.Descending() {
+			low, high = bound, last
+		}
+		found, err := furthest(ctx, g.Below, g.Table, g.Prefix, low, high)
+		if err != nil {
+			return Sight{}, err
+		}
+		candidate := last
+		if found.Found {
+			candidate = seq.Further(candidate, found.Value)
+		}
+		window := max(g.Rows, windowSteps)
+		if steps := Steps(candidate, limit, seq.Increment); window < steps {
+			dense, err := taken(ctx, g.Below, g.Table, g.Prefix, candidate, window)
+			if err != nil {
+				return Sight{}, err
+			}
+			if !dense {
+				g.Target = candidate
+				return outlier, nil
+			}
+		}
+		near = bound
+	}
+	return Sight{}, nil
+}
+
+// extend adds the margin, at most a hundredth of the room that is left, and
+// refuses a goal behind which the statement's rows find no value.
+func (g *Goal) extend() error {
+	seq, limit := g.Table.Sequence, g.Table.Limit()
+	if seq.Reached(g.Target, limit) {
+		return exhausted(g.Table, limit)
+	}
+	room := distance(g.Target, limit) / magnitude(seq.Increment)
+	if room < uint64(max(1, g.Rows)) {
+		return exhausted(g.Table, limit)
+	}
+	if margin := min(uint64(max(0, g.Margin)), room/100); margin > 0 {
+		g.Target = towards(g.Target, limit, margin*magnitude(seq.Increment))
+	}
+	return nil
+}
+
+// distance is the number of values between two, without overflow.
+func distance(a, b int64) uint64 {
+	if a > b {
+		a, b = b, a
+	}
+	return uint64(b) - uint64(a)
+}
+
+// towards goes from one value in the direction of another by a distance that is
+// not longer than the way.
+func towards(from, to int64, by uint64) int64 {
+	if to < from {
+		return int64(uint64(from) - by)
+	}
+	return int64(uint64(from) + by)
+}
+
+func magnitude(increment int64) uint64 {
+	if increment < 0 {
+		return uint64(-(increment + 1)) + 1
+	}
+	return uint64(increment)
+}
+
+// Steps is how many values a sequence at last has to hand out until it
+// reaches target, at most MaxInt64.
+func Steps(last, target, increment int64) int64 {
+	step, way := magnitude(increment), distance(last, target)
+	steps := way / step
+	if way%step != 0 {
+		steps++
+	}
+	return int64(min(steps, math.MaxInt64))
+}
+
+// spread is count steps as a distance, at most MaxInt64.
+func spread(count, increment int64) int64 {
+	step := magnitude(increment)
+	if uint64(count) > math.MaxInt64/step {
+		return math.MaxInt64
+	}
+	return int64(uint64(count) * step)
+}
+
+// back is the value one step before, or the value itself at the sequence's start.
+func back(value int64, seq catalog.Sequence) int64 {
+	start := seq.Min
+	if seq.Descending() {
+		start = seq.Max
+	}
+	if distance(value, start) < magnitude(seq.Increment) {
+		return value
+	}
+	return value - seq.Increment
+}

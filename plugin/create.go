@@ -1,0 +1,246 @@
+package plugin
+
+import (
+	"context"
+
+	"gorm.io/gorm"
+
+	"github.com/seqheal/seqheal/internal/conn"
+	"github.com/seqheal/seqheal/internal/guard"
+	"github.com/seqheal/seqheal/internal/pgerr"
+)
+
+// create stands in for GORM's create callback and tells the life of one insert:
+// prepare the statement, read what it is about to do, choose how to survive a
+// collision, send, and on a collision look, draw, move, and send once more.
+func (h *healer) create(db *gorm.DB) {
+	if h.wrapped.Load() {
+		db.InstanceSet(watchCallback, true)
+	}
+	if db.Error != nil || db.DryRun || db.Statement.SQL.Len() > 0 {
+		h.original(db) // nothing will be sent, or the SQL is the caller's own
+		return
+	}
+	s := h.prepare(db)
+	if s == nil {
+		return
+	}
+	defer s.translate()
+	switch {
+	case !s.readable || s.insert.OnConflict != nil:
+		s.run(s.sql)
+	case !s.inTransaction():
+		h.createOutside(s)
+	case h.plugin.settings.guard == GuardOff:
+		h.createUnfenced(s)
+	default:
+		h.createInside(s)
+	}
+}
+
+// createOutside sends an insert that is a transaction of its own: it may fail,
+// for nothing else is lost with it. The retry runs in a short transaction of the
+// plugin's, so that a pooler cannot put another session between the draw and the
+// INSERT.
+func (h *healer) createOutside(s *statement) {
+	err := s.run(s.sql)
+	hit, ok := h.collided(s, err)
+	if !ok || !outsideForSure(s) {
+		return
+	}
+	e := h.open(s, hit, "none")
+	defer e.close()
+	for e.nextRound() {
+		tx, err := beginOwn(s)
+		if err != nil {
+			e.failed(err)
+			s.fail(e.first)
+			return
+		}
+		healed := e.healInOwn(tx)
+		if !healed {
+			tx.rollback()
+			s.fail(e.first)
+			return
+		}
+		err = tx.run(s)
+		if err == nil {
+			return
+		}
+		if hit, ok = h.collided(s, err); !ok {
+			return
+		}
+		e.meet(hit)
+	}
+}
+
+// createUnfenced sends an insert in a transaction under GuardOff. The caller gets
+// the error and an aborted transaction, and a sequence with which the next try
+// succeeds.
+func (h *healer) createUnfenced(s *statement) {
+	err := s.run(s.sql)
+	hit, ok := h.collided(s, err)
+	if !ok {
+		return
+	}
+	e := h.open(s, hit, "off")
+	defer e.close()
+	e.nextRound()
+	e.healAside()
+}
+
+// createInside sends an insert in a transaction, which a collision must not
+// abort.
+func (h *healer) createInside(s *statement) {
+	ctx := s.db.Statement.Context
+	c := conn.In(s.db, s.db.Statement.ConnPool)
+	k := h.lookUp(ctx, c, s)
+	if k != nil && !k.mayCollide(s) {
+		s.run(s.sql)
+		return
+	}
+	if k != nil && k.hopeless() != nil {
+		h.createHopeless(s, k)
+		return
+	}
+	var e *episode
+	for {
+		fence := h.choose(s, k)
+		hit, collided := fence.send(ctx, c)
+		if !collided {
+			break
+		}
+		if e == nil {
+			e = h.open(s, hit, fence.name())
+			defer e.close()
+		} else {
+			e.meet(hit)
+		}
+		if !e.nextRound() || !e.healIn(ctx, c, fence.proof()) {
+			if e.poisoned != nil {
+				guard.Abort(ctx, c)
+				s.fail(e.poisoned)
+				return
+			}
+			// The original statement, unguarded: what PostgreSQL says to it is the
+			// caller's, and leaves the transaction as PostgreSQL leaves it.
+			e.settle(s.run(s.sql))
+			return
+		}
+		k = h.tables.get(s.target)
+	}
+}
+
+// createHopeless sends an insert whose sequence must never be moved: a collision
+// is reported, and is the caller's error.
+func (h *healer) createHopeless(s *statement, k *known) {
+	err := s.run(s.sql)
+	hit, ok := h.collided(s, err)
+	if !ok {
+		return
+	}
+	e := h.open(s, hit, "none")
+	defer e.close()
+	e.nextRound()
+	e.table = k.table
+	e.ours = true
+	e.failed(k.hopeless())
+}
+
+// fence keeps the transaction alive through one sending of the statement.
+type fence struct {
+	h *healer
+	s *statement
+	// clause is the conflict guard's text; empty for the savepoint guard.
+	clause string
+}
+
+// choose picks the fence. The conflict guard needs a table that qualifies and a
+// statement of one row that can run twice and whose empty result cannot be
+// mistaken.
+func (h *healer) choose(s *statement, k *known) fence {
+	f := fence{h: h, s: s}
+	if h.plugin.settings.guard == GuardAuto && k != nil && s.insert.Rows() == 1 && s.insert.Plain &&
+		!s.insert.HasExpression() && !s.fillsSliceFromScratch() {
+		f.clause = k.conflictClause
+	}
+	return f
+}
+
+func (f fence) name() string {
+	if f.clause != "" {
+		return "conflict"
+	}
+	return "savepoint"
+}
+
+// proof tells whether a collision is known only by the absence of a row.
+func (f fence) proof() proof {
+	if f.clause != "" {
+		return noRow
+	}
+	return serverError
+}
+
+// send runs the statement in the fence. On a collision that may be drift the
+// transaction is alive and the statement undone; in every other case the result
+// is the caller's and the transaction is as PostgreSQL left it.
+func (f fence) send(ctx context.Context, c *conn.Conn) (hit collision, collided bool) {
+	if f.clause != "" {
+		return f.sendGuarded()
+	}
+	s := f.s
+	if err := guard.Set(ctx, c); err != nil {
+		s.run(s.sql) // an aborted transaction, a closed connection: GORM's own error
+		return collision{}, false
+	}
+	err := s.run(s.sql)
+	if err == nil {
+		if err := guard.Release(ctx, c); err != nil {
+			_ = s.db.AddError(err)
+		}
+		return collision{}, false
+	}
+	if hit, collided = f.h.collided(s, err); !collided {
+		return collision{}, false
+	}
+	if guard.Undo(ctx, c) != nil {
+		return collision{}, false // the connection is gone; the first error stands
+	}
+	return hit, true
+}
+
+// sendGuarded runs the statement with ON CONFLICT (key) DO NOTHING. No row means
+// that the key was taken.
+func (f fence) sendGuarded() (hit collision, collided bool) {
+	s := f.s
+	err := s.run(guard.Splice(s.sql, s.values, f.clause))
+	switch {
+	case err == nil:
+		return collision{}, s.db.RowsAffected == 0
+	case pgerr.Is(err, pgerr.SerializationFailure):
+		// REPEATABLE READ and SERIALIZABLE: the row lies outside the snapshot. The
+		// caller retries on this code, and then the sequence is past it.
+		f.h.afterSerializationFailure(s, err)
+	case f.rejected(err):
+		f.h.tables.unguard(s.target)
+		f.h.reportRejected(s, err)
+	}
+	return collision{}, false
+}
+
+// rejected tells of a server that does not accept the guard, because the table
+// was changed under the running program.
+func (f fence) rejected(err error) bool {
+	e, ok := pgerr.From(err)
+	if !ok {
+		return false
+	}
+	switch e.Code {
+	case pgerr.InvalidColumnReference, pgerr.ObjectNotReady, pgerr.InsufficientPrivilege:
+		return true
+	case pgerr.FeatureNotSupported:
+		return e.Routine != "RevalidateCachedQuery" // "cached plan must not change result type"
+	}
+	return false
+}

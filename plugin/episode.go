@@ -1,0 +1,135 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/seqheal/seqheal/internal/catalog"
+	"github.com/seqheal/seqheal/internal/conn"
+	"github.com/seqheal/seqheal/internal/resync"
+)
+
+// proof is how a collision is known.
+type proof int
+
+const (
+	serverError proof = iota // the server said so
+	noRow                    // the conflict guard returned no row
+)
+
+// ErrTableChanged is returned for an insert whose table changed under the
+// running program in a way that makes it impossible to tell whether its row was
+// stored: a trigger was added, say. The transaction can only roll back; the next
+// insert into the table is fenced by a savepoint.
+var ErrTableChanged = errors.New("seqheal: the table changed while the program ran")
+
+// episode is one insert that met a collision, from the first one until the
+// caller has a result. It becomes at most one Incident.
+type episode struct {
+	h       *healer
+	s       *statement
+	started time.Time
+	guard   string
+	// first is the error of the first collision, nil under the conflict guard.
+	first error
+	last  collision
+	// rounds counts heals; ours is true once the collision is known to be drift
+	// or one that the plugin has to speak about.
+	rounds int
+	ours   bool
+
+	table   *catalog.Table
+	session conn.Session
+	// target is the furthest value that a round had to pass.
+	target   resync.Sight
+	key      resync.Sight
+	from, to int64
+	drew     bool
+	moved    bool
+	outlier  resync.Sight
+	refusal  *resync.Refusal
+	poisoned error // ErrTableChanged
+}
+
+func (h *healer) open(s *statement, hit collision, guardName string) *episode {
+	return &episode{h: h, s: s, started: time.Now(), guard: guardName, first: hit.err, last: hit}
+}
+
+// meet takes in the collision of a retry.
+func (e *episode) meet(hit collision) { e.last = hit }
+
+// nextRound reports whether another heal is allowed.
+func (e *episode) nextRound() bool {
+	if e.rounds >= e.h.plugin.settings.maxRounds {
+		e.refusal = &resync.Refusal{Reason: string(ReasonRounds), Err: errRounds}
+		return false
+	}
+	e.rounds++
+	return true
+}
+
+var errRounds = errors.New("rows kept appearing in front of the sequence; " +
+	"stop the import of explicit ids, or raise plugin.WithMaxRounds")
+
+// failed notes why the heal ended without success.
+func (e *episode) failed(err error) {
+	e.refusal = resync.Explain(err)
+	if e.s.contextEnded() && !e.refusal.Refused {
+		e.refusal = &resync.Refusal{Reason: resync.Canceled, Err: err}
+	}
+}
+
+// settle keeps the first error when the last sending told less: that the
+// transaction is aborted, or that the connection is gone.
+func (e *episode) settle(err error) {
+	if err == nil || e.first == nil {
+		return
+	}
+	if tellsLess(err) {
+		e.s.fail(e.first)
+	}
+}
+
+// deadline is when the time budget of this episode is spent.
+func (e *episode) deadline(ctx context.Context) time.Time {
+	until := e.started.Add(e.h.plugin.settings.timeout)
+	if end, ok := ctx.Deadline(); ok && end.Before(until) {
+		return end
+	}
+	return until
+}
+
+// close reports the episode, unless it was none of the plugin's business.
+func (e *episode) close() {
+	if !e.ours {
+		return
+	}
+	i := Incident{
+		Time: e.started, Outcome: AlreadyHealed, From: e.from, To: e.to,
+		Rows: e.s.insert.Rows(), Guard: e.guard, Rounds: e.rounds, Duration: time.Since(e.started),
+		Err: e.s.db.Error,
+	}
+	if t := e.table; t != nil {
+		i.Table, i.Constraint = t.QuotedName(), t.Constraint
+		if t.Fed() {
+			i.Sequence, i.Column = t.Sequence.QuotedName(), catalog.Quote(t.FedColumn())
+		}
+	}
+	if e.key.Found {
+		i.Key, i.KeyKnown = e.key.Value, true
+	}
+	if e.outlier.Found {
+		i.Left = e.outlier.Value
+	}
+	if e.moved {
+		i.Outcome = Healed
+	}
+	if e.refusal != nil {
+		i.Outcome, i.Reason, i.Err = Failed, Reason(e.refusal.Reason), e.refusal.Err
+		if e.refusal.Refused {
+			i.Outcome = Refused
+		}
+	}
+	e.h.plugin.report(e.s.db.Statement.Context, e.s.db.Logger, i)
+}

@@ -1,0 +1,289 @@
+package plugin
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/seqheal/seqheal/internal/catalog"
+	"github.com/seqheal/seqheal/internal/conn"
+	"github.com/seqheal/seqheal/internal/guard"
+	"github.com/seqheal/seqheal/internal/pgerr"
+	"github.com/seqheal/seqheal/internal/resync"
+)
+
+// healIn looks, draws and moves on the connection of a transaction, inside a
+// savepoint that it takes back: the sequence stays moved, locks and settings do
+// not. It reports whether the statement may be sent again.
+func (e *episode) healIn(ctx context.Context, c *conn.Conn, known proof) bool {
+	if err := guard.Set(ctx, c); err != nil {
+		e.failed(err)
+		return false
+	}
+	again, err := e.heal(ctx, c, known)
+	if undo := guard.Undo(ctx, c); undo != nil && err == nil {
+		again, err = false, undo
+	}
+	if err != nil {
+		e.failed(err)
+	}
+	return again && err == nil
+}
+
+// healInOwn heals in the plugin's own transaction, which the INSERT follows in.
+// A role whose default level takes a snapshot has the look in a READ COMMITTED
+// transaction first, and keeps its level for the INSERT.
+func (e *episode) healInOwn(tx *transaction) bool {
+	ctx := e.s.db.Statement.Context
+	session, err := conn.ReadSession(ctx, tx.conn)
+	if err != nil {
+		e.failed(err)
+		return false
+	}
+	if session.Isolation == conn.ReadCommitted {
+		return e.healIn(ctx, tx.conn, serverError)
+	}
+	tx.rollback()
+	look, err := beginOn(e.s.db, ctx, readCommitted)
+	if err != nil {
+		e.failed(err)
+		return false
+	}
+	again := e.healIn(ctx, look.conn, serverError)
+	look.rollback()
+	if !again {
+		return false
+	}
+	fresh, err := beginOwn(e.s)
+	if err != nil {
+		e.failed(err)
+		return false
+	}
+	*tx = *fresh
+	return e.passCached(ctx, tx.conn)
+}
+
+// passCached draws on the retry's own connection, where it is not the one that
+// was healed on and may hold cached values from before.
+func (e *episode) passCached(ctx context.Context, c *conn.Conn) bool {
+	if e.table.Sequence.Cache <= 1 || !e.target.Found || !e.table.Sequence.CanUse {
+		return true
+	}
+	if err := guard.Set(ctx, c); err != nil {
+		e.failed(err)
+		return false
+	}
+	release := c.Within(e.deadline(ctx), e.session.StatementTimeout, e.session.LockTimeout)
+	_, err := resync.Advance(ctx, c, e.goal(nil))
+	release()
+	if undo := guard.Undo(ctx, c); err == nil {
+		err = undo
+	}
+	if err != nil {
+		e.failed(err)
+	}
+	return err == nil
+}
+
+// heal is one round: read the catalog afresh, decide whether this is drift, look,
+// draw, move. An error ends it; false without an error means that it is not drift.
+func (e *episode) heal(ctx context.Context, c *conn.Conn, known proof) (again bool, err error) {
+	if e.session, err = conn.ReadSession(ctx, c); err != nil {
+		return false, err
+	}
+	release := c.Within(e.deadline(ctx), e.session.StatementTimeout, e.session.LockTimeout)
+	defer release()
+	ours, err := e.readTable(ctx, c, known)
+	if err != nil || !ours {
+		return false, err
+	}
+	if drift, err := e.isDrift(ctx, c); err != nil || !drift {
+		return false, err
+	}
+	e.ours = true
+	if err := resync.Permitted(e.table, e.session); err != nil {
+		return false, err
+	}
+	return e.lookAndMove(ctx, c)
+}
+
+// readTable reads the table whose key collided. It reports false when the
+// collision is not one of a sequence-fed primary key that the statement left out.
+func (e *episode) readTable(ctx context.Context, c *conn.Conn, known proof) (bool, error) {
+	target := catalog.Name(e.s.target)
+	table, err := catalog.Read(ctx, c, target, e.last.violated)
+	if err != nil {
+		return false, err
+	}
+	e.h.tables.put(e.s.target, table)
+	e.table = table
+	if known == noRow && table.NotGuardable != "" {
+		// No row proves nothing any more, neither that it was stored nor that it
+		// was not.
+		e.ours = true
+		e.h.tables.unguard(e.s.target)
+		e.poisoned = fmt.Errorf("%w: insert into %s returned no row, and the table now has %s; roll back and try again",
+			ErrTableChanged, table.QuotedName(), table.NotGuardable)
+		return false, &resync.Refusal{Reason: string(ReasonTableChanged), Err: e.poisoned}
+	}
+	if known == serverError && e.last.constraint != table.Violated.Constraint || !table.Fed() {
+		return false, nil
+	}
+	if table.Own {
+		return e.s.insert.Omitted(table.FedColumn()) > 0, nil
+	}
+	return e.s.modelOmitsKey(), nil
+}
+
+// isDrift tells a row that met its own statement's explicit ids, or an explicit
+// id that exists, from a drawn one. Only statements that do both need a look.
+func (e *episode) isDrift(ctx context.Context, c *conn.Conn) (bool, error) {
+	t := e.table
+	e.key = resync.Sight{}
+	e.key.Value, e.key.Found = e.last.server.Key(t.Column, len(t.Key))
+	if !t.Own || !e.s.insert.Names(t.FedColumn()) {
+		return true, nil
+	}
+	explicit, readable := e.s.insert.Explicit(t.FedColumn())
+	if !readable || !e.key.Found {
+		return false, nil
+	}
+	named := 0
+	for _, id := range explicit {
+		if id == e.key.Value {
+			named++
+		}
+	}
+	switch {
+	case named == 0:
+		return true, nil
+	case named > 1 || !t.Selectable || t.RowSecurity:
+		return false, nil // twice in one statement, or nobody can say
+	}
+	taken, err := resync.Exists(ctx, c, t, e.key.Value)
+	return !taken, err
+}
+
+// lookAndMove finds the furthest value and moves the sequence past it.
+func (e *episode) lookAndMove(ctx context.Context, c *conn.Conn) (bool, error) {
+	before := e.target
+	sight, err := e.see(ctx, c)
+	if err != nil {
+		return false, err
+	}
+	e.target = sight.With(e.table.Sequence, before)
+	if !e.target.Found {
+		return e.rounds == 1, nil // nothing is in the way any more
+	}
+	margin := e.margin(before)
+	if e.table.RowSecurity || !e.table.Selectable || !e.table.Sequence.CanUse {
+		if err := e.moveAsAdmin(ctx, margin); err != nil {
+			return false, err
+		}
+		return true, nil
+	}
+	goal := e.goal(c)
+	goal.Margin = margin
+	if e.session.Isolation == conn.Serializable {
+		goal.Below = nil
+	}
+	move, err := resync.Advance(ctx, c, goal)
+	if resync.Explain(err).Has(resync.Permission) && e.h.plugin.settings.resyncDB != nil {
+		return true, e.moveAsAdmin(ctx, margin)
+	}
+	e.took(move)
+	if err != nil {
+		return false, err
+	}
+	if !move.Moved && before.Found && e.target == before {
+		// The sequence was past every row before this run as well: something
+		// else than the sequence sets the id, and that is not our business.
+		e.ours = e.moved
+		return false, nil
+	}
+	return true, nil
+}
+
+// took adds a move to the episode.
+func (e *episode) took(move resync.Move) {
+	if !e.drew {
+		e.from, e.drew = move.From, true
+	}
+	e.to = move.To
+	e.moved = e.moved || move.Moved
+	if move.Outlier.Found {
+		e.outlier = move.Outlier
+		e.target = resync.Sight{Value: move.To, Found: true}
+	}
+}
+
+// margin grows from round to round with what appeared since the last look: the
+// rows of an import that is running right now.
+func (e *episode) margin(before resync.Sight) int64 {
+	if e.rounds == 1 || !before.Found {
+		return 0
+	}
+	appeared := resync.Steps(before.Value, e.target.Value, e.table.Sequence.Increment)
+	least := int64(64) << (3 * min(e.rounds-2, 6))
+	return max(least, 2*min(appeared, 1<<40))
+}
+
+// goal is how far the sequence has to go; below is where the rows may be looked
+// at, nil where they may not.
+func (e *episode) goal(below *conn.Conn) resync.Goal {
+	return resync.Goal{
+		Table: e.table, Target: e.target.Value, Rows: int64(e.s.insert.Rows()),
+		Below: below, Prefix: e.prefix(), Role: e.session.Role,
+	}
+}
+
+// named is what the statement and the server tell of values in the way, without
+// a look: explicit ids of the same statement and the colliding key.
+func (e *episode) named() resync.Sight {
+	seq := e.table.Sequence
+	sight := resync.Sight{}
+	if e.key.Found && seq.Contains(e.key.Value) {
+		sight = e.key
+	}
+	if e.table.Own {
+		explicit, _ := e.s.insert.Explicit(e.table.FedColumn())
+		for _, id := range explicit {
+			if seq.Contains(id) {
+				sight = sight.With(seq, resync.Sight{Value: id, Found: true})
+			}
+		}
+	}
+	return sight
+}
+
+// prefix fixes the key columns in front of the sequence's, when no index begins
+// with that one. Rows of one statement that differ there have no common prefix.
+func (e *episode) prefix() *resync.Prefix {
+	t := e.table
+	if t.Indexed || t.Column == 0 {
+		return nil
+	}
+	prefix := &resync.Prefix{Columns: t.Key[:t.Column]}
+	for _, column := range prefix.Columns {
+		first := ""
+		for row := range e.s.insert.Rows() {
+			value, ok := e.s.insert.Value(row, column.Name)
+			if !ok {
+				return nil
+			}
+			text, ok := resync.Text(value)
+			if !ok || row > 0 && text != first {
+				return nil
+			}
+			first = text
+		}
+		prefix.Values = append(prefix.Values, first)
+	}
+	return prefix
+}
+
+// tellsLess reports whether a retry's error says less than the first one.
+func tellsLess(err error) bool {
+	e, ok := pgerr.From(err)
+	return !ok || slices.Contains([]string{pgerr.InFailedTransaction, pgerr.QueryCanceled}, e.Code)
+}

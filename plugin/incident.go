@@ -1,0 +1,162 @@
+package plugin
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/seqheal/seqheal/internal/resync"
+)
+
+// Outcome says how an incident ended.
+type Outcome string
+
+const (
+	// Healed: the plugin moved the sequence past the rows.
+	Healed Outcome = "healed"
+	// AlreadyHealed: the insert collided, and by the time the plugin looked the
+	// sequence was past the rows; another process or insert had moved it.
+	AlreadyHealed Outcome = "already_healed"
+	// Refused: the plugin decided not to move the sequence; Reason says why.
+	Refused Outcome = "refused"
+	// Failed: the plugin tried and could not; Reason says why.
+	Failed Outcome = "failed"
+)
+
+// Reason is why an incident was refused or failed. The codes are stable.
+type Reason string
+
+const (
+	ReasonPermission    Reason = resync.Permission  // a right is missing; Err names the GRANT
+	ReasonRowSecurity   Reason = resync.RowSecurity // policies hide the rows that collide
+	ReasonNoSight       Reason = resync.NoSight     // no connection from which the rows may be looked at
+	ReasonNoIndex       Reason = resync.NoIndex     // only a sequential scan would find the furthest id
+	ReasonUnsupported   Reason = resync.Unsupported // the column's default is more than nextval
+	ReasonExhausted     Reason = resync.Exhausted   // no value is left
+	ReasonCycle         Reason = resync.Cycle       // the sequence is declared CYCLE
+	ReasonReadOnly      Reason = resync.ReadOnly    // read-only transaction or standby
+	ReasonTimeout       Reason = resync.Timeout     // the time budget is spent
+	ReasonConnection    Reason = resync.Connection  // the connection failed or none was free
+	ReasonCanceled      Reason = resync.Canceled    // the caller's context ended
+	ReasonDatabase      Reason = resync.Database    // the server refused a statement of the plugin's
+	ReasonRounds        Reason = "rounds"           // rows kept appearing in front of the sequence
+	ReasonTableChanged  Reason = "table_changed"    // the table stopped qualifying for the conflict guard
+	ReasonGuardRejected Reason = "guard_rejected"   // the server rejected the conflict guard
+)
+
+// Incident tells of one insert that met a drifted sequence.
+type Incident struct {
+	Time    time.Time
+	Outcome Outcome
+	Reason  Reason // empty unless Refused or Failed
+	// Table, Sequence and Column are quoted as SQL, the first two with schema.
+	Table, Sequence, Column string
+	Constraint              string
+	// Key is the id that was taken, when the server told it; see KeyKnown.
+	Key      int64
+	KeyKnown bool
+	// From and To are the sequence's last value before and after. They are 0
+	// when the sequence was not drawn from.
+	From, To int64
+	// Left is a value near the end of the range that was left in place, when
+	// moving past it would have used up the sequence; 0 without one.
+	Left int64
+	// Rows is the number of rows of the INSERT.
+	Rows int
+	// Guard is how the collision was met: "none", "conflict", "savepoint", "off".
+	Guard string
+	// Silent is true when the statement would have changed or dropped a row
+	// without an error.
+	Silent bool
+	Rounds int
+	// Duration is what the incident added to the insert.
+	Duration time.Duration
+	// Err is why it was refused or failed, or what the insert itself came to
+	// after the sequence was healed.
+	Err error
+}
+
+// record is the one list of an incident's field names.
+func (i Incident) record() []slog.Attr {
+	attrs := []slog.Attr{
+		slog.Time("time", i.Time),
+		slog.String("outcome", string(i.Outcome)),
+		slog.String("table", i.Table),
+		slog.String("sequence", i.Sequence),
+		slog.String("column", i.Column),
+		slog.String("constraint", i.Constraint),
+		slog.Int64("from", i.From),
+		slog.Int64("to", i.To),
+		slog.Int("rows", i.Rows),
+		slog.String("guard", i.Guard),
+		slog.Bool("silent", i.Silent),
+		slog.Int("rounds", i.Rounds),
+		slog.Float64("duration_ms", float64(i.Duration.Microseconds())/1000),
+	}
+	if i.Reason != "" {
+		attrs = append(attrs, slog.String("reason", string(i.Reason)))
+	}
+	if i.KeyKnown {
+		attrs = append(attrs, slog.Int64("key", i.Key))
+	}
+	if i.Left != 0 {
+		attrs = append(attrs, slog.Int64("left", i.Left))
+	}
+	if i.Err != nil {
+		attrs = append(attrs, slog.String("error", i.Err.Error()))
+	}
+	return attrs
+}
+
+// LogValue groups the incident's fields under their snake_case names.
+func (i Incident) LogValue() slog.Value { return slog.GroupValue(i.record()...) }
+
+// MarshalJSON writes the same fields under the same names.
+func (i Incident) MarshalJSON() ([]byte, error) {
+	fields := map[string]any{}
+	for _, attr := range i.record() {
+		fields[attr.Key] = attr.Value.Any()
+	}
+	return json.Marshal(fields)
+}
+
+// String is the log line: what happened, where, and what to do.
+func (i Incident) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "seqheal: %s: table %s, column %s, sequence %s", i.headline(), i.Table, i.Column, i.Sequence)
+	if i.From != i.To {
+		fmt.Fprintf(&b, ", %d → %d", i.From, i.To)
+	}
+	if i.KeyKnown {
+		fmt.Fprintf(&b, ", key %d was taken", i.Key)
+	}
+	if i.Left != 0 {
+		fmt.Fprintf(&b, ", a row at %d near the end of the range was left in place", i.Left)
+	}
+	if i.Silent {
+		b.WriteString(", without the plugin a row would have been overwritten or dropped without an error")
+	}
+	fmt.Fprintf(&b, "; %d row(s), guard %s, %d round(s), %s", i.Rows, i.Guard, i.Rounds, i.Duration.Round(10*time.Microsecond))
+	if i.Err != nil {
+		fmt.Fprintf(&b, "; %v", i.Err)
+	}
+	if i.Outcome == Healed {
+		b.WriteString("; something inserts explicit ids into this table without moving its sequence")
+	}
+	return b.String()
+}
+
+func (i Incident) headline() string {
+	switch i.Outcome {
+	case Healed:
+		return "healed a drifted sequence"
+	case AlreadyHealed:
+		return "met a drifted sequence that was healed meanwhile"
+	case Refused:
+		return "refused to move a drifted sequence (" + string(i.Reason) + ")"
+	default:
+		return "could not heal a drifted sequence (" + string(i.Reason) + ")"
+	}
+}

@@ -1,0 +1,83 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+
+	"github.com/seqheal/seqheal/internal/catalog"
+	"github.com/seqheal/seqheal/internal/conn"
+	"github.com/seqheal/seqheal/internal/guard"
+	"github.com/seqheal/seqheal/internal/pgerr"
+	"github.com/seqheal/seqheal/internal/resync"
+)
+
+// boundCatalogRead keeps the first read of a table from waiting for a lock of
+// somebody's migration; undone with the savepoint.
+const boundCatalogRead = "SET LOCAL lock_timeout = 100"
+
+// lookUp returns what is known of the statement's table. The first time, it asks
+// on the insert's own connection, inside a savepoint that it takes back. It
+// returns nil when the server could not say; the table is asked for again at the
+// next insert.
+func (h *healer) lookUp(ctx context.Context, c *conn.Conn, s *statement) *known {
+	if k := h.tables.get(s.target); k != nil {
+		return k
+	}
+	if guard.Set(ctx, c) != nil {
+		return nil
+	}
+	var table *catalog.Table
+	err := c.Exec(ctx, boundCatalogRead)
+	if err == nil {
+		table, err = catalog.Read(ctx, c, catalog.Name(s.target), catalog.Name{})
+	}
+	if guard.Undo(ctx, c) != nil {
+		return nil
+	}
+	switch {
+	case err == nil:
+		return h.tables.put(s.target, table)
+	case errors.Is(err, catalog.ErrNotFound):
+		return h.tables.putMissing(s.target)
+	}
+	return nil
+}
+
+// mayCollide reports whether a row of the statement leaves its key to a sequence.
+func (k *known) mayCollide(s *statement) bool {
+	return k.table.Fed() && s.insert.Omitted(k.table.FedColumn()) > 0
+}
+
+// hopeless returns why a collision on this table could never be healed, or nil.
+func (k *known) hopeless() error {
+	return resync.Permitted(k.table, conn.Session{})
+}
+
+// collision is what a failed or guarded INSERT told.
+type collision struct {
+	err        error // nil under the conflict guard
+	violated   catalog.Name
+	constraint string
+	server     pgerr.Error
+}
+
+// collided decides, from memory alone, whether err may be drift: a 23505 that is
+// not known to be on another index than a primary key, of a statement in which a
+// row leaves its key out.
+func (h *healer) collided(s *statement, err error) (collision, bool) {
+	e, ok := pgerr.From(err)
+	if !ok || e.Code != pgerr.UniqueViolation {
+		return collision{}, false
+	}
+	switch h.tables.judge(e) {
+	case otherUnique:
+		return collision{}, false
+	case strange:
+		h.tables.forget(s.target, violatedName(e))
+		return collision{}, false
+	}
+	if k := h.tables.get(s.target); k != nil && k.table.Fed() && k.table.Violated.Constraint == e.Constraint && !k.mayCollide(s) {
+		return collision{}, false // every row names its id
+	}
+	return collision{err: err, violated: violatedName(e), constraint: e.Constraint, server: e}, true
+}

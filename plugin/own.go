@@ -1,0 +1,116 @@
+package plugin
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"time"
+
+	"gorm.io/gorm"
+
+	"github.com/seqheal/seqheal/internal/conn"
+	"github.com/seqheal/seqheal/internal/pgerr"
+)
+
+// transaction is a short one of the plugin's own.
+type transaction struct {
+	pool      gorm.ConnPool // what the INSERT is sent on
+	committer gorm.TxCommitter
+	conn      *conn.Conn
+}
+
+// beginOwn begins a transaction at the role's default isolation level on the
+// pool that the statement uses; through GORM's prepared statements where the
+// statement goes through them.
+func beginOwn(s *statement) (*transaction, error) {
+	return beginOn(s.db, s.db.Statement.Context, nil)
+}
+
+func beginOn(db *gorm.DB, ctx context.Context, options *sql.TxOptions) (*transaction, error) {
+	var pool gorm.ConnPool
+	var err error
+	switch beginner := db.Statement.ConnPool.(type) {
+	case gorm.TxBeginner:
+		pool, err = beginner.BeginTx(ctx, options)
+	case gorm.ConnPoolBeginner:
+		pool, err = beginner.BeginTx(ctx, options)
+	default:
+		return nil, gorm.ErrInvalidTransaction
+	}
+	if err != nil {
+		return nil, err
+	}
+	committer, ok := pool.(gorm.TxCommitter)
+	if !ok {
+		return nil, gorm.ErrInvalidTransaction
+	}
+	return &transaction{pool: pool, committer: committer, conn: conn.In(db, pool)}, nil
+}
+
+// run sends the statement in the transaction and commits, or rolls back when it
+// fails. The result is the statement's.
+func (t *transaction) run(s *statement) error {
+	stmt := s.db.Statement
+	outer := stmt.ConnPool
+	stmt.ConnPool = t.pool
+	defer func() { stmt.ConnPool = outer }()
+	finished := false
+	defer func() {
+		if !finished { // a panic in the caller's Scan
+			t.rollback()
+		}
+	}()
+	err := s.run(s.sql)
+	finished = true
+	if err != nil {
+		t.rollback()
+		return err
+	}
+	if err := t.committer.Commit(); err != nil {
+		_ = s.db.AddError(err)
+		return err
+	}
+	return nil
+}
+
+func (t *transaction) rollback() { _ = t.committer.Rollback() }
+
+// outsideForSure asks the server whether a connection that the caller borrowed
+// with db.Connection is outside a transaction: it may be inside a manual BEGIN,
+// and beginning and committing there would commit the caller's work. A pool hands
+// out idle connections only.
+func outsideForSure(s *statement) bool {
+	borrowed, ok := s.db.Statement.ConnPool.(*sql.Conn)
+	if !ok {
+		return true
+	}
+	_, err := borrowed.ExecContext(s.db.Statement.Context, "SAVEPOINT seqheal")
+	return pgerr.Is(err, pgerr.NoActiveTransaction)
+}
+
+// secondWait is how long a second connection is waited for. The caller holds one
+// already: with SetMaxOpenConns(1) there is never another.
+const secondWait = 250 * time.Millisecond
+
+var errNoSecond = errors.New("no second connection was free within 250 ms")
+
+// onSecond runs fn in a READ COMMITTED transaction on another connection of the
+// pool, and rolls it back: what fn moved in a sequence stays.
+func onSecond(ctx context.Context, pool *sql.DB, fn func(context.Context, *conn.Conn) error) error {
+	waiting, stop := context.WithTimeout(ctx, secondWait)
+	defer stop()
+	second, err := pool.Conn(waiting)
+	if err != nil {
+		if waiting.Err() != nil && ctx.Err() == nil {
+			return errNoSecond
+		}
+		return err
+	}
+	defer func() { _ = second.Close() }()
+	tx, err := second.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelReadCommitted})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }()
+	return fn(ctx, conn.InTransaction(pool, tx))
+}

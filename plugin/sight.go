@@ -1,0 +1,193 @@
+package plugin
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/seqheal/seqheal/internal/catalog"
+	"github.com/seqheal/seqheal/internal/conn"
+	"github.com/seqheal/seqheal/internal/pgerr"
+	"github.com/seqheal/seqheal/internal/resync"
+)
+
+var readCommitted = &sql.TxOptions{Isolation: sql.LevelReadCommitted}
+
+// see finds the furthest value in the way, from wherever the rows may be looked
+// at: READ COMMITTED, the insert's own connection; REPEATABLE READ, there and
+// from a second one, for the snapshot hides what others committed; SERIALIZABLE,
+// from a second one only, for a look on the caller's would make bystanders fail
+// with 40001 (measured).
+func (e *episode) see(ctx context.Context, c *conn.Conn) (resync.Sight, error) {
+	t, named := e.table, e.named()
+	if t.RowSecurity || !t.Selectable {
+		return e.seeAsAdmin(ctx, named)
+	}
+	prefix := e.prefix()
+	if !t.Indexed && prefix == nil {
+		if named.Found {
+			return named, nil
+		}
+		return named, &resync.Refusal{Reason: resync.NoIndex, Refused: true, Err: fmt.Errorf(
+			"table %s: no index begins with column %s, so only a sequential scan would find its furthest value; CREATE INDEX ON %[1]s (%[2]s)",
+			t.QuotedName(), catalog.Quote(t.FedColumn()))}
+	}
+	var err error
+	sight := named
+	if e.session.Isolation != conn.Serializable {
+		var own resync.Sight
+		if own, err = e.h.looks.Look(ctx, c, e.session, t, prefix); err != nil {
+			return sight, err
+		}
+		sight = sight.With(t.Sequence, own)
+	}
+	if e.session.Isolation == conn.ReadCommitted {
+		return sight, nil
+	}
+	second, err := e.seeFromSecond(ctx, prefix)
+	sight = sight.With(t.Sequence, second)
+	if err != nil && !sight.Found {
+		return sight, &resync.Refusal{Reason: resync.NoSight, Err: fmt.Errorf(
+			"table %s: in a %s transaction the rows are looked at from a second connection: %w; raise SetMaxOpenConns",
+			t.QuotedName(), e.session.Isolation, err)}
+	}
+	return sight, nil
+}
+
+// secondLock is how long a look from a second connection waits for a lock: the
+// caller itself may hold it, after a TRUNCATE say.
+const secondLock = 250 * time.Millisecond
+
+func (e *episode) seeFromSecond(ctx context.Context, prefix *resync.Prefix) (sight resync.Sight, err error) {
+	pool, err := e.s.db.DB()
+	if err != nil {
+		return sight, err
+	}
+	err = onSecond(ctx, pool, func(ctx context.Context, c *conn.Conn) error {
+		session, err := conn.ReadSession(ctx, c)
+		if err != nil {
+			return err
+		}
+		defer c.Within(e.deadline(ctx), session.StatementTimeout, secondLock)()
+		sight, err = e.h.looks.Look(ctx, c, session, e.table, prefix)
+		return err
+	})
+	return sight, err
+}
+
+// seeAsAdmin looks through WithResyncDB, because the application's role may not
+// see every row.
+func (e *episode) seeAsAdmin(ctx context.Context, named resync.Sight) (sight resync.Sight, err error) {
+	if e.h.plugin.settings.resyncDB == nil {
+		return named, e.blind()
+	}
+	err = e.asAdmin(ctx, func(ctx context.Context, c *conn.Conn, session conn.Session, t *catalog.Table) error {
+		if t.RowSecurity || !t.Selectable {
+			return e.blind()
+		}
+		sight, err = e.h.looks.Look(ctx, c, session, t, nil)
+		return err
+	})
+	return named.With(e.table.Sequence, sight), err
+}
+
+// blind is the refusal when nobody can see the rows that collide.
+func (e *episode) blind() error {
+	if !e.table.RowSecurity {
+		return resync.NoSelect(e.table, e.session.Role)
+	}
+	return &resync.Refusal{Reason: resync.RowSecurity, Refused: true, Err: fmt.Errorf(
+		"table %s: row-level security hides rows from role %s, so the furthest id is unknown; "+
+			"give plugin.WithResyncDB a connection whose role has BYPASSRLS",
+		e.table.QuotedName(), catalog.Quote(e.session.Role))}
+}
+
+// moveAsAdmin moves the sequence through WithResyncDB. The retry then draws by
+// itself, by right of the insert.
+func (e *episode) moveAsAdmin(ctx context.Context, margin int64) error {
+	if e.h.plugin.settings.resyncDB == nil {
+		if !e.table.Sequence.CanUse {
+			return resync.NoUsage(e.table, e.session.Role)
+		}
+		return e.blind()
+	}
+	return e.asAdmin(ctx, func(ctx context.Context, c *conn.Conn, session conn.Session, t *catalog.Table) error {
+		goal := e.goal(c)
+		goal.Table, goal.Margin, goal.Role, goal.Prefix = t, margin, session.Role, nil
+		move, err := resync.Advance(ctx, c, goal)
+		e.took(move)
+		return err
+	})
+}
+
+// asAdmin runs fn on WithResyncDB, in a transaction that is rolled back.
+func (e *episode) asAdmin(ctx context.Context, fn func(context.Context, *conn.Conn, conn.Session, *catalog.Table) error) error {
+	pool, err := e.h.plugin.settings.resyncDB.DB()
+	if err != nil {
+		return err
+	}
+	return onSecond(ctx, pool, func(ctx context.Context, c *conn.Conn) error {
+		session, err := conn.ReadSession(ctx, c)
+		if err != nil {
+			return err
+		}
+		defer c.Within(e.deadline(ctx), session.StatementTimeout, session.LockTimeout)()
+		table, err := catalog.Read(ctx, c, catalog.Name{Schema: e.table.Schema, Table: e.table.Name}, catalog.Name{})
+		if err != nil {
+			return err
+		}
+		return fn(ctx, c, session, table)
+	})
+}
+
+// healAside moves the sequence from a second connection, for a transaction that
+// is lost, so that the application's own retry of it succeeds.
+func (e *episode) healAside() {
+	ctx := e.s.db.Statement.Context
+	pool, err := e.s.db.DB()
+	if err == nil {
+		err = onSecond(ctx, pool, func(ctx context.Context, c *conn.Conn) error {
+			_, err := e.heal(ctx, c, serverError)
+			return err
+		})
+	}
+	if errors.Is(err, errNoSecond) {
+		e.ours = true
+	}
+	if err != nil {
+		e.failed(err)
+	}
+}
+
+// afterSerializationFailure moves the sequence when the conflict guard met a row
+// outside the transaction's snapshot. Nothing is reported when the table is not
+// behind: then the failure was somebody else's.
+func (h *healer) afterSerializationFailure(s *statement, err error) {
+	k := h.tables.get(s.target)
+	if k == nil || !k.table.Fed() {
+		return
+	}
+	e := h.open(s, collision{
+		err: err, violated: catalog.Name{Schema: k.table.Schema, Table: k.table.Name}, constraint: k.table.Constraint,
+	}, "conflict")
+	e.rounds = 1
+	e.healAside()
+	e.ours = e.ours && e.moved
+	e.close()
+}
+
+// reportRejected reports an insert whose conflict guard the server did not take.
+func (h *healer) reportRejected(s *statement, err error) {
+	e := h.open(s, collision{err: err}, "conflict")
+	if k := h.tables.get(s.target); k != nil {
+		e.table = k.table
+	}
+	e.ours = true
+	server, _ := pgerr.From(err)
+	e.refusal = &resync.Refusal{Reason: string(ReasonGuardRejected), Err: fmt.Errorf(
+		"the server rejected ON CONFLICT DO NOTHING (SQLSTATE %s), because the table or its rights changed while the program ran; "+
+			"inserts into it are fenced by savepoints from now on: %w", server.Code, err)}
+	e.close()
+}

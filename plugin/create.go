@@ -78,6 +78,7 @@ func (h *healer) createOutside(s *statement) {
 // the error and an aborted transaction, and a sequence with which the next try
 // succeeds.
 func (h *healer) createUnfenced(s *statement) {
+	h.lookUp(s.db.Statement.Context, conn.In(s.db, s.db.Statement.ConnPool), s)
 	err := s.run(s.sql)
 	hit, ok := h.collided(s, err)
 	if !ok {
@@ -117,17 +118,26 @@ func (h *healer) createInside(s *statement) {
 			e.meet(hit)
 		}
 		if !e.nextRound() || !e.healIn(ctx, c, fence.proof()) {
-			if e.poisoned != nil {
-				guard.Abort(ctx, c)
-				s.fail(e.poisoned)
-				return
-			}
-			// The original statement, unguarded: what PostgreSQL says to it is the
-			// caller's, and leaves the transaction as PostgreSQL leaves it.
-			e.settle(s.run(s.sql))
+			e.giveUp(ctx, c)
 			return
 		}
 		k = h.tables.get(s.target)
+	}
+}
+
+// giveUp ends an insert in a transaction that could not be healed, or was none of
+// the plugin's business: the caller gets what PostgreSQL said, and the transaction
+// is left aborted, as PostgreSQL left it.
+func (e *episode) giveUp(ctx context.Context, c *conn.Conn) {
+	switch {
+	case e.poisoned != nil:
+		guard.Abort(ctx, c)
+		e.s.fail(e.poisoned)
+	case e.last.err != nil:
+		guard.Abort(ctx, c)
+		e.s.fail(e.last.err)
+	default: // the conflict guard kept PostgreSQL from saying anything
+		e.s.run(e.s.sql)
 	}
 }
 

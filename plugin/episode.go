@@ -80,17 +80,6 @@ func (e *episode) failed(err error) {
 	}
 }
 
-// settle keeps the first error when the last sending told less: that the
-// transaction is aborted, or that the connection is gone.
-func (e *episode) settle(err error) {
-	if err == nil || e.first == nil {
-		return
-	}
-	if tellsLess(err) {
-		e.s.fail(e.first)
-	}
-}
-
 // deadline is when the time budget of this episode is spent.
 func (e *episode) deadline(ctx context.Context) time.Time {
 	until := e.started.Add(e.h.plugin.settings.timeout)

@@ -3,12 +3,10 @@ package plugin
 import (
 	"context"
 	"fmt"
-	"slices"
 
 	"github.com/seqheal/seqheal/internal/catalog"
 	"github.com/seqheal/seqheal/internal/conn"
 	"github.com/seqheal/seqheal/internal/guard"
-	"github.com/seqheal/seqheal/internal/pgerr"
 	"github.com/seqheal/seqheal/internal/resync"
 )
 
@@ -280,10 +278,4 @@ func (e *episode) prefix() *resync.Prefix {
 		prefix.Values = append(prefix.Values, first)
 	}
 	return prefix
-}
-
-// tellsLess reports whether a retry's error says less than the first one.
-func tellsLess(err error) bool {
-	e, ok := pgerr.From(err)
-	return !ok || slices.Contains([]string{pgerr.InFailedTransaction, pgerr.QueryCanceled}, e.Code)
 }

@@ -13,7 +13,7 @@ import (
 
 // boundCatalogRead keeps the first read of a table from waiting for a lock of
 // somebody's migration; undone with the savepoint.
-const boundCatalogRead = "SET LOCAL lock_timeout = 100"
+const boundCatalogRead = conn.PlanAsWritten + "; SET LOCAL lock_timeout = 100"
 
 // lookUp returns what is known of the statement's table. The first time, it asks
 // on the insert's own connection, inside a savepoint that it takes back. It

@@ -3,7 +3,6 @@ package plugin
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"time"
 
@@ -153,8 +152,11 @@ func (e *episode) healAside() {
 			return err
 		})
 	}
-	if errors.Is(err, errNoSecond) {
-		e.ours = true
+	if err != nil && !e.ours {
+		// Nothing was read; what is known of the table decides whose error it is.
+		if k := e.h.tables.get(e.s.target); k != nil && k.mayCollide(e.s) && !e.s.insert.Names(k.table.FedColumn()) && k.table.Constraint == e.last.constraint {
+			e.ours, e.table = true, k.table
+		}
 	}
 	if err != nil {
 		e.failed(err)

@@ -27,6 +27,16 @@ type statement struct {
 	insert   insert.Insert
 	target   insert.Name
 	readable bool
+	// before is the result as it was before the first sending.
+	before result
+}
+
+// result is what GORM keeps of a statement's end. The result that a caller hands
+// over with gorm.WithResult may still hold an earlier statement's.
+type result struct {
+	rowsAffected       int64
+	withResultErr      error
+	withResultAffected int64
 }
 
 // prepare lets the original callback put the statement's clauses and values
@@ -50,6 +60,7 @@ func (h *healer) prepare(db *gorm.DB) *statement {
 	if db.Error != nil {
 		return nil
 	}
+	s.remember()
 	s.clauses = maps.Clone(db.Statement.Clauses)
 	s.insert, s.readable = insert.Read(s.clauses)
 	if s.readable {
@@ -123,12 +134,20 @@ func (s *statement) restoreClauses() {
 	maps.Copy(clauses, s.clauses)
 }
 
-// clear removes the result of an earlier run: AddError would join a second error
-// to the first.
-func (s *statement) clear() {
-	s.db.Error, s.db.RowsAffected = nil, 0
+// remember keeps the result as it is before anything is sent.
+func (s *statement) remember() {
+	s.before.rowsAffected = s.db.RowsAffected
 	if result := s.db.Statement.Result; result != nil {
-		result.Error, result.RowsAffected = nil, 0
+		s.before.withResultErr, s.before.withResultAffected = result.Error, result.RowsAffected
+	}
+}
+
+// clear takes back the result of an earlier run: AddError would join a second
+// error to the first.
+func (s *statement) clear() {
+	s.db.Error, s.db.RowsAffected = nil, s.before.rowsAffected
+	if result := s.db.Statement.Result; result != nil {
+		result.Error, result.RowsAffected = s.before.withResultErr, s.before.withResultAffected
 	}
 }
 

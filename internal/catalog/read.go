@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/seqheal/seqheal/internal/conn"
 )
@@ -22,7 +23,8 @@ type Name struct{ Schema, Table string }
 //
 // $1, $2: table and schema as the statement names them, schema ” to search.
 // $3, $4: table and schema that the server named in a 23505, ” without one.
-// Names are cast to name, which cuts over-long ones as the server did.
+// Names are cast to name, which cuts over-long ones as the server did. 403 is the
+// btree access method in every version.
 //
 // The table described ("subject") is the statement's when it is the violated one
 // or a partitioned table above it; otherwise (a view, a trigger's insert into
@@ -36,14 +38,15 @@ type Name struct{ Schema, Table string }
 //	arbiter            the key's index is a valid, plain btree that ON CONFLICT can use
 //	not_guardable      why the conflict guard cannot be used, null when it can (DESIGN section 4)
 //	indexed            a valid whole-table btree begins with the column
-//	violated_*         the table of the error, its key and its other unique indexes
+//	violated_*         the table of the error and its unique indexes, p before the name of
+//	                   the primary key's, u before the others'
 //	attname, typname   the key column and its type, domains resolved
-//	type_schema, declared  the type as declared
+//	declared           the type as declared, ready for SQL text
 //	identity, default  how the column is filled
 //	seq_*              the sequence that the default or the identity draws from
 //	feeders            columns that draw from it, partitions left out
 const readTable = `
-WITH named AS (
+WITH named AS MATERIALIZED (
   SELECT c.oid
   FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
   WHERE c.relname = $1::pg_catalog.text::pg_catalog.name AND c.relkind IN ('r','p','v','f')
@@ -51,23 +54,24 @@ WITH named AS (
         WHEN '' THEN pg_catalog.pg_table_is_visible(c.oid)
         WHEN 'pg_temp' THEN n.oid = pg_catalog.pg_my_temp_schema()
         ELSE n.nspname = $2::pg_catalog.text::pg_catalog.name END
-), violated AS (
+), violated AS MATERIALIZED (
   SELECT c.oid
   FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
   WHERE c.relname = $3::pg_catalog.text::pg_catalog.name
     AND n.nspname = $4::pg_catalog.text::pg_catalog.name AND c.relkind IN ('r','p')
-), pair AS (
+), pair AS MATERIALIZED (
   SELECT (SELECT oid FROM named) AS named,
          coalesce((SELECT oid FROM violated), (SELECT oid FROM named)) AS violated
-), subject AS (
+), subject AS MATERIALIZED (
   SELECT p.named, p.violated, CASE
     WHEN p.named = p.violated THEN p.named
     WHEN p.named IN (SELECT a.relid FROM pg_catalog.pg_partition_ancestors(p.violated::pg_catalog.regclass) a) THEN p.named
     ELSE coalesce(pg_catalog.pg_partition_root(p.violated::pg_catalog.regclass)::pg_catalog.oid, p.violated) END AS oid
   FROM pair p
-), keycol AS (
+), keycol AS MATERIALIZED (
   SELECT s.oid AS relid, k.ord, a.attnum, a.attname, a.attidentity,
-         coalesce(base.typname, t.typname) AS typname, t.typnamespace, t.typname AS declared,
+         coalesce(base.typname, t.typname) AS typname,
+         pg_catalog.format_type(a.atttypid, NULL) AS declared,
          CASE WHEN coalesce(base.oid, t.oid) = 'pg_catalog.numeric'::pg_catalog.regtype
               THEN CASE WHEN t.typtype = 'd' THEN t.typtypmod ELSE a.atttypmod END END AS typmod,
          d.oid AS default_oid, pg_catalog.pg_get_expr(d.adbin, d.adrelid) AS default_text
@@ -97,7 +101,7 @@ SELECT c.oid::pg_catalog.int8, coalesce(c.oid = s.named OR nk.relkind = 'v', fal
   keyclass.relname::pg_catalog.text AS key_name,
   coalesce(i.indimmediate, false) AS immediate,
   coalesce(con.condeferred, false) AS deferred,
-  coalesce(i.indisvalid AND NOT i.indisexclusion AND am.amname = 'btree', false) AS arbiter,
+  coalesce(i.indisvalid AND NOT i.indisexclusion AND keyclass.relam = 403, false) AS arbiter,
   pg_catalog.row_security_active(c.oid) AS row_security,
   EXISTS (SELECT 1 FROM pg_catalog.pg_trigger g
           WHERE g.tgrelid = c.oid AND NOT g.tgisinternal AND g.tgtype & 4 <> 0) AS insert_trigger,
@@ -117,17 +121,14 @@ SELECT c.oid::pg_catalog.int8, coalesce(c.oid = s.named OR nk.relkind = 'v', fal
                  WHERE o ~* '^user_catalog_table=(t|true|on|yes|1)$') THEN 'a user catalog table'
   END AS not_guardable,
   EXISTS (SELECT 1 FROM pg_catalog.pg_index b JOIN pg_catalog.pg_class bc ON bc.oid = b.indexrelid
-          JOIN pg_catalog.pg_am ba ON ba.oid = bc.relam AND ba.amname = 'btree'
-          WHERE b.indrelid = c.oid AND b.indisvalid AND b.indpred IS NULL AND b.indkey[0] = fed.attnum) AS indexed,
+          WHERE bc.relam = 403 AND b.indrelid = c.oid AND b.indisvalid AND b.indpred IS NULL AND b.indkey[0] = fed.attnum) AS indexed,
   vn.nspname::pg_catalog.text AS violated_schema, v.relname::pg_catalog.text AS violated_name,
-  (SELECT x.relname::pg_catalog.text FROM pg_catalog.pg_index q JOIN pg_catalog.pg_class x ON x.oid = q.indexrelid
-   WHERE q.indrelid = v.oid AND q.indisprimary) AS violated_key,
   pg_catalog.array_to_json(ARRAY(
-    SELECT x.relname::pg_catalog.text FROM pg_catalog.pg_index q JOIN pg_catalog.pg_class x ON x.oid = q.indexrelid
-    WHERE q.indrelid = v.oid AND q.indisunique AND NOT q.indisprimary))::pg_catalog.text AS violated_others,
+    SELECT CASE WHEN q.indisprimary THEN 'p' ELSE 'u' END || x.relname::pg_catalog.text
+    FROM pg_catalog.pg_index q JOIN pg_catalog.pg_class x ON x.oid = q.indexrelid
+    WHERE q.indrelid = v.oid AND q.indisunique))::pg_catalog.text AS violated_indexes,
   fed.attname::pg_catalog.text, fed.typname::pg_catalog.text,
-  (SELECT tn.nspname::pg_catalog.text FROM pg_catalog.pg_namespace tn WHERE tn.oid = fed.typnamespace) AS type_schema, fed.declared::pg_catalog.text,
-  coalesce(fed.typmod, -1) AS typmod,
+  fed.declared, coalesce(fed.typmod, -1) AS typmod,
   fed.attidentity::pg_catalog.text <> '' AS identity, coalesce(fed.default_text, '') AS default_text,
   coalesce(pg_catalog.has_column_privilege(c.oid, fed.attnum, 'SELECT'), false) AS selectable,
   sc.oid::pg_catalog.int8 AS seq_oid, sn.nspname::pg_catalog.text AS seq_schema, sc.relname::pg_catalog.text AS seq_name,
@@ -147,8 +148,7 @@ JOIN pg_catalog.pg_namespace vn ON vn.oid = v.relnamespace
 LEFT JOIN pg_catalog.pg_class nk ON nk.oid = s.named
 LEFT JOIN pg_catalog.pg_index i ON i.indrelid = c.oid AND i.indisprimary
 LEFT JOIN pg_catalog.pg_class keyclass ON keyclass.oid = i.indexrelid
-LEFT JOIN pg_catalog.pg_am am ON am.oid = keyclass.relam
-LEFT JOIN pg_catalog.pg_constraint con ON con.conindid = i.indexrelid AND con.contype = 'p'
+LEFT JOIN pg_catalog.pg_constraint con ON con.conrelid = c.oid AND con.contype = 'p'
 LEFT JOIN fed ON true
 LEFT JOIN pg_catalog.pg_class sc ON sc.oid = fed.seq
 LEFT JOIN pg_catalog.pg_namespace sn ON sn.oid = sc.relnamespace
@@ -181,27 +181,26 @@ func Read(ctx context.Context, c *conn.Conn, target, violated Name) (*Table, err
 // scan takes in one column of the key.
 func scan(rows *sql.Rows, t *Table) error {
 	var (
-		keyName, violatedKey, attname, typname            sql.NullString
-		typeSchema, declared, notGuardable                sql.NullString
-		others, defaultText                               string
+		keyName, attname, typname, declared, notGuardable sql.NullString
+		indexes, defaultText                              string
 		immediate, arbiter, indexed, identity, selectable bool
 		typmod                                            int64
 		seq                                               nullSequence
 	)
 	err := rows.Scan(&t.OID, &t.Own, &t.Schema, &t.Name, &keyName, &immediate, &t.InitiallyDeferred, &arbiter,
 		&t.RowSecurity, &t.InsertTrigger, &t.Partitioned, &notGuardable, &indexed,
-		&t.Violated.Schema, &t.Violated.Name, &violatedKey, &others,
-		&attname, &typname, &typeSchema, &declared, &typmod, &identity, &defaultText, &selectable,
+		&t.Violated.Schema, &t.Violated.Name, &indexes,
+		&attname, &typname, &declared, &typmod, &identity, &defaultText, &selectable,
 		&seq.oid, &seq.schema, &seq.name, &seq.min, &seq.max, &seq.increment, &seq.cache, &seq.cycle,
 		&seq.use, &seq.update, &seq.feeders)
 	if err != nil {
 		return err
 	}
-	t.Constraint, t.Violated.Constraint, t.NotGuardable = keyName.String, violatedKey.String, notGuardable.String
+	t.Constraint, t.NotGuardable = keyName.String, notGuardable.String
 	if t.NotGuardable == "" && !(immediate && arbiter) {
 		t.NotGuardable = "a key that cannot decide a conflict"
 	}
-	if err := json.Unmarshal([]byte(others), &t.Violated.Others); err != nil {
+	if err := t.Violated.read(indexes); err != nil {
 		return err
 	}
 	if !attname.Valid {
@@ -209,7 +208,7 @@ func scan(rows *sql.Rows, t *Table) error {
 	}
 	t.Selectable = selectable && (t.Selectable || len(t.Key) == 0)
 	t.Key = append(t.Key, Column{
-		Name: attname.String, Type: typname.String, Declared: Quote(typeSchema.String, declared.String),
+		Name: attname.String, Type: typname.String, Declared: declared.String,
 	})
 	if t.Column >= 0 || !seq.oid.Valid {
 		return nil
@@ -220,6 +219,23 @@ func scan(rows *sql.Rows, t *Table) error {
 		t.Unsupported = "column " + Quote(attname.String) + " has type " + typname.String + ", not an integer"
 	case !identity && !nextvalOnly.MatchString(defaultText):
 		t.Unsupported = "the default of column " + Quote(attname.String) + " is " + defaultText + ", more than nextval of its sequence"
+	}
+	return nil
+}
+
+// read takes in violated_indexes.
+func (v *Violated) read(indexes string) error {
+	var marked []string
+	if err := json.Unmarshal([]byte(indexes), &marked); err != nil {
+		return err
+	}
+	v.Others = nil
+	for _, index := range marked {
+		if name, primary := strings.CutPrefix(index, "p"); primary {
+			v.Constraint = name
+		} else {
+			v.Others = append(v.Others, index[1:])
+		}
 	}
 	return nil
 }

@@ -63,7 +63,7 @@ type Column struct {
 	Name string
 	// Type is the base type's name in pg_catalog, domains resolved.
 	Type string
-	// Declared is the column's own type, quoted for SQL text.
+	// Declared is the column's own type as format_type writes it, for SQL text.
 	Declared string
 }
 

@@ -60,7 +60,7 @@ func New(t testing.TB) *Place {
 		if t.Failed() {
 			t.Logf("the test's data: %s", p.DSN)
 		} else {
-			_, _ = p.SQL.Exec("DROP SCHEMA " + p.Schema + " CASCADE")
+			_, _ = p.SQL.Exec("SET lock_timeout = '5s'; DROP SCHEMA " + p.Schema + " CASCADE")
 		}
 		_ = p.SQL.Close()
 	})

@@ -37,6 +37,9 @@ type Name struct{ Schema, Table string }
 //	deferred           the key is checked at COMMIT
 //	arbiter            the key's index is a valid, plain btree that ON CONFLICT can use
 //	not_guardable      why the conflict guard cannot be used, null when it can (DESIGN section 4)
+//	insert_trigger     a user trigger fires on INSERT (bit 4 of tgtype)
+//	upsert_trigger     a row trigger BEFORE INSERT (bits 1, 2, 4), or one for each statement
+//	                   on UPDATE (bit 16 without 1): ON CONFLICT cannot be left out unseen
 //	indexed            a valid whole-table btree begins with the column
 //	violated_*         the table of the error and its unique indexes, p before the name of
 //	                   the primary key's, u before the others'
@@ -105,6 +108,8 @@ SELECT c.oid::pg_catalog.int8, coalesce(c.oid = s.named OR nk.relkind = 'v', fal
   pg_catalog.row_security_active(c.oid) AS row_security,
   EXISTS (SELECT 1 FROM pg_catalog.pg_trigger g
           WHERE g.tgrelid = c.oid AND NOT g.tgisinternal AND g.tgtype & 4 <> 0) AS insert_trigger,
+  EXISTS (SELECT 1 FROM pg_catalog.pg_trigger g
+          WHERE g.tgrelid = c.oid AND NOT g.tgisinternal AND (g.tgtype & 7 = 7 OR g.tgtype & 17 = 16)) AS upsert_trigger,
   c.relkind = 'p' OR c.relispartition AS partitioned,
   CASE
     WHEN c.relkind <> 'r' THEN 'not an ordinary table'
@@ -135,6 +140,7 @@ SELECT c.oid::pg_catalog.int8, coalesce(c.oid = s.named OR nk.relkind = 'v', fal
   q.seqmin, q.seqmax, q.seqincrement, q.seqcache, q.seqcycle,
   pg_catalog.has_sequence_privilege(sc.oid, 'USAGE,UPDATE') AS seq_use,
   pg_catalog.has_sequence_privilege(sc.oid, 'UPDATE') AS seq_update,
+  pg_catalog.has_sequence_privilege(sc.oid, 'SELECT') AS seq_select,
   (SELECT pg_catalog.count(*) FROM pg_catalog.pg_depend x
    JOIN pg_catalog.pg_attrdef xd ON xd.oid = x.objid
    JOIN pg_catalog.pg_class xc ON xc.oid = xd.adrelid AND NOT xc.relispartition
@@ -188,11 +194,11 @@ func scan(rows *sql.Rows, t *Table) error {
 		seq                                               nullSequence
 	)
 	err := rows.Scan(&t.OID, &t.Own, &t.Schema, &t.Name, &keyName, &immediate, &t.InitiallyDeferred, &arbiter,
-		&t.RowSecurity, &t.InsertTrigger, &t.Partitioned, &notGuardable, &indexed,
+		&t.RowSecurity, &t.InsertTrigger, &t.UpsertTrigger, &t.Partitioned, &notGuardable, &indexed,
 		&t.Violated.Schema, &t.Violated.Name, &indexes,
 		&attname, &typname, &declared, &typmod, &identity, &defaultText, &selectable,
 		&seq.oid, &seq.schema, &seq.name, &seq.min, &seq.max, &seq.increment, &seq.cache, &seq.cycle,
-		&seq.use, &seq.update, &seq.feeders)
+		&seq.use, &seq.update, &seq.read, &seq.feeders)
 	if err != nil {
 		return err
 	}
@@ -275,13 +281,13 @@ func integral(typname string, typmod int64) bool {
 type nullSequence struct {
 	oid, min, max, increment, cache, feeders sql.NullInt64
 	schema, name                             sql.NullString
-	cycle, use, update                       sql.NullBool
+	cycle, use, update, read                 sql.NullBool
 }
 
 func (s nullSequence) sequence() Sequence {
 	return Sequence{
 		OID: s.oid.Int64, Schema: s.schema.String, Name: s.name.String,
 		Min: s.min.Int64, Max: s.max.Int64, Increment: s.increment.Int64, Cache: s.cache.Int64,
-		Cycle: s.cycle.Bool, CanUse: s.use.Bool, CanUpdate: s.update.Bool, Feeders: s.feeders.Int64,
+		Cycle: s.cycle.Bool, CanUse: s.use.Bool, CanUpdate: s.update.Bool, CanRead: s.read.Bool, Feeders: s.feeders.Int64,
 	}
 }

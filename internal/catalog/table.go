@@ -34,6 +34,10 @@ type Table struct {
 	RowSecurity bool
 	// InsertTrigger is true when a user trigger fires on INSERT, enabled or not.
 	InsertTrigger bool
+	// UpsertTrigger is true when a trigger would notice that an ON CONFLICT clause
+	// was left out: a row trigger BEFORE INSERT, which may find ids itself, or a
+	// statement trigger on UPDATE, which DO UPDATE fires even when no row is updated.
+	UpsertTrigger bool
 	// Partitioned is true for a partitioned table or a partition.
 	Partitioned bool
 	// InitiallyDeferred keys are checked at COMMIT, after every chance to heal.
@@ -78,6 +82,7 @@ type Sequence struct {
 	Cycle     bool
 	CanUse    bool // USAGE or UPDATE: nextval
 	CanUpdate bool // UPDATE: setval
+	CanRead   bool // SELECT: last_value
 	// Feeders is the number of columns, in whatever tables, whose default draws
 	// from it; partitions are not counted beside their root.
 	Feeders int64

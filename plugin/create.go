@@ -27,8 +27,19 @@ func (h *healer) create(db *gorm.DB) {
 	}
 	defer s.translate()
 	switch {
-	case !s.readable || s.insert.OnConflict != nil:
+	case !s.readable:
 		s.run(s.sql)
+	case s.insert.OnConflict != nil:
+		h.upsert(s)
+	default:
+		h.createFenced(s)
+	}
+}
+
+// createFenced sends a statement whose collisions are 23505s, in the way of the
+// mode.
+func (h *healer) createFenced(s *statement) {
+	switch {
 	case !s.inTransaction():
 		h.createOutside(s)
 	case h.plugin.settings.guard == GuardOff:
@@ -170,7 +181,7 @@ type fence struct {
 // mistaken.
 func (h *healer) choose(s *statement, k *known) fence {
 	f := fence{h: h, s: s}
-	if h.plugin.settings.guard == GuardAuto && k != nil && s.insert.Rows() == 1 && s.insert.Plain &&
+	if h.plugin.settings.guard == GuardAuto && k != nil && s.insert.Rows() == 1 && s.insert.Plain && s.where == s.values &&
 		!s.insert.HasExpression() && !s.fillsSliceFromScratch() {
 		f.clause = k.conflictClause
 	}

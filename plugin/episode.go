@@ -16,6 +16,7 @@ type proof int
 const (
 	serverError proof = iota // the server said so
 	noRow                    // the conflict guard returned no row
+	foresight                // the plugin looked: a value in front of the sequence is taken
 )
 
 // ErrTableChanged is returned for an insert whose table changed under the
@@ -97,7 +98,7 @@ func (e *episode) close() {
 	i := Incident{
 		Time: e.started, Outcome: AlreadyHealed, From: e.from, To: e.to,
 		Rows: e.s.insert.Rows(), Guard: e.guard, Rounds: e.rounds, Duration: time.Since(e.started),
-		Err: e.s.db.Error,
+		Err: e.s.db.Error, Silent: e.s.effect != "", effect: e.s.effect,
 	}
 	if t := e.table; t != nil {
 		i.Table, i.Constraint = t.QuotedName(), t.Constraint

@@ -95,7 +95,7 @@ func (e *episode) heal(ctx context.Context, c *conn.Conn, known proof) (again bo
 	if err != nil || !ours {
 		return false, err
 	}
-	if drift, err := e.isDrift(ctx, c); err != nil || !drift {
+	if drift, err := e.isDrift(ctx, c, known); err != nil || !drift {
 		return false, err
 	}
 	e.ours = true
@@ -135,11 +135,13 @@ func (e *episode) readTable(ctx context.Context, c *conn.Conn, known proof) (boo
 
 // isDrift tells a row that met its own statement's explicit ids, or an explicit
 // id that exists, from a drawn one. Only statements that do both need a look.
-func (e *episode) isDrift(ctx context.Context, c *conn.Conn) (bool, error) {
+func (e *episode) isDrift(ctx context.Context, c *conn.Conn, known proof) (bool, error) {
 	t := e.table
-	e.key = resync.Sight{}
-	e.key.Value, e.key.Found = e.last.server.Key(t.Column, len(t.Key))
-	if !t.Own || !e.s.insert.Names(t.FedColumn()) {
+	e.key = e.last.drawn
+	if known == serverError {
+		e.key.Value, e.key.Found = e.last.server.Key(t.Column, len(t.Key))
+	}
+	if known == foresight || !t.Own || !e.s.insert.Names(t.FedColumn()) {
 		return true, nil
 	}
 	explicit, readable := e.s.insert.Explicit(t.FedColumn())

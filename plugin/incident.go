@@ -65,7 +65,8 @@ type Incident struct {
 	Left int64
 	// Rows is the number of rows of the INSERT.
 	Rows int
-	// Guard is how the collision was met: "none", "conflict", "savepoint", "off".
+	// Guard is how the collision was met: "none", "conflict", "savepoint", "off",
+	// or "preflight" when it was seen before the statement was sent.
 	Guard string
 	// Silent is true when the statement would have changed or dropped a row
 	// without an error.
@@ -76,6 +77,8 @@ type Incident struct {
 	// Err is why it was refused or failed, or what the insert itself came to
 	// after the sequence was healed.
 	Err error
+
+	effect string // what Silent is short for
 }
 
 // record is the one list of an incident's field names.
@@ -136,7 +139,7 @@ func (i Incident) String() string {
 		fmt.Fprintf(&b, ", a row at %d near the end of the range was left in place", i.Left)
 	}
 	if i.Silent {
-		b.WriteString(", without the plugin a row would have been overwritten or dropped without an error")
+		fmt.Fprintf(&b, ", the statement %s without an error", i.effect)
 	}
 	fmt.Fprintf(&b, "; %d row(s), guard %s, %d round(s), %s", i.Rows, i.Guard, i.Rounds, i.Duration.Round(10*time.Microsecond))
 	if i.Err != nil {

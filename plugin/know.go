@@ -59,6 +59,7 @@ type collision struct {
 	violated   catalog.Name
 	constraint string
 	server     pgerr.Error
+	drawn      resync.Sight // the id that was drawn, when it is known to exist
 }
 
 // collided decides, from memory alone, whether err may be drift: a 23505 that is

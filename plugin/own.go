@@ -50,27 +50,31 @@ func beginOn(db *gorm.DB, ctx context.Context, options *sql.TxOptions) (*transac
 // run sends the statement in the transaction and commits, or rolls back when it
 // fails. The result is the statement's.
 func (t *transaction) run(s *statement) error {
+	t.around(s, func() { s.run(s.sql) })
+	return s.db.Error
+}
+
+// around lets fn send the statement in the transaction, and ends it as the
+// statement ended: a commit, a rollback after an error or a panic.
+func (t *transaction) around(s *statement, fn func()) {
 	stmt := s.db.Statement
 	outer := stmt.ConnPool
 	stmt.ConnPool = t.pool
-	defer func() { stmt.ConnPool = outer }()
-	finished := false
+	ended := false
 	defer func() {
-		if !finished { // a panic in the caller's Scan
+		stmt.ConnPool = outer
+		if !ended {
 			t.rollback()
 		}
 	}()
-	err := s.run(s.sql)
-	finished = true
-	if err != nil {
-		t.rollback()
-		return err
+	fn()
+	if s.db.Error != nil {
+		return
 	}
+	ended = true
 	if err := t.committer.Commit(); err != nil {
-		_ = s.db.AddError(err)
-		return err
+		s.fail(err)
 	}
-	return nil
 }
 
 func (t *transaction) rollback() { _ = t.committer.Rollback() }

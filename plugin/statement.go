@@ -3,7 +3,7 @@ package plugin
 import (
 	"maps"
 	"reflect"
-	"slices"
+	"strings"
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
@@ -18,17 +18,31 @@ type statement struct {
 	config   *gorm.Config // the caller's
 	quiet    *gorm.Config // the same without TranslateError, nil where it is off
 	clauses  map[string]clause.Clause
-	// sql is the statement as GORM rendered it; values is where its VALUES part
-	// ends, the place for a guard.
-	sql    string
-	values int
+	// sql and vars are the statement as it is sent; rendered holds the places in
+	// it at which it can be changed.
+	sql  string
+	vars []any
+	rendered
 	// insert and target describe it; readable is false for a shape that the
 	// plugin does not know and leaves alone.
 	insert   insert.Insert
 	target   insert.Name
 	readable bool
+	// effect is what drift would have done to the statement without an error.
+	effect string
 	// before is the result as it was before the first sending.
 	before result
+}
+
+// rendered is where the parts of the rendered statement end, in bytes of its text.
+type rendered struct {
+	// values is where the VALUES part ends, the place for a conflict guard.
+	values int
+	// action is where ON CONFLICT ends but for its WHERE, and where ends the
+	// WHERE; both are values without an ON CONFLICT.
+	action, where int
+	// valuesVars and whereVars count the parameters up to there.
+	valuesVars, whereVars int
 }
 
 // result is what GORM keeps of a statement's end. The result that a caller hands
@@ -63,7 +77,7 @@ func (h *healer) prepare(db *gorm.DB) *statement {
 	s.remember()
 	s.clauses = maps.Clone(db.Statement.Clauses)
 	s.insert, s.readable = insert.Read(s.clauses)
-	if s.readable {
+	if s.readable = s.readable && (s.insert.OnConflict == nil || s.where > s.values); s.readable {
 		s.target, s.readable = insert.TargetOf(s.sql)
 	}
 	return s
@@ -76,20 +90,89 @@ func (s *statement) assemble(dry *gorm.Config) {
 	s.original(s.db)
 }
 
-// render writes the same text as Statement.Build(BuildClauses...), in two parts
-// to learn where VALUES ends.
+// render writes the same text as Statement.Build(BuildClauses...), each clause
+// once, and notes where the parts end.
 func (s *statement) render() {
 	stmt := s.db.Statement
-	names := stmt.BuildClauses
-	cut := slices.Index(names, "VALUES") + 1
-	stmt.Build(names[:cut]...)
-	s.values = stmt.SQL.Len()
-	rest := names[cut:]
-	if s.values > 0 && slices.ContainsFunc(rest, func(name string) bool { _, ok := stmt.Clauses[name]; return ok }) {
+	for _, name := range stmt.BuildClauses {
+		c, ok := stmt.Clauses[name]
+		if !ok {
+			continue
+		}
+		if stmt.SQL.Len() > 0 {
+			_ = stmt.WriteByte(' ')
+		}
+		onConflict, plain := c.Expression.(clause.OnConflict)
+		if plain = plain && c.Builder == nil && c.AfterExpression == nil && stmt.DB.ClauseBuilders[name] == nil; plain {
+			s.renderOnConflict(c, onConflict)
+		} else {
+			stmt.Build(name)
+		}
+		if name == "VALUES" {
+			s.values, s.valuesVars = stmt.SQL.Len(), len(stmt.Vars)
+			s.action, s.where, s.whereVars = s.values, s.values, s.valuesVars
+		}
+	}
+	s.sql, s.vars = stmt.SQL.String(), stmt.Vars
+}
+
+// renderOnConflict writes ON CONFLICT as clause.OnConflict does, its WHERE apart.
+func (s *statement) renderOnConflict(c clause.Clause, onConflict clause.OnConflict) {
+	stmt, where := s.db.Statement, onConflict.Where
+	onConflict.Where = clause.Where{}
+	c.Expression = onConflict
+	c.Build(stmt)
+	s.action = stmt.SQL.Len()
+	if len(where.Exprs) > 0 {
+		_, _ = stmt.WriteString(" WHERE ")
+		where.Build(stmt)
 		_ = stmt.WriteByte(' ')
 	}
-	stmt.Build(rest...)
-	s.sql = stmt.SQL.String()
+	s.where, s.whereVars = stmt.SQL.Len(), len(stmt.Vars)
+}
+
+// leaveOutOnConflict removes the clause from the statement that is sent. It
+// reports false, and changes nothing, when parameters follow the clause, for
+// those would be numbered anew.
+func (s *statement) leaveOutOnConflict() bool {
+	if s.whereVars != len(s.vars) {
+		return false
+	}
+	s.sql = s.sql[:s.values] + s.sql[s.where:]
+	s.vars = s.vars[:s.valuesVars:s.valuesVars]
+	s.where, s.action, s.whereVars = s.values, s.values, s.valuesVars
+	return true
+}
+
+// updateOnly lets DO UPDATE touch the rows with these keys and no others. The
+// caller's own WHERE goes on to hold.
+func (s *statement) updateOnly(key []string, tuples [][]any) {
+	stmt := s.db.Statement
+	stmt.Vars = s.vars
+	var b strings.Builder
+	b.WriteString(s.sql[:s.action])
+	b.WriteString(" WHERE (")
+	for i, column := range key {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteString("excluded." + column)
+	}
+	b.WriteString(") IN (")
+	for i, tuple := range tuples {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteByte('(')
+		stmt.AddVar(&b, tuple...)
+		b.WriteByte(')')
+	}
+	b.WriteByte(')')
+	if own := strings.TrimPrefix(s.sql[s.action:s.where], " WHERE "); own != "" {
+		b.WriteString(" AND (" + strings.TrimSpace(own) + ") ")
+	}
+	b.WriteString(s.sql[s.where:])
+	s.sql, s.vars = b.String(), stmt.Vars
 }
 
 // run sends sql in place of the rendered statement through the original
@@ -99,10 +182,11 @@ func (s *statement) run(sql string) error {
 	db, stmt := s.db, s.db.Statement
 	s.restoreClauses()
 	s.clear()
-	if stmt.SQL.Len() != len(sql) || stmt.SQL.String() != sql {
+	if stmt.SQL.String() != sql {
 		stmt.SQL.Reset()
 		stmt.SQL.WriteString(sql)
 	}
+	stmt.Vars = s.vars
 	unscoped, notFound := stmt.Unscoped, stmt.RaiseErrorOnNotFound
 	defer func() {
 		db.Config, stmt.Unscoped, stmt.RaiseErrorOnNotFound = s.config, unscoped, notFound

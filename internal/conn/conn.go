@@ -31,13 +31,17 @@ type Conn struct {
 	limits   *limits
 }
 
-// In returns the connection of a transaction, beneath GORM's prepared
-// statements. db is asked for the driver alone.
+// In returns the connection of a transaction, or a pool for a single query,
+// beneath GORM's prepared statements. db is asked for the driver alone.
 func In(db *gorm.DB, pool gorm.ConnPool) *Conn {
-	if prepared, ok := pool.(*gorm.PreparedStmtTX); ok {
-		return &Conn{pool: prepared.Tx, uncached: isPgx(db)}
+	c := &Conn{pool: pool, uncached: isPgx(db)}
+	switch prepared := pool.(type) {
+	case *gorm.PreparedStmtTX:
+		c.pool = prepared.Tx
+	case *gorm.PreparedStmtDB:
+		c.pool = prepared.ConnPool
 	}
-	return &Conn{pool: pool, uncached: isPgx(db)}
+	return c
 }
 
 // InTransaction returns the connection of a transaction of the plugin's own.

@@ -1,0 +1,228 @@
+package plugin
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/seqheal/seqheal/internal/catalog"
+	"github.com/seqheal/seqheal/internal/conn"
+	"github.com/seqheal/seqheal/internal/guard"
+	"github.com/seqheal/seqheal/internal/insert"
+	"github.com/seqheal/seqheal/internal/resync"
+)
+
+// ErrRowsMissing is returned for an upsert that names some of its ids and leaves
+// others to the database, when fewer rows came back than were sent and nothing
+// legitimate explains it: while it ran, somebody inserted rows with explicit ids
+// in front of the sequence. No row was overwritten. The transaction can only roll
+// back; the next try succeeds.
+var ErrRowsMissing = errors.New("seqheal: rows of an upsert are missing")
+
+// upsert sends a statement with ON CONFLICT (DESIGN section 5). On a drifted
+// table such a statement does not fail: it overwrites or drops rows.
+func (h *healer) upsert(s *statement) {
+	k := h.know(s)
+	if k == nil || !k.mayCollide(s) || k.hopeless() != nil {
+		s.run(s.sql)
+		return
+	}
+	t := k.table
+	mixed := s.insert.Names(t.FedColumn())
+	switch s.insert.ConflictTarget(columnNames(t.Key), t.Constraint, s.primaryColumn()) {
+	case insert.OnOther:
+		// A collision on the key is an ordinary 23505 here.
+		h.createFenced(s)
+	case insert.OnKey:
+		switch {
+		case mixed:
+			h.inTransaction(s, func() { h.upsertMixed(s, k) })
+		case t.UpsertTrigger || !s.leaveOutOnConflict():
+			// A trigger may find ids, or would notice that the clause is gone.
+			s.run(s.sql)
+		default:
+			// No row can mean to meet an existing one: a plain INSERT.
+			s.effect = effectOf(s)
+			h.createFenced(s)
+		}
+	case insert.OnAny:
+		s.effect = wouldDrop
+		if s.insert.Rows() == 1 {
+			h.insertOrDrop(s, k)
+		} else {
+			h.inTransaction(s, func() { h.afterPreflight(s, k) })
+		}
+	}
+}
+
+// What drift would have done without an error.
+const (
+	wouldOverwrite = "would have overwritten a row"
+	wouldDrop      = "would have dropped a row"
+)
+
+func effectOf(s *statement) string {
+	if s.insert.OnConflict.DoNothing {
+		return wouldDrop
+	}
+	return wouldOverwrite
+}
+
+// upsertMixed sends an upsert in which some rows name their ids, which may exist,
+// and some do not, which must not. The preflight moves a drifted sequence; the
+// WHERE keeps even a race from overwriting anything but the rows that were named.
+func (h *healer) upsertMixed(s *statement, k *known) {
+	s.effect = effectOf(s)
+	t, onConflict := k.table, s.insert.OnConflict
+	callersWhere := len(onConflict.Where.Exprs) > 0
+	if !onConflict.DoNothing {
+		tuples, readable := s.insert.Tuples(t.FedColumn(), columnNames(t.Key))
+		if !readable || s.where != len(s.sql) && s.whereVars != len(s.vars) {
+			s.run(s.sql)
+			return
+		}
+		s.updateOnly(t.QuotedKey(), tuples)
+	}
+	h.afterPreflight(s, k)
+	sent := int64(s.insert.Rows())
+	if s.db.Error != nil || onConflict.DoNothing || callersWhere || t.InsertTrigger || t.UpsertTrigger || s.db.RowsAffected >= sent {
+		return
+	}
+	missing := fmt.Errorf("%w: %d of %d rows for table %s came back; rows with explicit ids were inserted in front of sequence %s meanwhile, roll back and try again",
+		ErrRowsMissing, s.db.RowsAffected, sent, t.QuotedName(), t.Sequence.QuotedName())
+	guard.Abort(s.db.Statement.Context, conn.In(s.db, s.db.Statement.ConnPool))
+	s.fail(missing)
+}
+
+// afterPreflight asks, in the statement's own transaction, whether one of the
+// values that it is about to draw is taken, heals if so, and sends it. Afterwards
+// it would be too late: which rows were dropped cannot be told.
+func (h *healer) afterPreflight(s *statement, k *known) {
+	ctx := s.db.Statement.Context
+	c := conn.In(s.db, s.db.Statement.ConnPool)
+	if taken, err := resync.Preflight(ctx, c, k.table, int64(s.insert.Omitted(k.table.FedColumn()))); err == nil && taken {
+		e := h.open(s, collision{}, "preflight")
+		defer e.close()
+		e.nextRound()
+		e.healIn(ctx, c, foresight)
+	}
+	s.run(s.sql)
+}
+
+// insertOrDrop sends one row under DO NOTHING without a target. No row back means
+// that a unique index was hit: the caller's own conflict, or the key of a drifted
+// sequence, told by whether the id just drawn exists.
+func (h *healer) insertOrDrop(s *statement, k *known) {
+	if s.inTransaction() {
+		h.insertUnlessDrifted(s, k)
+		return
+	}
+	if err := s.run(s.sql); err != nil || s.db.RowsAffected > 0 || k.table.InsertTrigger {
+		return
+	}
+	c := conn.In(s.db, s.db.Statement.ConnPool)
+	if behind, err := resync.MayBeBehind(s.db.Statement.Context, c, k.table); err != nil || !behind {
+		return
+	}
+	// currval is the session's: the statement is sent again in a transaction,
+	// where no pooler can put another session between. It was dropped, so it can.
+	h.inTransaction(s, func() { h.insertUnlessDrifted(s, k) })
+}
+
+func (h *healer) insertUnlessDrifted(s *statement, k *known) {
+	ctx := s.db.Statement.Context
+	c := conn.In(s.db, s.db.Statement.ConnPool)
+	var e *episode
+	for {
+		if err := s.run(s.sql); err != nil || s.db.RowsAffected > 0 {
+			return
+		}
+		drawn, taken := resync.DrawnIsTaken(ctx, c, k.table)
+		if !taken {
+			return
+		}
+		if e == nil {
+			e = h.open(s, collision{}, "none")
+			defer e.close()
+		}
+		if k.table.InsertTrigger {
+			e.leave(k, drawn)
+			return
+		}
+		e.last.drawn = resync.Sight{Value: drawn, Found: true}
+		if !e.nextRound() || !e.healIn(ctx, c, foresight) {
+			return
+		}
+	}
+}
+
+// leave reports a row that was dropped where the plugin cannot tell by what.
+func (e *episode) leave(k *known, drawn int64) {
+	e.rounds, e.ours, e.table = 1, true, k.table
+	e.key = resync.Sight{Value: drawn, Found: true}
+	e.refusal = &resync.Refusal{Reason: resync.Unsupported, Refused: true, Err: fmt.Errorf(
+		"table %s has a trigger on INSERT, so a row that ON CONFLICT DO NOTHING did not return may be the trigger's doing; "+
+			"id %d that was drawn for it exists: move the sequence %s with plugin.Resync",
+		k.table.QuotedName(), drawn, k.table.Sequence.QuotedName())}
+}
+
+// know returns what is known of the table, outside a transaction by asking in a
+// short one of the plugin's own.
+func (h *healer) know(s *statement) *known {
+	if k := h.tables.get(s.target); k != nil {
+		return k
+	}
+	ctx := s.db.Statement.Context
+	if s.inTransaction() {
+		return h.lookUp(ctx, conn.In(s.db, s.db.Statement.ConnPool), s)
+	}
+	if !outsideForSure(s) {
+		return nil
+	}
+	tx, err := beginOn(s.db, ctx, readCommitted)
+	if err != nil {
+		return nil
+	}
+	defer tx.rollback()
+	return h.lookUp(ctx, tx.conn, s)
+}
+
+// inTransaction runs fn in the statement's transaction, or in a short one of the
+// plugin's own that ends as the statement does.
+func (h *healer) inTransaction(s *statement, fn func()) {
+	if s.inTransaction() {
+		fn()
+		return
+	}
+	if !outsideForSure(s) {
+		s.run(s.sql)
+		return
+	}
+	tx, err := beginOwn(s)
+	if err != nil {
+		s.fail(err)
+		return
+	}
+	tx.around(s, fn)
+}
+
+// primaryColumn is the column that clause.PrimaryKey stands for.
+func (s *statement) primaryColumn() string {
+	schema := s.db.Statement.Schema
+	switch {
+	case schema == nil:
+		return ""
+	case schema.PrioritizedPrimaryField != nil:
+		return schema.PrioritizedPrimaryField.DBName
+	case len(schema.PrimaryFieldDBNames) > 0:
+		return schema.PrimaryFieldDBNames[0]
+	}
+	return ""
+}
+
+func columnNames(key []catalog.Column) []string {
+	names := make([]string, len(key))
+	for i, column := range key {
+		names[i] = column.Name
+	}
+	return names
+}

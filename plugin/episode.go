@@ -100,6 +100,10 @@ func (e *episode) close() {
 		Rows: e.s.insert.Rows(), Guard: e.guard, Rounds: e.rounds, Duration: time.Since(e.started),
 		Err: e.s.db.Error, Silent: e.s.effect != "", effect: e.s.effect,
 	}
+	i.Constraint = e.last.constraint
+	if v := e.last.violated; v.Table != "" {
+		i.Table = catalog.Quote(v.Schema, v.Table)
+	}
 	if t := e.table; t != nil {
 		i.Table, i.Constraint = t.QuotedName(), t.Constraint
 		if t.Fed() {

@@ -3,6 +3,7 @@ package plugin
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/seqheal/seqheal/internal/catalog"
 	"github.com/seqheal/seqheal/internal/conn"
@@ -14,18 +15,35 @@ import (
 // savepoint that it takes back: the sequence stays moved, locks and settings do
 // not. It reports whether the statement may be sent again.
 func (e *episode) healIn(ctx context.Context, c *conn.Conn, known proof) bool {
-	if err := guard.Set(ctx, c); err != nil {
-		e.failed(err)
-		return false
-	}
-	again, err := e.heal(ctx, c, known)
-	if undo := guard.Undo(ctx, c); undo != nil && err == nil {
-		again, err = false, undo
+	err := guard.Set(ctx, c)
+	again := false
+	if err == nil {
+		again, err = e.heal(ctx, c, known)
+		if undo := guard.Undo(ctx, c); err == nil {
+			err = undo
+		}
 	}
 	if err != nil {
+		e.presume()
 		e.failed(err)
 	}
 	return again && err == nil
+}
+
+// presume decides whose collision it is when the heal ended before the catalog
+// was read: by what is known of the table, else by the name that PostgreSQL gives
+// to primary keys.
+func (e *episode) presume() {
+	if e.ours || e.table != nil {
+		return
+	}
+	if k := e.h.tables.get(e.s.target); k != nil && k.table.Fed() {
+		e.table = k.table
+		e.ours = e.last.err == nil ||
+			e.last.constraint == k.table.Constraint && k.mayCollide(e.s) && !e.s.insert.Names(k.table.FedColumn())
+		return
+	}
+	e.ours = strings.HasSuffix(e.last.constraint, "_pkey") && e.s.modelOmitsKey()
 }
 
 // healInOwn heals in the plugin's own transaction, which the INSERT follows in.
@@ -35,6 +53,7 @@ func (e *episode) healInOwn(tx *transaction) bool {
 	ctx := e.s.db.Statement.Context
 	session, err := conn.ReadSession(ctx, tx.conn)
 	if err != nil {
+		e.presume()
 		e.failed(err)
 		return false
 	}

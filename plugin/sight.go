@@ -152,13 +152,8 @@ func (e *episode) healAside() {
 			return err
 		})
 	}
-	if err != nil && !e.ours {
-		// Nothing was read; what is known of the table decides whose error it is.
-		if k := e.h.tables.get(e.s.target); k != nil && k.mayCollide(e.s) && !e.s.insert.Names(k.table.FedColumn()) && k.table.Constraint == e.last.constraint {
-			e.ours, e.table = true, k.table
-		}
-	}
 	if err != nil {
+		e.presume()
 		e.failed(err)
 	}
 }

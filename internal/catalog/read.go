@@ -134,7 +134,7 @@ SELECT c.oid::pg_catalog.int8, coalesce(c.oid = s.named OR nk.relkind = 'v', fal
     WHERE q.indrelid = v.oid AND q.indisunique))::pg_catalog.text AS violated_indexes,
   fed.attname::pg_catalog.text, fed.typname::pg_catalog.text,
   fed.declared, coalesce(fed.typmod, -1) AS typmod,
-  fed.attidentity::pg_catalog.text <> '' AS identity, coalesce(fed.default_text, '') AS default_text,
+  coalesce(fed.attidentity::pg_catalog.text <> '', false) AS identity, coalesce(fed.default_text, '') AS default_text,
   coalesce(pg_catalog.has_column_privilege(c.oid, fed.attnum, 'SELECT'), false) AS selectable,
   sc.oid::pg_catalog.int8 AS seq_oid, sn.nspname::pg_catalog.text AS seq_schema, sc.relname::pg_catalog.text AS seq_name,
   q.seqmin, q.seqmax, q.seqincrement, q.seqcache, q.seqcycle,

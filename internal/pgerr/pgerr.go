@@ -104,10 +104,10 @@ func (e Error) Key(index, count int) (int64, bool) {
 	}
 	parts := strings.Split(rest[:end], ", ")
 	switch {
+	case index < 0 || len(parts) < count:
+		return 0, false
 	case len(parts) == count && index < count:
 		return integer(parts[index])
-	case len(parts) < count:
-		return 0, false
 	case index == 0:
 		return integer(parts[0])
 	case index == count-1:
@@ -118,5 +118,8 @@ func (e Error) Key(index, count int) (int64, bool) {
 
 func integer(text string) (int64, bool) {
 	n, err := strconv.ParseInt(text, 10, 64)
-	return n, err == nil
+	if err != nil {
+		return 0, false // ParseInt gives the nearest number for one out of range
+	}
+	return n, true
 }

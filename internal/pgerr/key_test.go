@@ -1,0 +1,99 @@
+package pgerr_test
+
+import (
+	"fmt"
+	"math"
+	"strings"
+	"testing"
+
+	"github.com/seqheal/seqheal/internal/pgerr"
+)
+
+func TestKeyReadsTheDetail(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name         string
+		detail       string
+		index, count int
+		want         int64
+		ok           bool
+	}{
+		{"English", "Key (id)=(5) already exists.", 0, 1, 5, true},
+		{"German", "Schlüssel »(id)=(5)« existiert bereits.", 0, 1, 5, true},
+		{"French", "La clé « (id)=(5) » existe déjà.", 0, 1, 5, true},
+		{"Japanese", "キー (id)=(5) はすでに存在します。", 0, 1, 5, true},
+		{"negative", "Key (id)=(-5) already exists.", 0, 1, -5, true},
+		{"least", "Key (id)=(-9223372036854775808) already exists.", 0, 1, math.MinInt64, true},
+		{"greatest", "Key (id)=(9223372036854775807) already exists.", 0, 1, math.MaxInt64, true},
+		{"quoted column", `Key ("Order Id")=(5) already exists.`, 0, 1, 5, true},
+		{"nothing after the key", "(id)=(5)", 0, 1, 5, true},
+
+		{"composite, first", "Key (tenant_id, id)=(7, 42) already exists.", 0, 2, 7, true},
+		{"composite, last", "Key (tenant_id, id)=(7, 42) already exists.", 1, 2, 42, true},
+		{"composite, middle", "Key (a, id, b)=(x, 42, y) already exists.", 1, 3, 42, true},
+		{"composite, empty text", "Key (name, id)=(, 42) already exists.", 1, 2, 42, true},
+		{"separator before the last", "Key (name, id)=(Doe, Jane, 42) already exists.", 1, 2, 42, true},
+		{"separator after the first", "Key (id, name)=(42, Doe, Jane) already exists.", 0, 2, 42, true},
+		{"separator, first of three", "Key (id, a, b)=(42, x, y, z) already exists.", 0, 3, 42, true},
+		{"separator, middle is ambiguous", "Key (a, id, b)=(x, 1, 42, y) already exists.", 1, 3, 0, false},
+		{"parentheses in a text", "Key (name, id)=(a) (b, 42) already exists.", 1, 2, 42, true},
+		{"the mark in a text", "Key (name, id)=(x)=(9, 42) already exists.", 1, 2, 42, true},
+		{"the mark ends a text", "Key (id, name)=(42, x)=() already exists.", 0, 2, 42, true},
+
+		{"no detail", "", 0, 1, 0, false},
+		{"withheld", "Key already exists.", 0, 1, 0, false},
+		{"truncated in the value", "Key (id)=(5", 0, 1, 0, false},
+		{"truncated before the value", "Key (id)=(", 0, 1, 0, false},
+		{"truncated before the mark", "Key (id)=", 0, 1, 0, false},
+		{"empty value", "Key (id)=() already exists.", 0, 1, 0, false},
+		{"null", "Key (id)=(null) already exists.", 0, 1, 0, false},
+		{"text", "Key (id)=(abc) already exists.", 0, 1, 0, false},
+		{"fraction", "Key (id)=(5.5) already exists.", 0, 1, 0, false},
+		{"beyond int64", "Key (id)=(9223372036854775808) already exists.", 0, 1, 0, false},
+		{"a remark in parentheses", "Key (id)=(5) already exists (5).", 0, 1, 0, false},
+		{"fewer values than columns", "Key (a, id)=(5) already exists.", 0, 2, 0, false},
+		{"position behind the key", "Key (a, id)=(5, 6) already exists.", 2, 2, 0, false},
+		{"no position", "Key (id)=(5) already exists.", -1, 1, 0, false},
+		{"no position, no columns", "Key (id)=(5) already exists.", -1, 0, 0, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			got, ok := pgerr.Error{Detail: test.detail}.Key(test.index, test.count)
+			if got != test.want || ok != test.ok {
+				t.Errorf("Key(%d, %d) of %q = %d, %v; want %d, %v", test.index, test.count, test.detail, got, ok, test.want, test.ok)
+			}
+		})
+	}
+}
+
+// FuzzKey feeds details that a hostile value or an unknown language may produce.
+func FuzzKey(f *testing.F) {
+	for _, detail := range []string{
+		"Key (id)=(5) already exists.", "Schlüssel »(id)=(5)« existiert bereits.", "La clé « (id)=(5) » existe déjà.",
+		"Key (tenant_id, id)=(7, 42) already exists.", "Key (name, id)=(Doe, Jane, 42) already exists.",
+		"Key (name, id)=(x)=(9, 42) already exists.", "Key (id)=(5", "(id)=(", ")=()", ")=(,", ", , , )=(, , )", "",
+		"\xff)=(\x00)", "Key (id)=(99999999999999999999) already exists.",
+	} {
+		f.Add(detail, int64(5), 0, 1)
+		f.Add(detail, int64(-1), 1, 2)
+		f.Add(detail, int64(0), -1, 0)
+	}
+	f.Fuzz(func(t *testing.T, detail string, id int64, index, count int) {
+		key, ok := pgerr.Error{Detail: detail}.Key(index, count)
+		if ok && !strings.Contains(detail, ")=(") {
+			t.Errorf("Key(%d, %d) of %q = %d without a key in it", index, count, detail, key)
+		}
+		if !ok && key != 0 {
+			t.Errorf("Key(%d, %d) of %q = %d, false", index, count, detail, key)
+		}
+		// The same text as the value of another column must not hide the id.
+		for i, whole := range []string{
+			fmt.Sprintf("Key (id, name)=(%d, %s) already exists.", id, detail),
+			fmt.Sprintf("Key (name, id)=(%s, %d) already exists.", detail, id),
+		} {
+			if key, ok := (pgerr.Error{Detail: whole}).Key(i, 2); !ok || key != id {
+				t.Errorf("Key(%d, 2) of %q = %d, %v; want %d", i, whole, key, ok, id)
+			}
+		}
+	})
+}

@@ -1,0 +1,112 @@
+package pgerr_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"testing"
+
+	pgconn4 "github.com/jackc/pgconn"
+	pgconn5 "github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/seqheal/seqheal/internal/pgerr"
+)
+
+// pqError has the methods of *pq.Error by which lib/pq is recognised.
+type pqError map[byte]string
+
+func (e pqError) Error() string         { return "pq: " + e['M'] }
+func (e pqError) SQLState() string      { return e['C'] }
+func (e pqError) Get(field byte) string { return e[field] }
+
+// stateOnly is a server error of a driver that tells nothing but the code.
+type stateOnly struct{}
+
+func (stateOnly) Error() string    { return "23505" }
+func (stateOnly) SQLState() string { return pgerr.UniqueViolation }
+
+var want = pgerr.Error{
+	Code: pgerr.UniqueViolation, Message: "duplicate key", Detail: "Key (id)=(5) already exists.",
+	Schema: "public", Table: "users", Constraint: "users_pkey", Routine: "_bt_check_unique",
+}
+
+var (
+	v5 = &pgconn5.PgError{
+		Code: want.Code, Message: want.Message, Detail: want.Detail, SchemaName: want.Schema,
+		TableName: want.Table, ConstraintName: want.Constraint, Routine: want.Routine,
+	}
+	v4 = &pgconn4.PgError{
+		Code: want.Code, Message: want.Message, Detail: want.Detail, SchemaName: want.Schema,
+		TableName: want.Table, ConstraintName: want.Constraint, Routine: want.Routine,
+	}
+	pq = pqError{
+		'C': want.Code, 'M': want.Message, 'D': want.Detail, 's': want.Schema,
+		't': want.Table, 'n': want.Constraint, 'R': want.Routine,
+	}
+)
+
+func TestFromReadsTheServersErrorOfEveryDriver(t *testing.T) {
+	t.Parallel()
+	for name, err := range map[string]error{
+		"pgx v5":               v5,
+		"pgx v4":               v4,
+		"lib/pq":               pq,
+		"v5 wrapped":           fmt.Errorf("create: %w", v5),
+		"v4 wrapped twice":     fmt.Errorf("outer: %w", fmt.Errorf("create: %w", v4)),
+		"lib/pq wrapped":       fmt.Errorf("create: %w", pq),
+		"v5 joined":            errors.Join(io.EOF, v5),
+		"v4 joined":            errors.Join(v4, io.EOF),
+		"lib/pq joined":        errors.Join(io.EOF, fmt.Errorf("create: %w", pq)),
+		"as GORM adds a cause": fmt.Errorf("%v; %w", io.EOF, v5),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got, ok := pgerr.From(err); !ok || got != want {
+				t.Errorf("From = %+v, %v; want %+v", got, ok, want)
+			}
+		})
+	}
+}
+
+func TestFromReportsFalseWhenTheServerDidNotSpeak(t *testing.T) {
+	t.Parallel()
+	for name, err := range map[string]error{
+		"nil":                nil,
+		"broken connection":  io.ErrUnexpectedEOF,
+		"cancelled context":  context.Canceled,
+		"text of an error":   errors.New(v5.Error()),
+		"printed, not kept":  fmt.Errorf("create: %v", v5),
+		"code without field": stateOnly{},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got, ok := pgerr.From(err); ok || got != (pgerr.Error{}) {
+				t.Errorf("From = %+v, %v; want nothing", got, ok)
+			}
+		})
+	}
+}
+
+func TestIsComparesCodes(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name  string
+		err   error
+		codes []string
+		want  bool
+	}{
+		{"the code", v5, []string{pgerr.UniqueViolation}, true},
+		{"one of several", pq, []string{pgerr.QueryCanceled, pgerr.UniqueViolation}, true},
+		{"another code", v4, []string{pgerr.QueryCanceled}, false},
+		{"no codes", v5, nil, false},
+		{"no server error", io.EOF, []string{pgerr.UniqueViolation, ""}, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			if got := pgerr.Is(test.err, test.codes...); got != test.want {
+				t.Errorf("Is = %v, want %v", got, test.want)
+			}
+		})
+	}
+}

@@ -250,10 +250,19 @@ func (e *episode) margin(before resync.Sight) int64 {
 // goal is how far the sequence has to go; below is where the rows may be looked
 // at, nil where they may not.
 func (e *episode) goal(below *conn.Conn) resync.Goal {
-	return resync.Goal{
+	goal := resync.Goal{
 		Table: e.table, Target: e.target.Value, Rows: int64(e.s.insert.Rows()),
-		Below: below, Prefix: e.prefix(), Role: e.session.Role,
+		Below: below, Role: e.session.Role,
 	}
+	if !e.table.Indexed {
+		switch prefixes := e.s.prefixes(e.table); len(prefixes) {
+		case 1:
+			goal.Prefix = prefixes[0]
+		default:
+			goal.Below = nil // nobody can look along one index
+		}
+	}
+	return goal
 }
 
 // named is what the statement and the server tell of values in the way, without
@@ -275,28 +284,39 @@ func (e *episode) named() resync.Sight {
 	return sight
 }
 
-// prefix fixes the key columns in front of the sequence's, when no index begins
-// with that one. Rows of one statement that differ there have no common prefix.
-func (e *episode) prefix() *resync.Prefix {
-	t := e.table
-	if t.Indexed || t.Column == 0 {
+// maxPrefixes is how many prefixes one statement's rows may have to be looked at
+// each by itself.
+const maxPrefixes = 16
+
+// prefixes fixes the key columns in front of the sequence's, when no index begins
+// with that one: once for each set of values among the rows that leave their id
+// out. It is nil when they cannot be told, or are too many.
+func (s *statement) prefixes(t *catalog.Table) []*resync.Prefix {
+	if t.Indexed || t.Column == 0 || !t.Own {
 		return nil
 	}
-	prefix := &resync.Prefix{Columns: t.Key[:t.Column]}
-	for _, column := range prefix.Columns {
-		first := ""
-		for row := range e.s.insert.Rows() {
-			value, ok := e.s.insert.Value(row, column.Name)
-			if !ok {
-				return nil
-			}
-			text, ok := resync.Text(value)
-			if !ok || row > 0 && text != first {
-				return nil
-			}
-			first = text
+	var all []*resync.Prefix
+	seen := map[string]bool{}
+	for row := range s.insert.Rows() {
+		if s.insert.NamesIn(row, t.FedColumn()) {
+			continue
 		}
-		prefix.Values = append(prefix.Values, first)
+		prefix := &resync.Prefix{Columns: t.Key[:t.Column]}
+		for _, column := range prefix.Columns {
+			value, known := s.insert.Value(row, column.Name)
+			text, writable := resync.Text(value)
+			if !known || !writable {
+				return nil
+			}
+			prefix.Values = append(prefix.Values, text)
+		}
+		if key := strings.Join(prefix.Values, "\x00"); !seen[key] {
+			seen[key] = true
+			all = append(all, prefix)
+		}
 	}
-	return prefix
+	if len(all) > maxPrefixes {
+		return nil
+	}
+	return all
 }

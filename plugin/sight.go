@@ -24,8 +24,8 @@ func (e *episode) see(ctx context.Context, c *conn.Conn) (resync.Sight, error) {
 	if t.RowSecurity || !t.Selectable {
 		return e.seeAsAdmin(ctx, named)
 	}
-	prefix := e.prefix()
-	if !t.Indexed && prefix == nil {
+	prefixes := e.s.prefixes(t)
+	if !t.Indexed && prefixes == nil {
 		if named.Found {
 			return named, nil
 		}
@@ -37,7 +37,7 @@ func (e *episode) see(ctx context.Context, c *conn.Conn) (resync.Sight, error) {
 	sight := named
 	if e.session.Isolation != conn.Serializable {
 		var own resync.Sight
-		if own, err = e.h.looks.Look(ctx, c, e.session, t, prefix); err != nil {
+		if own, err = e.look(ctx, c, e.session, prefixes); err != nil {
 			return sight, err
 		}
 		sight = sight.With(t.Sequence, own)
@@ -45,7 +45,7 @@ func (e *episode) see(ctx context.Context, c *conn.Conn) (resync.Sight, error) {
 	if e.session.Isolation == conn.ReadCommitted {
 		return sight, nil
 	}
-	second, err := e.seeFromSecond(ctx, prefix)
+	second, err := e.seeFromSecond(ctx, prefixes)
 	sight = sight.With(t.Sequence, second)
 	if err != nil && !sight.Found {
 		return sight, &resync.Refusal{Reason: resync.NoSight, Err: fmt.Errorf(
@@ -55,11 +55,26 @@ func (e *episode) see(ctx context.Context, c *conn.Conn) (resync.Sight, error) {
 	return sight, nil
 }
 
+// look looks once, or once for each prefix.
+func (e *episode) look(ctx context.Context, c *conn.Conn, session conn.Session, prefixes []*resync.Prefix) (sight resync.Sight, err error) {
+	if len(prefixes) == 0 {
+		return e.h.looks.Look(ctx, c, session, e.table, nil)
+	}
+	for _, prefix := range prefixes {
+		found, err := e.h.looks.Look(ctx, c, session, e.table, prefix)
+		if err != nil {
+			return sight, err
+		}
+		sight = sight.With(e.table.Sequence, found)
+	}
+	return sight, nil
+}
+
 // secondLock is how long a look from a second connection waits for a lock: the
 // caller itself may hold it, after a TRUNCATE say.
 const secondLock = 250 * time.Millisecond
 
-func (e *episode) seeFromSecond(ctx context.Context, prefix *resync.Prefix) (sight resync.Sight, err error) {
+func (e *episode) seeFromSecond(ctx context.Context, prefixes []*resync.Prefix) (sight resync.Sight, err error) {
 	pool, err := e.s.db.DB()
 	if err != nil {
 		return sight, err
@@ -70,7 +85,7 @@ func (e *episode) seeFromSecond(ctx context.Context, prefix *resync.Prefix) (sig
 			return err
 		}
 		defer c.Within(e.deadline(ctx), session.StatementTimeout, secondLock)()
-		sight, err = e.h.looks.Look(ctx, c, session, e.table, prefix)
+		sight, err = e.look(ctx, c, session, prefixes)
 		return err
 	})
 	return sight, err

@@ -77,3 +77,9 @@ func (c *tappedConn) BeginTx(ctx context.Context, options driver.TxOptions) (dri
 	}
 	return c.Conn.BeginTx(ctx, options)
 }
+
+func withoutPlugin(config *gorm.Config) *gorm.Config {
+	own := *config
+	own.Logger = logger.Discard
+	return &own
+}

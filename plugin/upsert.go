@@ -99,7 +99,7 @@ func (h *healer) upsertMixed(s *statement, k *known) {
 func (h *healer) afterPreflight(s *statement, k *known) {
 	ctx := s.db.Statement.Context
 	c := conn.In(s.db, s.db.Statement.ConnPool)
-	if taken, err := resync.Preflight(ctx, c, k.table, int64(s.insert.Omitted(k.table.FedColumn()))); err == nil && taken {
+	if taken, err := resync.Preflight(ctx, c, k.table, int64(s.insert.Omitted(k.table.FedColumn())), s.prefixes(k.table)); err == nil && taken {
 		e := h.open(s, collision{}, "preflight")
 		defer e.close()
 		e.nextRound()

@@ -137,6 +137,23 @@ func (c *Conn) Within(until time.Time, ownStatement, ownLock time.Duration) (rel
 	return func() { c.limits = outer }
 }
 
+// LockWithin makes the limits of Within, where there are any, wait for a lock no
+// longer than this, until the returned function is called. It sends nothing: the
+// caller has set lock_timeout in a savepoint of its own, and without this a
+// renewal of the limits in there would lengthen it again.
+func (c *Conn) LockWithin(lock time.Duration) (release func()) {
+	outer := c.limits
+	if outer == nil {
+		return func() {}
+	}
+	inner := *outer
+	if inner.ownLock == 0 || lock < inner.ownLock {
+		inner.ownLock = lock
+	}
+	c.limits = &inner
+	return func() { c.limits = outer }
+}
+
 func (l *limits) check() error {
 	if l != nil && time.Until(l.until) <= 0 {
 		return ErrTimeSpent

@@ -133,6 +133,12 @@ func (in Insert) Value(row int, column string) (any, bool) {
 	return value, !isComputed(value)
 }
 
+// NamesIn reports whether the row gives the column a value of its own.
+func (in Insert) NamesIn(row int, column string) bool {
+	index := in.column(column)
+	return index >= 0 && !isDefault(in.Values.Values[row][index])
+}
+
 // Names reports whether any row gives the column a value of its own.
 func (in Insert) Names(column string) bool { return in.Omitted(column) < in.Rows() }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sync/singleflight"
 
@@ -134,6 +135,8 @@ ORDER BY r.oid, a.attnum LIMIT 64`
 // under ACCESS EXCLUSIVE must not stop the heal (measured: it stopped 16 of 16
 // healers).
 const (
+	sisterLock = 100 * time.Millisecond
+
 	setLook  = "SAVEPOINT seqheal_look; SET LOCAL lock_timeout = 100"
 	undoLook = "ROLLBACK TO SAVEPOINT seqheal_look; RELEASE SAVEPOINT seqheal_look"
 )
@@ -160,7 +163,9 @@ func lookAtSisters(ctx context.Context, c *conn.Conn, t *catalog.Table, sight Si
 		if err := c.Exec(ctx, setLook); err != nil {
 			return Sight{}, err
 		}
+		release := c.LockWithin(sisterLock)
 		found, err := furthest(ctx, c, &others[i], nil, t.Sequence.Min, t.Sequence.Max)
+		release()
 		if undo := c.Undo(ctx, undoLook); undo != nil {
 			return Sight{}, undo
 		}

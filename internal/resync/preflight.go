@@ -36,13 +36,14 @@ const preflight = `SELECT 1 / CASE WHEN pg_catalog.current_setting('transaction_
                WHERE t.%[1]s BETWEEN s.last + (%[4]d) AND s.last + (%[5]d)) THEN 0 ELSE 1 END`
 
 // Preflight reports whether one of the next count values of the table's sequence
-// is taken, in one round trip when it is not. c must be in a transaction, which
-// is left as it was. It answers with an error, and the statement is to be sent
+// is taken, in one round trip when it is not; where only an index that begins with
+// other columns can tell, in two more and one for each prefix. c must be in a
+// transaction, which is left as it was. It answers with an error, and the statement is to be sent
 // all the same, when the role may not look or a lock is in the way.
-func Preflight(ctx context.Context, c *conn.Conn, t *catalog.Table, count int64) (taken bool, err error) {
+func Preflight(ctx context.Context, c *conn.Conn, t *catalog.Table, count int64, prefixes []*Prefix) (taken bool, err error) {
 	seq := t.Sequence
 	reach := spread(count+preflightSlack, seq.Increment)
-	if !t.Selectable || t.RowSecurity || !t.Indexed || !seq.CanUse && !seq.CanRead ||
+	if !t.Selectable || t.RowSecurity || !t.Indexed && len(prefixes) == 0 || !seq.CanUse && !seq.CanRead ||
 		reach > 1<<40 { // a reach that could overflow beside the last value
 		return false, nil
 	}
@@ -57,6 +58,9 @@ func Preflight(ctx context.Context, c *conn.Conn, t *catalog.Table, count int64)
 	if seq.Descending() {
 		near, far = -reach, seq.Increment
 	}
+	if !t.Indexed {
+		return preflightByPrefix(ctx, c, t, last, near, far, prefixes)
+	}
 	question := fmt.Sprintf(preflight, catalog.Quote(t.FedColumn()), t.QuotedName(), last, near, far)
 	err = c.Exec(ctx, "SAVEPOINT seqheal; SET LOCAL lock_timeout = 100; "+question+
 		"; ROLLBACK TO SAVEPOINT seqheal; RELEASE SAVEPOINT seqheal")
@@ -70,6 +74,28 @@ func Preflight(ctx context.Context, c *conn.Conn, t *catalog.Table, count int64)
 		return true, nil
 	}
 	return false, err
+}
+
+// preflightByPrefix asks for each prefix by itself, its values as parameters.
+func preflightByPrefix(ctx context.Context, c *conn.Conn, t *catalog.Table, last string, near, far int64, prefixes []*Prefix) (taken bool, err error) {
+	if err := c.Exec(ctx, "SAVEPOINT seqheal; SET LOCAL lock_timeout = 100"); err != nil {
+		return false, err
+	}
+	var from int64
+	var serializable bool
+	err = c.Row(ctx, "SELECT "+last+", pg_catalog.current_setting('transaction_isolation') = 'serializable'", nil, &from, &serializable)
+	for _, prefix := range prefixes {
+		if err != nil || taken || serializable {
+			break
+		}
+		var sight Sight
+		sight, err = furthest(ctx, c, t, prefix, from+near, from+far)
+		taken = sight.Found
+	}
+	if undo := c.Undo(ctx, "ROLLBACK TO SAVEPOINT seqheal; RELEASE SAVEPOINT seqheal"); err == nil {
+		err = undo
+	}
+	return taken && err == nil, err
 }
 
 // behind answers whether a row holds the sequence's last value or one beyond it.

@@ -1,0 +1,280 @@
+package plugin_test
+
+import (
+	"database/sql"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+
+	"gorm.io/driver/postgres"
+	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
+
+	"github.com/seqheal/seqheal/internal/pgtest"
+	"github.com/seqheal/seqheal/plugin"
+)
+
+// The caller's own conflicts stay what they are, on a healthy table and on a
+// drifted one: ignored or updated, without an incident.
+func TestCallersOwnConflicts(t *testing.T) {
+	t.Parallel()
+	inModes(t, func(t *testing.T, m mode, place *pgtest.Place) {
+		place.Exec(shopSchema)
+		for _, table := range shopTables {
+			place.Exec("SELECT setval('" + table + "_id_seq', 20)")
+		}
+		var seen incidents
+		db := place.Open(&m.config, plugin.New(seen.option()))
+		before := place.Text(shopRows)
+		err := m.within(db, func(tx *gorm.DB) error {
+			one := subscriber{Email: "old3@x", Name: "ignored"}
+			several := []subscriber{{Email: "old4@x", Name: "ignored"}, {Email: "old5@x", Name: "ignored"}}
+			ignore := tx.Clauses(clause.OnConflict{DoNothing: true}).Session(&gorm.Session{})
+			return errors.Join(ignore.Create(&one).Error, ignore.Create(&several).Error)
+		})
+		if err != nil {
+			t.Error(err)
+		}
+		if after := place.Text(shopRows); after != before {
+			t.Errorf("rows changed:\n%s", after)
+		}
+		seen.none(t)
+	})
+}
+
+// Where leaving the clause out, or healing, would be wrong, the statement goes
+// out unchanged and does what it does without the plugin.
+func TestUpsertsThatAreLeftAlone(t *testing.T) {
+	t.Parallel()
+	type row struct {
+		ID   int64
+		Name string
+	}
+	for _, c := range []struct {
+		name, schema string
+		run          func(*gorm.DB) error
+	}{
+		{"a ring buffer on a CYCLE sequence", `CREATE SEQUENCE ring MAXVALUE 3 CYCLE; CREATE TABLE rows (id bigint PRIMARY KEY DEFAULT nextval('ring'), name text)`,
+			func(db *gorm.DB) error {
+				for _, name := range []string{"a", "b", "c", "d", "e"} {
+					if err := db.Session(&gorm.Session{}).Clauses(clause.OnConflict{UpdateAll: true}).Create(&row{Name: name}).Error; err != nil {
+						return err
+					}
+				}
+				return nil
+			}},
+		{"a trigger that finds ids", `CREATE TABLE rows (id bigserial PRIMARY KEY, name text); INSERT INTO rows VALUES (100, 'x');
+			CREATE FUNCTION find() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+			  NEW.id := coalesce((SELECT id FROM rows WHERE name = lower(NEW.name)), NEW.id); RETURN NEW; END $$;
+			CREATE TRIGGER find BEFORE INSERT ON rows FOR EACH ROW EXECUTE FUNCTION find()`,
+			func(db *gorm.DB) error {
+				return db.Clauses(clause.OnConflict{UpdateAll: true}).Create(&[]row{{Name: "X"}, {Name: "y"}}).Error
+			}},
+		{"a statement trigger on UPDATE", `CREATE TABLE rows (id bigserial PRIMARY KEY, name text); CREATE TABLE log (t text);
+			CREATE FUNCTION log() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO log VALUES (TG_OP); RETURN NULL; END $$;
+			CREATE TRIGGER log AFTER UPDATE ON rows FOR EACH STATEMENT EXECUTE FUNCTION log()`,
+			func(db *gorm.DB) error {
+				return db.Clauses(clause.OnConflict{UpdateAll: true}).Create(&row{Name: "y"}).Error
+			}},
+		{"explicit ids that exist", `CREATE TABLE rows (id bigserial PRIMARY KEY, name text); INSERT INTO rows VALUES (1, 'x'), (2, 'y')`,
+			func(db *gorm.DB) error {
+				return db.Save(&[]row{{ID: 1, Name: "x2"}, {ID: 3, Name: "z"}}).Error
+			}},
+		{"a text key", `CREATE TABLE rows (id text PRIMARY KEY, name text)`,
+			func(db *gorm.DB) error {
+				return db.Table("rows").Clauses(clause.OnConflict{DoNothing: true}).Create([]map[string]any{{"id": "a", "name": "x"}, {"id": "a", "name": "y"}}).Error
+			}},
+		{"a model whose key is not the table's", `CREATE TABLE rows (id bigint UNIQUE, name text PRIMARY KEY)`,
+			func(db *gorm.DB) error {
+				return db.Clauses(clause.OnConflict{Columns: byKey, UpdateAll: true}).Create(&[]row{{ID: 1, Name: "x"}, {ID: 1, Name: "y"}}).Error
+			}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			inModes(t, func(t *testing.T, m mode, place *pgtest.Place) {
+				place.Exec(c.schema)
+				plain := pgtest.New(t)
+				plain.Exec(c.schema)
+				var seen incidents
+				result := func(p *pgtest.Place, plugins ...gorm.Plugin) string {
+					db := p.Open(&m.config, plugins...)
+					err := m.within(db, c.run)
+					text := p.Text("SELECT id::text, name FROM rows ORDER BY 1, 2")
+					if strings.Contains(c.schema, "TABLE log") {
+						text += p.Text("SELECT * FROM log")
+					}
+					if err != nil {
+						text += strings.ReplaceAll(err.Error(), p.Schema, "S")
+					}
+					return text
+				}
+				want, got := result(plain), result(place, plugin.New(seen.option()))
+				if got != want {
+					t.Errorf("with the plugin:\n%s\nwithout:\n%s", got, want)
+				}
+				seen.none(t)
+			})
+		})
+	}
+}
+
+// A composite key is compared whole: (2, 5) is not overwritten for (1, 5).
+func TestMixedUpsertOnACompositeKey(t *testing.T) {
+	t.Parallel()
+	type item struct {
+		TenantID int64 `gorm:"primaryKey;autoIncrement:false"`
+		ID       int64 `gorm:"primaryKey;autoIncrement"`
+		Name     string
+	}
+	inModes(t, func(t *testing.T, m mode, place *pgtest.Place) {
+		place.Exec(`CREATE TABLE items (tenant_id bigint, id bigserial, name text, PRIMARY KEY (tenant_id, id));
+			INSERT INTO items VALUES (1, 5, 'one five'), (2, 1, 'two one'), (2, 2, 'two two'), (2, 5, 'two five')`)
+		db := place.Open(&m.config, plugin.New())
+		items := []item{{TenantID: 1, ID: 5, Name: "renamed"}, {TenantID: 2, Name: "new"}}
+		err := m.within(db, func(tx *gorm.DB) error {
+			return tx.Clauses(clause.OnConflict{Columns: []clause.Column{{Name: "tenant_id"}, {Name: "id"}},
+				DoUpdates: clause.AssignmentColumns([]string{"name"})}).Create(&items).Error
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := place.Text("SELECT * FROM items WHERE id <= 5 ORDER BY 1, 2"); got != "1|5|renamed\n2|1|two one\n2|2|two two\n2|5|two five" {
+			t.Errorf("rows\n%s", got)
+		}
+		if got := place.Text("SELECT tenant_id, name FROM items WHERE id > 5"); got != "2|new" || items[1].ID <= 5 {
+			t.Errorf("new rows %q, struct %+v", got, items[1])
+		}
+	})
+}
+
+// A race that drifts the table between the preflight and the statement overwrites
+// nothing: the plugin's own error, and a transaction that can only roll back.
+func TestRaceBehindThePreflight(t *testing.T) {
+	t.Parallel()
+	inModes(t, func(t *testing.T, m mode, place *pgtest.Place) {
+		place.Exec(shopSchema + "; SELECT setval('members_id_seq', 20)")
+		var once sync.Once
+		pool := tapped(t, place, func(_ *tappedConn, query string) error {
+			if strings.HasPrefix(query, `INSERT INTO "members"`) {
+				once.Do(func() {
+					place.Exec("INSERT INTO members SELECT g, 'import' || g, 'imported', 0 FROM generate_series(21, 30) g")
+				})
+			}
+			return nil
+		})
+		var seen incidents
+		db, err := gorm.Open(postgres.New(postgres.Config{Conn: pool}), withPlugin(&m.config, seen.option()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ms := []subscriber{{Email: "a@x", Name: "A"}, {ID: 3, Email: "old3@x", Name: "renamed"}}
+		var later error
+		err = m.within(db, func(tx *gorm.DB) error {
+			err := tx.Save(&ms).Error
+			later = tx.Session(&gorm.Session{NewDB: true}).Exec("SELECT 1").Error
+			return err
+		})
+		if !errors.Is(err, plugin.ErrRowsMissing) {
+			t.Errorf("error %v", err)
+		}
+		if m.name == "caller's transaction" && later == nil {
+			t.Error("the transaction can go on")
+		}
+		if got := place.Text("SELECT count(*), count(*) FILTER (WHERE name IN ('imported', 'A', 'renamed')), min(name) FILTER (WHERE id = 3) FROM members"); got != "30|10|old member 3" {
+			t.Errorf("rows %s", got)
+		}
+		// The application's own retry succeeds.
+		ms = []subscriber{{Email: "a@x", Name: "A"}, {ID: 3, Email: "old3@x", Name: "renamed"}}
+		if err := m.within(db, func(tx *gorm.DB) error { return tx.Save(&ms).Error }); err != nil || ms[0].ID <= 30 {
+			t.Errorf("retry: %v, %+v", err, ms)
+		}
+		if got := place.Text("SELECT name FROM members WHERE id = 3 OR id > 30 ORDER BY id"); got != "renamed\nA" {
+			t.Errorf("rows %q", got)
+		}
+	})
+}
+
+// In SERIALIZABLE the plugin does not look on the caller's connection; the WHERE
+// on the explicit keys still keeps every existing row.
+func TestMixedUpsertInSerializable(t *testing.T) {
+	t.Parallel()
+	place := pgtest.New(t)
+	place.Exec(shopSchema)
+	db := place.Open(nil, plugin.New())
+	before := place.Text("SELECT * FROM members ORDER BY id")
+	ms := []subscriber{{Email: "a@x", Name: "A"}, {ID: 3, Email: "old3@x", Name: "renamed"}}
+	err := db.Transaction(func(tx *gorm.DB) error { return tx.Save(&ms).Error }, &sql.TxOptions{Isolation: sql.LevelSerializable})
+	after := place.Text("SELECT * FROM members ORDER BY id")
+	if err == nil || after != before {
+		t.Errorf("error %v, rows\n%s", err, after)
+	}
+}
+
+// What a healthy upsert costs: how many statements reach the server beside the
+// INSERT itself, once the table is known.
+func TestFurtherStatementsOfAHealthyUpsert(t *testing.T) {
+	t.Parallel()
+	place := pgtest.New(t)
+	place.Exec(shopSchema + "; SELECT setval('members_id_seq', 1000)")
+	var mutex sync.Mutex
+	var sent []string
+	pool := tapped(t, place, func(_ *tappedConn, query string) error {
+		mutex.Lock()
+		defer mutex.Unlock()
+		sent = append(sent, query)
+		return nil
+	})
+	pool.SetMaxOpenConns(1)
+	count := func(db *gorm.DB, run func(*gorm.DB) error) int {
+		t.Helper()
+		mutex.Lock()
+		sent = nil
+		mutex.Unlock()
+		if err := run(db); err != nil {
+			t.Error(err)
+		}
+		return len(sent)
+	}
+	fresh := func() string { return strings.Repeat("x", int(unique.Add(1))) + "@x" }
+	cases := []struct {
+		name    string
+		further map[string]int // by mode
+		run     func(*gorm.DB) error
+	}{
+		{"one row, UpdateAll", map[string]int{}, func(db *gorm.DB) error {
+			return db.Clauses(clause.OnConflict{UpdateAll: true}).Create(&subscriber{Email: fresh()}).Error
+		}},
+		{"one row, DoNothing", map[string]int{}, func(db *gorm.DB) error {
+			return db.Clauses(clause.OnConflict{DoNothing: true}).Create(&subscriber{Email: fresh()}).Error
+		}},
+		{"several rows, UpdateAll", map[string]int{"transaction": 2}, func(db *gorm.DB) error {
+			return db.Save(&[]subscriber{{Email: fresh()}, {Email: fresh()}}).Error
+		}},
+		{"several rows, DoNothing", map[string]int{"transaction": 1, "none": 2}, func(db *gorm.DB) error {
+			return db.Clauses(clause.OnConflict{DoNothing: true}).Create(&[]subscriber{{Email: fresh()}, {Email: fresh()}}).Error
+		}},
+		{"mixed, UpdateAll", map[string]int{"transaction": 1, "none": 2}, func(db *gorm.DB) error {
+			return db.Save(&[]subscriber{{Email: fresh()}, {ID: 3, Email: fresh()}}).Error
+		}},
+	}
+	for _, skip := range []bool{false, true} {
+		config := &gorm.Config{SkipDefaultTransaction: skip}
+		plain, err := gorm.Open(postgres.New(postgres.Config{Conn: pool}), withoutPlugin(config))
+		if err != nil {
+			t.Fatal(err)
+		}
+		with, err := gorm.Open(postgres.New(postgres.Config{Conn: pool}), withPlugin(config))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range cases {
+			name := map[bool]string{true: "none", false: "transaction"}[skip]
+			_ = count(with, c.run) // the table becomes known
+			want := count(plain, c.run) + c.further[name]
+			if got := count(with, c.run); got != want {
+				t.Errorf("%s, %s: %d statements instead of %d: %s", c.name, name, got, want, sent)
+			}
+		}
+	}
+}

@@ -133,7 +133,7 @@ func (h *healer) createInside(s *statement) {
 			e.giveUp(ctx, c)
 			return
 		}
-		k = h.tables.get(s.target)
+		k = s.tables.get(s.target)
 	}
 }
 
@@ -245,7 +245,7 @@ func (f fence) sendGuarded() (hit collision, collided bool) {
 		// caller retries on this code, and then the sequence is past it.
 		f.h.afterSerializationFailure(s, err)
 	case f.rejected(err):
-		f.h.tables.unguard(s.target)
+		s.tables.unguard(s.target)
 		f.h.reportRejected(s, err)
 	}
 	return collision{}, false

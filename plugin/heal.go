@@ -37,7 +37,7 @@ func (e *episode) presume() {
 	if e.ours || e.table != nil {
 		return
 	}
-	if k := e.h.tables.get(e.s.target); k != nil && k.table.Fed() {
+	if k := e.s.tables.get(e.s.target); k != nil && k.table.Fed() {
 		e.table = k.table
 		e.ours = e.last.err == nil ||
 			e.last.constraint == k.table.Constraint && k.mayCollide(e.s) && !e.s.insert.Names(k.table.FedColumn())
@@ -132,13 +132,13 @@ func (e *episode) readTable(ctx context.Context, c *conn.Conn, known proof) (boo
 	if err != nil {
 		return false, err
 	}
-	e.h.tables.put(e.s.target, table)
+	e.s.tables.put(e.s.target, table)
 	e.table = table
 	if known == noRow && table.NotGuardable != "" {
 		// No row proves nothing any more, neither that it was stored nor that it
 		// was not.
 		e.ours = true
-		e.h.tables.unguard(e.s.target)
+		e.s.tables.unguard(e.s.target)
 		e.poisoned = fmt.Errorf("%w: insert into %s returned no row, and the table now has %s; roll back and try again",
 			ErrTableChanged, table.QuotedName(), table.NotGuardable)
 		return false, &resync.Refusal{Reason: string(ReasonTableChanged), Err: e.poisoned}

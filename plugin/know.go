@@ -18,11 +18,20 @@ const boundCatalogRead = conn.PlanAsWritten + "; SET LOCAL lock_timeout = 100"
 // lookUp returns what is known of the statement's table. The first time, it asks
 // on the insert's own connection, inside a savepoint that it takes back. It
 // returns nil when the server could not say; the table is asked for again at the
-// next insert.
+// next insert. It is nil as well when the collision may be another table's: only a
+// savepoint can fence that.
 func (h *healer) lookUp(ctx context.Context, c *conn.Conn, s *statement) *known {
-	if k := h.tables.get(s.target); k != nil {
-		return k
+	k := s.tables.get(s.target)
+	if k == nil {
+		k = h.readKnown(ctx, c, s)
 	}
+	if k != nil && k.mayCollideElsewhere(s) {
+		return nil
+	}
+	return k
+}
+
+func (h *healer) readKnown(ctx context.Context, c *conn.Conn, s *statement) *known {
 	if guard.Set(ctx, c) != nil {
 		return nil
 	}
@@ -36,9 +45,9 @@ func (h *healer) lookUp(ctx context.Context, c *conn.Conn, s *statement) *known 
 	}
 	switch {
 	case err == nil:
-		return h.tables.put(s.target, table)
+		return s.tables.put(s.target, table)
 	case errors.Is(err, catalog.ErrNotFound):
-		return h.tables.putMissing(s.target)
+		return s.tables.putMissing(s.target)
 	}
 	return nil
 }
@@ -46,6 +55,13 @@ func (h *healer) lookUp(ctx context.Context, c *conn.Conn, s *statement) *known 
 // mayCollide reports whether a row of the statement leaves its key to a sequence.
 func (k *known) mayCollide(s *statement) bool {
 	return k.table.Fed() && s.insert.Omitted(k.table.FedColumn()) > 0
+}
+
+// mayCollideElsewhere reports whether no sequence feeds the table, but a view, a
+// rule or a trigger can carry the row into one that a sequence feeds.
+func (k *known) mayCollideElsewhere(s *statement) bool {
+	t := k.table
+	return t != nil && !t.Fed() && (t.Detour || t.InsertTrigger) && s.modelOmitsKey()
 }
 
 // hopeless returns why a collision on this table could never be healed, or nil.
@@ -70,14 +86,14 @@ func (h *healer) collided(s *statement, err error) (collision, bool) {
 	if !ok || e.Code != pgerr.UniqueViolation {
 		return collision{}, false
 	}
-	switch h.tables.judge(e) {
+	switch s.tables.judge(e) {
 	case otherUnique:
 		return collision{}, false
 	case strange:
-		h.tables.forget(s.target, violatedName(e))
+		s.tables.forget(s.target, violatedName(e))
 		return collision{}, false
 	}
-	if k := h.tables.get(s.target); k != nil && k.table.Fed() && k.table.Violated.Constraint == e.Constraint && !k.mayCollide(s) {
+	if k := s.tables.get(s.target); k != nil && k.table.Fed() && k.table.Violated.Constraint == e.Constraint && !k.mayCollide(s) {
 		return collision{}, false // every row names its id
 	}
 	return collision{err: err, violated: violatedName(e), constraint: e.Constraint, server: e}, true

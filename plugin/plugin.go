@@ -19,6 +19,7 @@ import (
 
 	"gorm.io/gorm"
 
+	"github.com/seqheal/seqheal/internal/conn"
 	"github.com/seqheal/seqheal/internal/resync"
 )
 
@@ -63,7 +64,7 @@ func (p *Plugin) Initialize(db *gorm.DB) error {
 		return errors.New("seqheal wraps GORM's callback gorm:create, which this database does not have: " +
 			"register seqheal before the plugin that removes it")
 	}
-	h := &healer{plugin: p, original: original, tables: newTables(), looks: new(resync.Looks)}
+	h := &healer{plugin: p, original: original, looks: new(resync.Looks)}
 	if err := create.Replace(createCallback, h.create); err != nil {
 		return err
 	}
@@ -74,12 +75,24 @@ func (p *Plugin) Initialize(db *gorm.DB) error {
 type healer struct {
 	plugin   *Plugin
 	original func(*gorm.DB)
-	tables   *tables
 	looks    *resync.Looks
+	// tables holds what is known of the tables of each connection pool, *tables by
+	// *sql.DB: dbresolver puts several databases behind one *gorm.DB.
+	tables sync.Map
 	// wrapped is set once another plugin stands in our place: from then on our
 	// callback leaves a mark, so that watch can tell a wrapper from a usurper.
 	wrapped   atomic.Bool
 	displaced sync.Once
+}
+
+// tablesOf returns what is known of the tables behind a statement.
+func (h *healer) tablesOf(db *gorm.DB) *tables {
+	pool := conn.PoolOf(db)
+	if known, ok := h.tables.Load(pool); ok {
+		return known.(*tables)
+	}
+	known, _ := h.tables.LoadOrStore(pool, newTables())
+	return known.(*tables)
 }
 
 // watch returns a callback that says, once, when creates no longer pass through

@@ -177,7 +177,7 @@ func (e *episode) healAside() {
 // outside the transaction's snapshot. Nothing is reported when the table is not
 // behind: then the failure was somebody else's.
 func (h *healer) afterSerializationFailure(s *statement, err error) {
-	k := h.tables.get(s.target)
+	k := s.tables.get(s.target)
 	if k == nil || !k.table.Fed() {
 		return
 	}
@@ -193,7 +193,7 @@ func (h *healer) afterSerializationFailure(s *statement, err error) {
 // reportRejected reports an insert whose conflict guard the server did not take.
 func (h *healer) reportRejected(s *statement, err error) {
 	e := h.open(s, collision{err: err}, "conflict")
-	if k := h.tables.get(s.target); k != nil {
+	if k := s.tables.get(s.target); k != nil {
 		e.table = k.table
 	}
 	e.ours = true

@@ -28,6 +28,8 @@ type statement struct {
 	insert   insert.Insert
 	target   insert.Name
 	readable bool
+	// tables is what is known of the tables of its database.
+	tables *tables
 	// effect is what drift would have done to the statement without an error.
 	effect string
 	// before is the result as it was before the first sending.
@@ -74,6 +76,7 @@ func (h *healer) prepare(db *gorm.DB) *statement {
 	if db.Error != nil {
 		return nil
 	}
+	s.tables = h.tablesOf(db)
 	s.remember()
 	s.clauses = maps.Clone(db.Statement.Clauses)
 	s.insert, s.readable = insert.Read(s.clauses)

@@ -168,7 +168,7 @@ func (e *episode) leave(k *known, drawn int64) {
 // know returns what is known of the table, outside a transaction by asking in a
 // short one of the plugin's own.
 func (h *healer) know(s *statement) *known {
-	if k := h.tables.get(s.target); k != nil {
+	if k := s.tables.get(s.target); k != nil {
 		return k
 	}
 	ctx := s.db.Statement.Context

@@ -32,6 +32,7 @@ type Name struct{ Schema, Table string }
 // default draws the values.
 //
 //	own                it is the statement's own table, or below the view that the statement names
+//	                   and the view has the key column under its own name
 //	key_name           the primary key's name, null without one
 //	immediate          the key is not deferrable (pg_index.indimmediate)
 //	deferred           the key is checked at COMMIT
@@ -41,12 +42,14 @@ type Name struct{ Schema, Table string }
 //	upsert_trigger     a row trigger BEFORE INSERT (bits 1, 2, 4), or one for each statement
 //	                   on UPDATE (bit 16 without 1): ON CONFLICT cannot be left out unseen
 //	indexed            a valid whole-table btree begins with the column
+//	detour             rows named for it end up in other tables: a view, or a rule
 //	violated_*         the table of the error and its unique indexes, p before the name of
 //	                   the primary key's, u before the others'
 //	attname, typname   the key column and its type, domains resolved
 //	declared           the type as declared, ready for SQL text
 //	identity, default  how the column is filled
-//	seq_*              the sequence that the default or the identity draws from
+//	seq_*              the sequence that the default or the identity draws from; without either, the
+//	                   one that the column owns, when a row trigger BEFORE INSERT can draw from it
 //	feeders            columns that draw from it, partitions left out
 const readTable = `
 WITH named AS MATERIALIZED (
@@ -93,6 +96,14 @@ WITH named AS MATERIALIZED (
       WHERE x.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
         AND x.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
         AND x.refobjid = keycol.relid AND x.refobjsubid = keycol.attnum AND x.deptype = 'i' LIMIT 1)
+    WHEN default_oid IS NULL THEN (
+      SELECT x.objid FROM pg_catalog.pg_depend x
+      JOIN pg_catalog.pg_class sc ON sc.oid = x.objid AND sc.relkind = 'S'
+      WHERE x.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+        AND x.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
+        AND x.refobjid = keycol.relid AND x.refobjsubid = keycol.attnum AND x.deptype = 'a'
+        AND EXISTS (SELECT 1 FROM pg_catalog.pg_trigger g WHERE g.tgrelid = keycol.relid AND NOT g.tgisinternal
+                    AND g.tgenabled <> 'D' AND g.tgtype & 7 = 7) LIMIT 1)
     ELSE (
       SELECT x.refobjid FROM pg_catalog.pg_depend x
       JOIN pg_catalog.pg_class sc ON sc.oid = x.refobjid AND sc.relkind = 'S'
@@ -100,7 +111,11 @@ WITH named AS MATERIALIZED (
         AND x.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass LIMIT 1) END AS seq
   FROM keycol
 )
-SELECT c.oid::pg_catalog.int8, coalesce(c.oid = s.named OR nk.relkind = 'v', false) AS own, n.nspname::pg_catalog.text, c.relname::pg_catalog.text,
+SELECT c.oid::pg_catalog.int8, 
+  coalesce(c.oid = s.named OR nk.relkind = 'v' AND EXISTS (
+    SELECT 1 FROM pg_catalog.pg_attribute va
+    WHERE va.attrelid = nk.oid AND va.attname = fed.attname AND NOT va.attisdropped), false) AS own,
+  n.nspname::pg_catalog.text, c.relname::pg_catalog.text,
   keyclass.relname::pg_catalog.text AS key_name,
   coalesce(i.indimmediate, false) AS immediate,
   coalesce(con.condeferred, false) AS deferred,
@@ -111,8 +126,10 @@ SELECT c.oid::pg_catalog.int8, coalesce(c.oid = s.named OR nk.relkind = 'v', fal
   EXISTS (SELECT 1 FROM pg_catalog.pg_trigger g
           WHERE g.tgrelid = c.oid AND NOT g.tgisinternal AND (g.tgtype & 7 = 7 OR g.tgtype & 17 = 16)) AS upsert_trigger,
   c.relkind = 'p' OR c.relispartition AS partitioned,
+  EXISTS (SELECT 1 FROM pg_catalog.pg_rewrite w WHERE w.ev_class = c.oid) AS detour,
   CASE
     WHEN c.relkind <> 'r' THEN 'not an ordinary table'
+    WHEN nk.relkind = 'v' THEN 'a view in front of it'
     WHEN c.relispartition THEN 'a partition'
     WHEN EXISTS (SELECT 1 FROM pg_catalog.pg_rewrite w
                  WHERE w.ev_class = c.oid AND w.ev_type IN ('2', '3')) THEN 'a rule'
@@ -122,6 +139,7 @@ SELECT c.oid::pg_catalog.int8, coalesce(c.oid = s.named OR nk.relkind = 'v', fal
     WHEN EXISTS (SELECT 1 FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
                  WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND NOT a.atthasdef
                    AND t.typdefaultbin IS NOT NULL) THEN 'a domain with a default'
+    WHEN NOT pg_catalog.has_any_column_privilege(c.oid, 'INSERT') THEN 'no right to insert'
     WHEN EXISTS (SELECT 1 FROM pg_catalog.unnest(c.reloptions) o
                  WHERE o ~* '^user_catalog_table=(t|true|on|yes|1)$') THEN 'a user catalog table'
   END AS not_guardable,
@@ -190,11 +208,12 @@ func scan(rows *sql.Rows, t *Table) error {
 		keyName, attname, typname, declared, notGuardable sql.NullString
 		indexes, defaultText                              string
 		immediate, arbiter, indexed, identity, selectable bool
+		own                                               bool
 		typmod                                            int64
 		seq                                               nullSequence
 	)
-	err := rows.Scan(&t.OID, &t.Own, &t.Schema, &t.Name, &keyName, &immediate, &t.InitiallyDeferred, &arbiter,
-		&t.RowSecurity, &t.InsertTrigger, &t.UpsertTrigger, &t.Partitioned, &notGuardable, &indexed,
+	err := rows.Scan(&t.OID, &own, &t.Schema, &t.Name, &keyName, &immediate, &t.InitiallyDeferred, &arbiter,
+		&t.RowSecurity, &t.InsertTrigger, &t.UpsertTrigger, &t.Partitioned, &t.Detour, &notGuardable, &indexed,
 		&t.Violated.Schema, &t.Violated.Name, &indexes,
 		&attname, &typname, &declared, &typmod, &identity, &defaultText, &selectable,
 		&seq.oid, &seq.schema, &seq.name, &seq.min, &seq.max, &seq.increment, &seq.cache, &seq.cycle,
@@ -202,6 +221,7 @@ func scan(rows *sql.Rows, t *Table) error {
 	if err != nil {
 		return err
 	}
+	t.Own = own && (t.Own || len(t.Key) == 0)
 	t.Constraint, t.NotGuardable = keyName.String, notGuardable.String
 	if t.NotGuardable == "" && !(immediate && arbiter) {
 		t.NotGuardable = "a key that cannot decide a conflict"
@@ -220,10 +240,15 @@ func scan(rows *sql.Rows, t *Table) error {
 		return nil
 	}
 	t.Column, t.Indexed, t.Sequence = len(t.Key)-1, indexed, seq.sequence()
+	if t.NotGuardable == "" && !identity && !t.Sequence.CanUse {
+		// The insert itself fails with 42501, which must not look like a guard
+		// that the server rejects.
+		t.NotGuardable = "no right to draw from the sequence"
+	}
 	switch {
 	case !integral(typname.String, typmod):
 		t.Unsupported = "column " + Quote(attname.String) + " has type " + typname.String + ", not an integer"
-	case !identity && !nextvalOnly.MatchString(defaultText):
+	case !identity && defaultText != "" && !nextvalOnly.MatchString(defaultText):
 		t.Unsupported = "the default of column " + Quote(attname.String) + " is " + defaultText + ", more than nextval of its sequence"
 	}
 	return nil

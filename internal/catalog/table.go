@@ -40,6 +40,9 @@ type Table struct {
 	UpsertTrigger bool
 	// Partitioned is true for a partitioned table or a partition.
 	Partitioned bool
+	// Detour is true for a view and for a table with a rule: rows inserted into it
+	// end up in another table, and so does the collision.
+	Detour bool
 	// InitiallyDeferred keys are checked at COMMIT, after every chance to heal.
 	InitiallyDeferred bool
 	// Selectable is true when this role may read every column of the key.

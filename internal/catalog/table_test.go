@@ -69,7 +69,7 @@ func TestReadDescribesTheTableWhoseKeyCollided(t *testing.T) {
 	elsewhere := serial("audit", "int8")
 	elsewhere.name, elsewhere.foreign = "audit", true
 	base := serial("base", "int8")
-	base.name = "base"
+	base.name, base.notGuardable = "base", "a view in front of it"
 	const parts = `CREATE TABLE t (id bigserial, at int, PRIMARY KEY (id, at)) PARTITION BY RANGE (at);
 		CREATE TABLE t_1 PARTITION OF t FOR VALUES FROM (1) TO (9) PARTITION BY RANGE (id); CREATE TABLE t_1_1 PARTITION OF t_1 DEFAULT;`
 	partitioned.key, below.key = "id:int8,at:int4", "id:int8,at:int4"

@@ -24,38 +24,49 @@ type Pool interface {
 // Conn is one connection inside a transaction: the caller's, GORM's or one that
 // the plugin began. It is not safe for concurrent use, as a transaction is not.
 type Conn struct {
-	pool Pool
-	// uncached makes pgx send a query with its parameters in one round trip and
-	// prepare nothing. Other drivers do not know the argument.
-	uncached bool
-	limits   *limits
+	pool   Pool
+	from   *sql.DB // whose driver it is, nil when unknown
+	limits *limits
 }
 
 // In returns the connection of a transaction, or a pool for a single query,
 // beneath GORM's prepared statements. db is asked for the driver alone.
 func In(db *gorm.DB, pool gorm.ConnPool) *Conn {
-	c := &Conn{pool: pool, uncached: isPgx(db)}
-	switch prepared := pool.(type) {
-	case *gorm.PreparedStmtTX:
-		c.pool = prepared.Tx
-	case *gorm.PreparedStmtDB:
-		c.pool = prepared.ConnPool
+	for {
+		switch prepared := pool.(type) {
+		case *gorm.PreparedStmtTX:
+			pool = prepared.Tx
+		case *gorm.PreparedStmtDB: // a session that prepares can wrap another one
+			pool = prepared.ConnPool
+		default:
+			return &Conn{pool: pool, from: PoolOf(db)}
+		}
 	}
-	return c
 }
 
 // InTransaction returns the connection of a transaction of the plugin's own.
-func InTransaction(from *sql.DB, tx *sql.Tx) *Conn {
-	_, pgxDriver := from.Driver().(*stdlib.Driver)
-	return &Conn{pool: tx, uncached: pgxDriver}
+func InTransaction(from *sql.DB, tx *sql.Tx) *Conn { return &Conn{pool: tx, from: from} }
+
+// PoolOf returns the connection pool behind a statement, also behind its
+// transaction: with dbresolver one *gorm.DB has several. For a connection that the
+// caller borrowed it is the pool of the *gorm.DB; nil where there is none.
+func PoolOf(db *gorm.DB) *sql.DB {
+	if pool, err := db.DB(); err == nil {
+		return pool
+	}
+	base := gorm.DB{Config: &gorm.Config{ConnPool: db.ConnPool}}
+	pool, _ := base.DB()
+	return pool
 }
 
-func isPgx(db *gorm.DB) bool {
-	pool, err := db.DB()
-	if err != nil {
+// uncached reports whether the driver is pgx v5, which sends a query with its
+// parameters in one round trip and prepares nothing when it is told so in the
+// first argument. Other drivers do not know that argument.
+func (c *Conn) uncached() bool {
+	if c.from == nil {
 		return false
 	}
-	_, ok := pool.Driver().(*stdlib.Driver)
+	_, ok := c.from.Driver().(*stdlib.Driver)
 	return ok
 }
 
@@ -86,7 +97,7 @@ func (c *Conn) Query(ctx context.Context, query string, args []any, scan func(*s
 	if err := c.limits.apply(ctx, c); err != nil {
 		return err
 	}
-	if c.uncached {
+	if c.uncached() {
 		args = append([]any{pgx.QueryExecModeExec}, args...)
 	}
 	rows, err := c.pool.QueryContext(ctx, query, args...)

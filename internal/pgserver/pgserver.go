@@ -164,6 +164,10 @@ func run(account *account, bin, dir, data string, settings []string) (*Server, e
 	}
 	if err := s.answers(ended); err != nil {
 		text, _ := os.ReadFile(log.Name())
+		// The watchdog would remove the folder, which the next try needs, as soon
+		// as its unreachable pipe is collected.
+		_ = watchdog.Process.Kill()
+		_ = watchdog.Wait()
 		_ = postgres.Process.Kill()
 		return nil, fmt.Errorf("%w: %s", err, text)
 	}

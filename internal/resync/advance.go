@@ -108,6 +108,8 @@ func Advance(ctx context.Context, c *conn.Conn, goal Goal) (Move, error) {
 	}
 	move := Move{From: back(first, seq), To: first}
 	if seq.Reached(first, goal.Target) {
+		// This very draw went past the last row, or somebody else did before.
+		move.Moved = distance(first, goal.Target) < magnitude(seq.Increment)
 		return move, nil
 	}
 	if move.Outlier, err = goal.makeRoom(ctx, first); err != nil {
@@ -118,6 +120,10 @@ func Advance(ctx context.Context, c *conn.Conn, goal Goal) (Move, error) {
 	}
 	if seq.Reached(first, goal.Target) {
 		return move, nil
+	}
+	// Decided before the lock, which would keep whoever may set it waiting.
+	if steps := Steps(first, goal.Target, seq.Increment); steps > longestWalk && !seq.CanUpdate {
+		return move, noUpdate(goal.Table, goal.Role, steps)
 	}
 	// From here on nothing takes a new heavyweight lock: the sequence's was
 	// taken by the draw. The other order deadlocked with a migration (measured).
@@ -131,6 +137,8 @@ func Advance(ctx context.Context, c *conn.Conn, goal Goal) (Move, error) {
 		return move, err
 	}
 	if seq.Reached(move.To, goal.Target) {
+		// These draws were the whole way, unless somebody else went it meanwhile.
+		move.Moved = distance(first, move.To) <= uint64(spread(seq.Cache, seq.Increment))
 		return move, nil
 	}
 	move.Moved = true
@@ -140,7 +148,7 @@ func Advance(ctx context.Context, c *conn.Conn, goal Goal) (Move, error) {
 
 // move goes from last to the target, under the lock.
 func (g Goal) move(ctx context.Context, c *conn.Conn, last int64) (int64, error) {
-	seq, walked := g.Table.Sequence, int64(0)
+	seq := g.Table.Sequence
 	for !seq.Reached(last, g.Target) {
 		steps := Steps(last, g.Target, seq.Increment)
 		far := max(farWalk, 2*seq.Cache)
@@ -152,15 +160,12 @@ func (g Goal) move(ctx context.Context, c *conn.Conn, last int64) (int64, error)
 			last = at
 			continue
 		}
-		if steps > far && walked+steps > longestWalk {
-			return last, noUpdate(g.Table, g.Role, steps)
-		}
 		count := min(steps, slice)
 		at, err := drawOn(ctx, c, seq, count)
 		if err != nil {
 			return last, err
 		}
-		last, walked = at, walked+count
+		last = at
 	}
 	return last, nil
 }

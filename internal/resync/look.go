@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"fmt"
+	"reflect"
 	"strconv"
 	"strings"
 	"time"
@@ -188,7 +189,8 @@ func (s Sight) With(seq catalog.Sequence, other Sight) Sight {
 }
 
 // Text writes a value of a key column as the server reads it. It reports false
-// for a value whose text is the driver's own business.
+// for a value whose text is the driver's own business: a number with a String
+// method goes as a number into one column and as its name into another.
 func Text(value any) (string, bool) {
 	if valuer, ok := value.(driver.Valuer); ok {
 		sent, err := valuer.Value()
@@ -198,12 +200,20 @@ func Text(value any) (string, bool) {
 		value = sent
 	}
 	switch v := value.(type) {
-	case string:
-		return v, true
-	case int, int8, int16, int32, int64, uint, uint8, uint16, uint32, uint64:
-		return fmt.Sprint(v), true
+	case time.Time:
+		// The drivers send no more than the server's microseconds, cut off.
+		return v.Truncate(time.Microsecond).Format("2006-01-02 15:04:05.999999Z07:00:00"), true
 	case fmt.Stringer:
+		return "", false
+	}
+	v := reflect.ValueOf(value)
+	switch {
+	case v.Kind() == reflect.String:
 		return v.String(), true
+	case v.CanInt():
+		return strconv.FormatInt(v.Int(), 10), true
+	case v.CanUint():
+		return strconv.FormatUint(v.Uint(), 10), true
 	}
 	return "", false
 }

@@ -1,0 +1,128 @@
+package resync_test
+
+import (
+	"testing"
+
+	"github.com/seqheal/seqheal/internal/guard"
+	"github.com/seqheal/seqheal/internal/pgtest"
+	"github.com/seqheal/seqheal/internal/resync"
+)
+
+func TestPreflightAsksWhetherOneOfTheNextValuesIsTaken(t *testing.T) {
+	t.Parallel()
+	const serial = `CREATE TABLE t (id bigserial PRIMARY KEY);`
+	const descending = serial + `ALTER SEQUENCE t_id_seq INCREMENT -1 NO MINVALUE MAXVALUE -1 START -1 RESTART;`
+	for _, test := range []struct {
+		name, setup string
+		count       int64
+		want        bool
+	}{
+		{"no rows", serial, 3, false},
+		{"the first value", serial + `INSERT INTO t VALUES (1)`, 3, true},
+		{"the last of the values", serial + `INSERT INTO t VALUES (100)`, 100, true},
+		{"far behind them", serial + `INSERT INTO t VALUES (2147483647)`, 3, false},
+		{"the last value itself is used up", serial + `SELECT setval('t_id_seq', 20); INSERT INTO t VALUES (20)`, 3, false},
+		{"the next value", serial + `SELECT setval('t_id_seq', 20); INSERT INTO t VALUES (21)`, 3, true},
+		{"downwards", descending + `INSERT INTO t VALUES (-2)`, 3, true},
+		{"downwards, rows behind", descending + `SELECT setval('t_id_seq', -20); INSERT INTO t VALUES (-20), (5)`, 3, false},
+		{"a cache", serial + `ALTER SEQUENCE t_id_seq CACHE 20; INSERT INTO t VALUES (3)`, 3, true},
+		{"a key without an index of its own", `CREATE TABLE t (id bigserial, x int, PRIMARY KEY (x, id)); INSERT INTO t VALUES (1, 1)`, 3, false},
+		{"a step that could overflow", serial + `ALTER SEQUENCE t_id_seq INCREMENT 4611686018427387904; INSERT INTO t VALUES (1)`, 3, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			p := pgtest.New(t)
+			p.Exec(test.setup)
+			r := begin(t, p.Open(nil))
+			if got, err := resync.Preflight(r.ctx, r.conn, r.table, test.count, nil); err != nil || got != test.want {
+				t.Errorf("Preflight = %v, %v; want %v", got, err, test.want)
+			}
+			if limit := r.setting("lock_timeout"); limit != "0" {
+				t.Errorf("the transaction goes on with lock_timeout %s", limit)
+			}
+		})
+	}
+}
+
+// setting reads a setting of the transaction, which must be alive.
+func (r *trip) setting(name string) (value string) {
+	r.t.Helper()
+	must(r.t, r.conn.Row(r.ctx, "SELECT current_setting($1)", []any{name}, &value))
+	return value
+}
+
+func TestPreflightDoesNotLookInSerializable(t *testing.T) {
+	t.Parallel()
+	p := pgtest.New(t)
+	p.Exec(`CREATE TABLE t (id bigserial PRIMARY KEY); INSERT INTO t VALUES (1)`)
+	r := begin(t, p.OpenDSN(p.DSNFor(map[string]string{"default_transaction_isolation": "serializable"}), nil))
+	if got, err := resync.Preflight(r.ctx, r.conn, r.table, 3, nil); err != nil || got {
+		t.Errorf("Preflight = %v, %v", got, err)
+	}
+	if n := p.Int("SELECT count(*) FROM pg_locks WHERE mode = 'SIReadLock' AND relation IN ('$S.t'::regclass, '$S.t_pkey'::regclass)"); n != 0 {
+		t.Errorf("%d SIREAD locks are left on the table", n)
+	}
+}
+
+func TestPreflightGivesUpOnALockedTable(t *testing.T) {
+	t.Parallel()
+	p := pgtest.New(t)
+	p.Exec(`CREATE TABLE t (id bigserial PRIMARY KEY)`)
+	r := begin(t, p.Open(nil))
+	holder, err := p.SQL.Begin()
+	must(t, err)
+	defer func() { _ = holder.Rollback() }()
+	_, err = holder.Exec("LOCK TABLE t")
+	must(t, err)
+	if taken, err := resync.Preflight(r.ctx, r.conn, r.table, 3, nil); taken || !resync.Explain(err).Has(resync.Timeout) {
+		t.Errorf("Preflight = %v, %v; want a timeout", taken, err)
+	}
+	if limit := r.setting("lock_timeout"); limit != "0" {
+		t.Errorf("the transaction goes on with lock_timeout %s", limit)
+	}
+}
+
+func TestMayBeBehindIsFalseOnlyWhereNoRowLiesInFront(t *testing.T) {
+	t.Parallel()
+	const serial = `CREATE TABLE t (id bigserial PRIMARY KEY); SELECT setval('t_id_seq', 20);`
+	for _, test := range []struct {
+		name, setup string
+		want        bool
+	}{
+		{"no rows", serial, false},
+		{"rows behind", serial + `INSERT INTO t VALUES (19)`, false},
+		{"a row where it stands", serial + `INSERT INTO t VALUES (20)`, true},
+		{"a row in front", serial + `INSERT INTO t VALUES (500)`, true},
+		{"a cache tells nothing", serial + `ALTER SEQUENCE t_id_seq CACHE 20`, true},
+		{"downwards", `CREATE TABLE t (id bigserial PRIMARY KEY); ALTER SEQUENCE t_id_seq INCREMENT -1 NO MINVALUE MAXVALUE -1 START -1 RESTART;
+			SELECT setval('t_id_seq', -20); INSERT INTO t VALUES (-19), (5)`, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			p := pgtest.New(t)
+			p.Exec(test.setup)
+			r := begin(t, p.Open(nil))
+			if got, err := resync.MayBeBehind(r.ctx, r.conn, r.table); err != nil || got != test.want {
+				t.Errorf("MayBeBehind = %v, %v; want %v", got, err, test.want)
+			}
+		})
+	}
+}
+
+func TestDrawnIsTakenAsksForTheValueOfThisSession(t *testing.T) {
+	t.Parallel()
+	p := pgtest.New(t)
+	p.Exec(`CREATE TABLE t (id bigserial PRIMARY KEY); CREATE TABLE heir () INHERITS (t); INSERT INTO t VALUES (2); INSERT INTO heir VALUES (3)`)
+	r := begin(t, p.Open(nil))
+	if _, taken := resync.DrawnIsTaken(r.ctx, r.conn, r.table); taken {
+		t.Error("a value is taken though none was drawn")
+	}
+	for want, taken := range []bool{false, true, false} { // 3 is a row of another table
+		r.next()
+		if id, got := resync.DrawnIsTaken(r.ctx, r.conn, r.table); got != taken || id != int64(want+1) {
+			t.Errorf("DrawnIsTaken = %d, %v; want %d, %v", id, got, want+1, taken)
+		}
+	}
+	must(t, guard.Set(r.ctx, r.conn)) // the transaction is alive
+	must(t, guard.Undo(r.ctx, r.conn))
+}

@@ -2,7 +2,6 @@ package plugin_test
 
 import (
 	"context"
-	"database/sql"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -76,32 +75,6 @@ func inModes(t *testing.T, fn func(*testing.T, mode, *pgtest.Place)) {
 			fn(t, m, pgtest.New(t))
 		})
 	}
-}
-
-// statements counts what reaches the server and remembers it. It wraps the
-// connection pool below GORM, so that the plugin's own statements are seen too.
-type statements struct {
-	*sql.DB
-	log *sentLog
-}
-
-type sentLog struct {
-	mutex sync.Mutex
-	sent  []string
-}
-
-func (l *sentLog) add(text string) {
-	l.mutex.Lock()
-	defer l.mutex.Unlock()
-	l.sent = append(l.sent, strings.Join(strings.Fields(text), " "))
-}
-
-func (l *sentLog) take() []string {
-	l.mutex.Lock()
-	defer l.mutex.Unlock()
-	sent := l.sent
-	l.sent = nil
-	return sent
 }
 
 // record is what a caller can see of a program.

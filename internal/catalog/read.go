@@ -50,7 +50,7 @@ type Name struct{ Schema, Table string }
 //	identity, default  how the column is filled
 //	seq_*              the sequence that the default or the identity draws from; without either, the
 //	                   one that the column owns, when a row trigger BEFORE INSERT can draw from it
-//	feeders            columns that draw from it, partitions left out
+//	feeders            columns that draw from it, by default or identity, partitions left out
 const readTable = `
 WITH named AS MATERIALIZED (
   SELECT c.oid
@@ -163,7 +163,9 @@ SELECT c.oid::pg_catalog.int8,
    JOIN pg_catalog.pg_attrdef xd ON xd.oid = x.objid
    JOIN pg_catalog.pg_class xc ON xc.oid = xd.adrelid AND NOT xc.relispartition
    WHERE x.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass
-     AND x.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND x.refobjid = sc.oid) AS feeders
+     AND x.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND x.refobjid = sc.oid)
+  + (SELECT pg_catalog.count(*) FROM pg_catalog.pg_depend x
+     WHERE x.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND x.objid = sc.oid AND x.deptype = 'i') AS feeders
 FROM subject s
 JOIN pg_catalog.pg_class c ON c.oid = s.oid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace

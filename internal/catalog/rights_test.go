@@ -23,8 +23,8 @@ func TestReadTellsTheSequencesDefinition(t *testing.T) {
 	}{
 		{"bigserial", table, full},
 		{"smallserial ends with its type", `CREATE TABLE t (id smallserial PRIMARY KEY)`, with(func(s *catalog.Sequence) { s.Max = math.MaxInt16 })},
-		{"identity is no default", `CREATE TABLE t (id int GENERATED ALWAYS AS IDENTITY (START 5 INCREMENT 7) PRIMARY KEY)`,
-			with(func(s *catalog.Sequence) { s.Max, s.Increment, s.Feeders = math.MaxInt32, 7, 0 })},
+		{"identity", `CREATE TABLE t (id int GENERATED ALWAYS AS IDENTITY (START 5 INCREMENT 7) PRIMARY KEY)`,
+			with(func(s *catalog.Sequence) { s.Max, s.Increment = math.MaxInt32, 7 })},
 		{"bounds, cache and cycle", table + `ALTER SEQUENCE t_id_seq MINVALUE -5 MAXVALUE 500 CACHE 20 CYCLE`,
 			with(func(s *catalog.Sequence) { s.Min, s.Max, s.Cache, s.Cycle = -5, 500, 20, true })},
 		{"descending", table + `ALTER SEQUENCE t_id_seq INCREMENT -3 MINVALUE -900 MAXVALUE 1`,

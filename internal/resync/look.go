@@ -116,14 +116,22 @@ func Exists(ctx context.Context, c *conn.Conn, t *catalog.Table, value int64) (b
 //	schema, name, column   of each
 const sisters = `
 SELECT n.nspname::pg_catalog.text, r.relname::pg_catalog.text, a.attname::pg_catalog.text
-FROM pg_catalog.pg_depend x
-JOIN pg_catalog.pg_attrdef d ON d.oid = x.objid
-JOIN pg_catalog.pg_class r ON r.oid = d.adrelid AND NOT r.relispartition
+FROM (
+  SELECT d.adrelid AS relid, d.adnum AS attnum
+  FROM pg_catalog.pg_depend x JOIN pg_catalog.pg_attrdef d ON d.oid = x.objid
+  WHERE x.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass
+    AND x.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
+    AND x.refobjid = $1::pg_catalog.int8::pg_catalog.oid
+  UNION ALL
+  SELECT x.refobjid, x.refobjsubid
+  FROM pg_catalog.pg_depend x
+  WHERE x.classid = 'pg_catalog.pg_class'::pg_catalog.regclass
+    AND x.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
+    AND x.objid = $1::pg_catalog.int8::pg_catalog.oid AND x.deptype = 'i') f
+JOIN pg_catalog.pg_class r ON r.oid = f.relid AND NOT r.relispartition
 JOIN pg_catalog.pg_namespace n ON n.oid = r.relnamespace
-JOIN pg_catalog.pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
-WHERE x.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass
-  AND x.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
-  AND x.refobjid = $1::pg_catalog.int8::pg_catalog.oid AND d.adrelid <> $2::pg_catalog.int8::pg_catalog.oid
+JOIN pg_catalog.pg_attribute a ON a.attrelid = f.relid AND a.attnum = f.attnum
+WHERE NOT (f.relid = $2::pg_catalog.int8::pg_catalog.oid AND a.attname = $3::pg_catalog.text::pg_catalog.name)
   AND a.atttypid IN ('pg_catalog.int2'::pg_catalog.regtype, 'pg_catalog.int4'::pg_catalog.regtype, 'pg_catalog.int8'::pg_catalog.regtype)
   AND pg_catalog.has_column_privilege(r.oid, a.attnum, 'SELECT')
   AND pg_catalog.has_schema_privilege(n.oid, 'USAGE')
@@ -147,7 +155,7 @@ const (
 // What cannot be read is left out.
 func lookAtSisters(ctx context.Context, c *conn.Conn, t *catalog.Table, sight Sight) (Sight, error) {
 	var others []catalog.Table
-	err := c.Query(ctx, sisters, []any{t.Sequence.OID, t.OID}, func(rows *sql.Rows) error {
+	err := c.Query(ctx, sisters, []any{t.Sequence.OID, t.OID, t.FedColumn()}, func(rows *sql.Rows) error {
 		sister := catalog.Table{Sequence: t.Sequence}
 		var column string
 		if err := rows.Scan(&sister.Schema, &sister.Name, &column); err != nil {

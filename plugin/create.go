@@ -28,7 +28,7 @@ func (h *healer) create(db *gorm.DB) {
 	defer s.translate()
 	switch {
 	case !s.readable:
-		s.run(s.sql)
+		s.run()
 	case s.insert.OnConflict != nil:
 		h.upsert(s)
 	default:
@@ -54,7 +54,7 @@ func (h *healer) createFenced(s *statement) {
 // plugin's, so that a pooler cannot put another session between the draw and the
 // INSERT.
 func (h *healer) createOutside(s *statement) {
-	err := s.run(s.sql)
+	err := s.run()
 	hit, ok := h.collided(s, err)
 	if !ok || !outsideForSure(s) {
 		return
@@ -90,8 +90,8 @@ func (h *healer) createOutside(s *statement) {
 // the error and an aborted transaction, and a sequence with which the next try
 // succeeds.
 func (h *healer) createUnfenced(s *statement) {
-	h.lookUp(s.db.Statement.Context, conn.In(s.db, s.db.Statement.ConnPool), s)
-	err := s.run(s.sql)
+	h.lookUp(s.db.Statement.Context, s)
+	err := s.run()
 	hit, ok := h.collided(s, err)
 	if !ok {
 		return
@@ -106,20 +106,23 @@ func (h *healer) createUnfenced(s *statement) {
 // abort.
 func (h *healer) createInside(s *statement) {
 	ctx := s.db.Statement.Context
-	c := conn.In(s.db, s.db.Statement.ConnPool)
-	k := h.lookUp(ctx, c, s)
+	k := h.lookUp(ctx, s)
 	if k != nil && !k.mayCollide(s) {
-		s.run(s.sql)
+		s.run()
 		return
 	}
 	if k != nil && k.hopeless() != nil {
 		h.createHopeless(s, k)
 		return
 	}
+	if k != nil && k.table.InitiallyDeferred {
+		h.afterPreflight(s, k) // a collision at COMMIT comes after every chance to heal
+		return
+	}
 	var e *episode
 	for {
 		fence := h.choose(s, k)
-		hit, collided := fence.send(ctx, c)
+		hit, collided := fence.send(ctx)
 		if !collided {
 			break
 		}
@@ -129,8 +132,8 @@ func (h *healer) createInside(s *statement) {
 		} else {
 			e.meet(hit)
 		}
-		if !e.nextRound() || !e.healIn(ctx, c, fence.proof()) {
-			e.giveUp(ctx, c)
+		if !e.nextRound() || !e.healIn(ctx, s.conn(), fence.proof()) {
+			e.giveUp(ctx, s.conn())
 			return
 		}
 		k = s.tables.get(s.target)
@@ -149,14 +152,16 @@ func (e *episode) giveUp(ctx context.Context, c *conn.Conn) {
 		guard.Abort(ctx, c)
 		e.s.fail(e.last.err)
 	default: // the conflict guard kept PostgreSQL from saying anything
-		e.s.run(e.s.sql)
+		if e.s.run() != nil && e.s.contextEnded() {
+			guard.Abort(ctx, c) // it was not sent, and the collision is a failure all the same
+		}
 	}
 }
 
 // createHopeless sends an insert whose sequence must never be moved: a collision
 // is reported, and is the caller's error.
 func (h *healer) createHopeless(s *statement, k *known) {
-	err := s.run(s.sql)
+	err := s.run()
 	hit, ok := h.collided(s, err)
 	if !ok {
 		return
@@ -167,6 +172,7 @@ func (h *healer) createHopeless(s *statement, k *known) {
 	e.table = k.table
 	e.ours = true
 	e.failed(k.hopeless())
+	s.tables.forget(s.target, hit.violated) // the next insert sees whether the advice was taken
 }
 
 // fence keeps the transaction alive through one sending of the statement.
@@ -207,20 +213,28 @@ func (f fence) proof() proof {
 // send runs the statement in the fence. On a collision that may be drift the
 // transaction is alive and the statement undone; in every other case the result
 // is the caller's and the transaction is as PostgreSQL left it.
-func (f fence) send(ctx context.Context, c *conn.Conn) (hit collision, collided bool) {
+func (f fence) send(ctx context.Context) (hit collision, collided bool) {
 	if f.clause != "" {
 		return f.sendGuarded()
 	}
-	s := f.s
+	s, c := f.s, f.s.conn()
 	if err := guard.Set(ctx, c); err != nil {
-		s.run(s.sql) // an aborted transaction, a closed connection: GORM's own error
+		s.run() // an aborted transaction, a closed connection: GORM's own error
 		return collision{}, false
 	}
-	err := s.run(s.sql)
+	err := s.run()
 	if err == nil {
 		if err := guard.Release(ctx, c); err != nil {
+			// Reported as failed, so it must not be stored.
+			guard.Abort(ctx, c)
 			_ = s.db.AddError(err)
 		}
+		return collision{}, false
+	}
+	if _, spoke := pgerr.From(err); !spoke {
+		// The server took the rows, or the connection is gone: the error is the
+		// driver's or Scan's, and the transaction goes on as without the plugin.
+		_ = guard.Release(ctx, c)
 		return collision{}, false
 	}
 	if hit, collided = f.h.collided(s, err); !collided {
@@ -236,7 +250,7 @@ func (f fence) send(ctx context.Context, c *conn.Conn) (hit collision, collided 
 // that the key was taken.
 func (f fence) sendGuarded() (hit collision, collided bool) {
 	s := f.s
-	err := s.run(guard.Splice(s.sql, s.values, f.clause))
+	err := s.runWith(f.clause)
 	switch {
 	case err == nil:
 		return collision{}, s.db.RowsAffected == 0

@@ -43,7 +43,9 @@ type episode struct {
 	table   *catalog.Table
 	session conn.Session
 	// target is the furthest value that a round had to pass.
-	target   resync.Sight
+	target resync.Sight
+	// guess is true when the target is only what the collision told.
+	guess    bool
 	key      resync.Sight
 	from, to int64
 	drew     bool
@@ -51,6 +53,7 @@ type episode struct {
 	outlier  resync.Sight
 	refusal  *resync.Refusal
 	poisoned error // ErrTableChanged
+	noSecond error // why there is no second connection to look from
 }
 
 func (h *healer) open(s *statement, hit collision, guardName string) *episode {

@@ -152,13 +152,30 @@ func (e *episode) readTable(ctx context.Context, c *conn.Conn, known proof) (boo
 	return e.s.modelOmitsKey(), nil
 }
 
+// readKey finds the colliding id: told by the server, or drawn by this session.
+// Only SERIALIZABLE has to ask what was drawn, for it may be all that is known
+// where no second connection can look.
+func (e *episode) readKey(ctx context.Context, c *conn.Conn, known proof) (err error) {
+	e.key = e.last.drawn
+	switch {
+	case known == serverError:
+		e.key.Value, e.key.Found = e.last.server.Key(e.table.Column, len(e.table.Key))
+	case known == noRow && e.session.Isolation == conn.Serializable:
+		e.key, err = resync.LastDrawn(ctx, c, e.table)
+	}
+	return err
+}
+
 // isDrift tells a row that met its own statement's explicit ids, or an explicit
 // id that exists, from a drawn one. Only statements that do both need a look.
 func (e *episode) isDrift(ctx context.Context, c *conn.Conn, known proof) (bool, error) {
 	t := e.table
-	e.key = e.last.drawn
-	if known == serverError {
-		e.key.Value, e.key.Found = e.last.server.Key(t.Column, len(t.Key))
+	if err := e.readKey(ctx, c, known); err != nil {
+		return false, err
+	}
+	if !t.Own && e.key.Found && t.Sequence.CanRead {
+		// A trigger's insert into another table: it may name its ids itself.
+		return resync.WasDrawn(ctx, c, t.Sequence, e.key.Value)
 	}
 	if known == foresight || !t.Own || !e.s.insert.Names(t.FedColumn()) {
 		return true, nil
@@ -196,10 +213,7 @@ func (e *episode) lookAndMove(ctx context.Context, c *conn.Conn) (bool, error) {
 	}
 	margin := e.margin(before)
 	if e.table.RowSecurity || !e.table.Selectable || !e.table.Sequence.CanUse {
-		if err := e.moveAsAdmin(ctx, margin); err != nil {
-			return false, err
-		}
-		return true, nil
+		return e.moveBothWays(ctx, c, margin)
 	}
 	goal := e.goal(c)
 	goal.Margin = margin
@@ -208,7 +222,7 @@ func (e *episode) lookAndMove(ctx context.Context, c *conn.Conn) (bool, error) {
 	}
 	move, err := resync.Advance(ctx, c, goal)
 	if resync.Explain(err).Has(resync.Permission) && e.h.plugin.settings.resyncDB != nil {
-		return true, e.moveAsAdmin(ctx, margin)
+		return e.moveBothWays(ctx, c, margin)
 	}
 	e.took(move)
 	if err != nil {
@@ -221,6 +235,19 @@ func (e *episode) lookAndMove(ctx context.Context, c *conn.Conn) (bool, error) {
 		return false, nil
 	}
 	return true, nil
+}
+
+// moveBothWays moves the sequence through WithResyncDB and then draws past what
+// this session has cached from before, where it may.
+func (e *episode) moveBothWays(ctx context.Context, c *conn.Conn, margin int64) (bool, error) {
+	if err := e.moveAsAdmin(ctx, margin); err != nil {
+		return false, err
+	}
+	if e.table.Sequence.Cache <= 1 || !e.table.Sequence.CanUse {
+		return true, nil
+	}
+	_, err := resync.Advance(ctx, c, e.goal(nil))
+	return err == nil, err
 }
 
 // took adds a move to the episode.
@@ -252,7 +279,7 @@ func (e *episode) margin(before resync.Sight) int64 {
 func (e *episode) goal(below *conn.Conn) resync.Goal {
 	goal := resync.Goal{
 		Table: e.table, Target: e.target.Value, Rows: int64(e.s.insert.Rows()),
-		Below: below, Role: e.session.Role,
+		Below: below, Role: e.session.Role, Guess: e.guess,
 	}
 	if !e.table.Indexed {
 		switch prefixes := e.s.prefixes(e.table); len(prefixes) {

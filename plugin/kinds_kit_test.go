@@ -42,6 +42,7 @@ type kind struct {
 	stored string
 	// temporary tables live on GORM's only connection.
 	temporary bool
+	qualified bool // the model's TableName names the schema
 	config    gorm.Config
 	dsn       map[string]string
 }
@@ -129,6 +130,9 @@ func (k kind) open(t *testing.T, place *pgtest.Place, m mode, options ...plugin.
 	config.SkipDefaultTransaction = m.config.SkipDefaultTransaction
 	if config.NamingStrategy == nil {
 		config.NamingStrategy = names{table: k.table, key: k.key}
+	}
+	if k.qualified {
+		config.NamingStrategy = names{table: place.Schema + "." + k.table, key: k.key}
 	}
 	dsn := map[string]string{}
 	for name, value := range k.dsn {

@@ -2,7 +2,6 @@ package plugin
 
 import (
 	"context"
-	"errors"
 
 	"github.com/seqheal/seqheal/internal/catalog"
 	"github.com/seqheal/seqheal/internal/conn"
@@ -20,10 +19,10 @@ const boundCatalogRead = conn.PlanAsWritten + "; SET LOCAL lock_timeout = 100"
 // returns nil when the server could not say; the table is asked for again at the
 // next insert. It is nil as well when the collision may be another table's: only a
 // savepoint can fence that.
-func (h *healer) lookUp(ctx context.Context, c *conn.Conn, s *statement) *known {
+func (h *healer) lookUp(ctx context.Context, s *statement) *known {
 	k := s.tables.get(s.target)
 	if k == nil {
-		k = h.readKnown(ctx, c, s)
+		k = h.readKnown(ctx, s.conn(), s)
 	}
 	if k != nil && k.mayCollideElsewhere(s) {
 		return nil
@@ -43,13 +42,10 @@ func (h *healer) readKnown(ctx context.Context, c *conn.Conn, s *statement) *kno
 	if guard.Undo(ctx, c) != nil {
 		return nil
 	}
-	switch {
-	case err == nil:
-		return s.tables.put(s.target, table)
-	case errors.Is(err, catalog.ErrNotFound):
-		return s.tables.putMissing(s.target)
+	if err != nil {
+		return nil // a table that is not there yet may be there at the next insert
 	}
-	return nil
+	return s.tables.put(s.target, table)
 }
 
 // mayCollide reports whether a row of the statement leaves its key to a sequence.

@@ -9,6 +9,7 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/seqheal/seqheal/internal/conn"
+	"github.com/seqheal/seqheal/internal/guard"
 	"github.com/seqheal/seqheal/internal/pgerr"
 )
 
@@ -50,7 +51,7 @@ func beginOn(db *gorm.DB, ctx context.Context, options *sql.TxOptions) (*transac
 // run sends the statement in the transaction and commits, or rolls back when it
 // fails. The result is the statement's.
 func (t *transaction) run(s *statement) error {
-	t.around(s, func() { s.run(s.sql) })
+	t.around(s, func() { s.run() })
 	return s.db.Error
 }
 
@@ -58,11 +59,11 @@ func (t *transaction) run(s *statement) error {
 // statement ended: a commit, a rollback after an error or a panic.
 func (t *transaction) around(s *statement, fn func()) {
 	stmt := s.db.Statement
-	outer := stmt.ConnPool
-	stmt.ConnPool = t.pool
+	outer, outerConn := stmt.ConnPool, s.connection
+	stmt.ConnPool, s.connection = t.pool, t.conn
 	ended := false
 	defer func() {
-		stmt.ConnPool = outer
+		stmt.ConnPool, s.connection = outer, outerConn
 		if !ended {
 			t.rollback()
 		}
@@ -80,15 +81,27 @@ func (t *transaction) around(s *statement, fn func()) {
 func (t *transaction) rollback() { _ = t.committer.Rollback() }
 
 // outsideForSure asks the server whether a connection that the caller borrowed
-// with db.Connection is outside a transaction: it may be inside a manual BEGIN,
-// and beginning and committing there would commit the caller's work. A pool hands
-// out idle connections only.
+// with db.Connection, or wrapped, is outside a transaction: it may be inside a
+// manual BEGIN, and beginning and committing there would commit the caller's work.
+// A *sql.DB hands out idle connections only. The question is a SAVEPOINT, which
+// fails outside a transaction (25P01) and is taken back inside one.
 func outsideForSure(s *statement) bool {
-	borrowed, ok := s.db.Statement.ConnPool.(*sql.Conn)
-	if !ok {
+	pool := s.db.Statement.ConnPool
+	for {
+		prepared, ok := pool.(*gorm.PreparedStmtDB)
+		if !ok {
+			break
+		}
+		pool = prepared.ConnPool
+	}
+	if _, ok := pool.(*sql.DB); ok {
 		return true
 	}
-	_, err := borrowed.ExecContext(s.db.Statement.Context, "SAVEPOINT seqheal")
+	ctx := s.db.Statement.Context
+	err := guard.Set(ctx, s.conn())
+	if err == nil {
+		_ = guard.Release(ctx, s.conn())
+	}
 	return pgerr.Is(err, pgerr.NoActiveTransaction)
 }
 

@@ -26,18 +26,17 @@ func (e *episode) see(ctx context.Context, c *conn.Conn) (resync.Sight, error) {
 	}
 	prefixes := e.s.prefixes(t)
 	if !t.Indexed && prefixes == nil {
-		if named.Found {
+		if e.guess = named.Found; e.guess {
 			return named, nil
 		}
 		return named, &resync.Refusal{Reason: resync.NoIndex, Refused: true, Err: fmt.Errorf(
 			"table %s: no index begins with column %s, so only a sequential scan would find its furthest value; CREATE INDEX ON %[1]s (%[2]s)",
 			t.QuotedName(), catalog.Quote(t.FedColumn()))}
 	}
-	var err error
 	sight := named
 	if e.session.Isolation != conn.Serializable {
-		var own resync.Sight
-		if own, err = e.look(ctx, c, e.session, prefixes); err != nil {
+		own, err := e.look(ctx, c, e.session, prefixes)
+		if err != nil {
 			return sight, err
 		}
 		sight = sight.With(t.Sequence, own)
@@ -45,23 +44,32 @@ func (e *episode) see(ctx context.Context, c *conn.Conn) (resync.Sight, error) {
 	if e.session.Isolation == conn.ReadCommitted {
 		return sight, nil
 	}
-	second, err := e.seeFromSecond(ctx, prefixes)
-	sight = sight.With(t.Sequence, second)
-	if err != nil && !sight.Found {
+	if e.noSecond == nil { // waited for once in an insert
+		var second resync.Sight
+		second, e.noSecond = e.seeFromSecond(ctx, prefixes)
+		sight = sight.With(t.Sequence, second)
+	}
+	// From there the caller's own uncommitted rows are not to be seen.
+	e.guess = e.session.Isolation == conn.Serializable
+	if e.noSecond != nil && !sight.Found {
 		return sight, &resync.Refusal{Reason: resync.NoSight, Err: fmt.Errorf(
 			"table %s: in a %s transaction the rows are looked at from a second connection: %w; raise SetMaxOpenConns",
-			t.QuotedName(), e.session.Isolation, err)}
+			t.QuotedName(), e.session.Isolation, e.noSecond)}
 	}
 	return sight, nil
 }
 
 // look looks once, or once for each prefix.
 func (e *episode) look(ctx context.Context, c *conn.Conn, session conn.Session, prefixes []*resync.Prefix) (sight resync.Sight, err error) {
+	looks := e.h.looks
+	if e.rounds > 1 { // what was shared did not tell of the row that collided
+		looks = new(resync.Looks)
+	}
 	if len(prefixes) == 0 {
-		return e.h.looks.Look(ctx, c, session, e.table, nil)
+		return looks.Look(ctx, c, session, e.table, nil)
 	}
 	for _, prefix := range prefixes {
-		found, err := e.h.looks.Look(ctx, c, session, e.table, prefix)
+		found, err := looks.Look(ctx, c, session, e.table, prefix)
 		if err != nil {
 			return sight, err
 		}
@@ -101,7 +109,7 @@ func (e *episode) seeAsAdmin(ctx context.Context, named resync.Sight) (sight res
 		if t.RowSecurity || !t.Selectable {
 			return e.blind()
 		}
-		sight, err = e.h.looks.Look(ctx, c, session, t, nil)
+		sight, err = new(resync.Looks).Look(ctx, c, session, t, nil)
 		return err
 	})
 	return named.With(e.table.Sequence, sight), err

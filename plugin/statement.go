@@ -1,13 +1,15 @@
 package plugin
 
 import (
-	"maps"
 	"reflect"
+	"strconv"
 	"strings"
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
 
+	"github.com/seqheal/seqheal/internal/catalog"
+	"github.com/seqheal/seqheal/internal/conn"
 	"github.com/seqheal/seqheal/internal/insert"
 )
 
@@ -16,8 +18,14 @@ type statement struct {
 	db       *gorm.DB
 	original func(*gorm.DB)
 	config   *gorm.Config // the caller's
-	quiet    *gorm.Config // the same without TranslateError, nil where it is off
-	clauses  map[string]clause.Clause
+	dry      gorm.Config  // the caller's, under DryRun
+	quiet    *gorm.Config // the caller's without TranslateError, nil where it is off
+	// clauses is the statement's clauses as GORM put them together; usual has room
+	// for those of nearly every statement.
+	clauses []namedClause
+	usual   [5]namedClause
+	// connection is the plugin's own use of the statement's, made when needed.
+	connection *conn.Conn
 	// sql and vars are the statement as it is sent; rendered holds the places in
 	// it at which it can be changed.
 	sql  string
@@ -34,6 +42,11 @@ type statement struct {
 	effect string
 	// before is the result as it was before the first sending.
 	before result
+}
+
+type namedClause struct {
+	name   string
+	clause clause.Clause
 }
 
 // rendered is where the parts of the rendered statement end, in bytes of its text.
@@ -65,12 +78,12 @@ type result struct {
 // (measured).
 func (h *healer) prepare(db *gorm.DB) *statement {
 	s := &statement{db: db, original: h.original, config: db.Config}
-	dry := *db.Config
-	dry.DryRun, dry.TranslateError = true, false
-	s.assemble(&dry)
+	s.dry = *db.Config
+	s.dry.DryRun, s.dry.TranslateError = true, false
+	s.assemble(&s.dry)
 	if db.Config.TranslateError {
-		dry.DryRun = false
-		s.quiet = &dry
+		s.dry.DryRun = false
+		s.quiet = &s.dry
 	}
 	s.render()
 	if db.Error != nil {
@@ -78,8 +91,11 @@ func (h *healer) prepare(db *gorm.DB) *statement {
 	}
 	s.tables = h.tablesOf(db)
 	s.remember()
-	s.clauses = maps.Clone(db.Statement.Clauses)
-	s.insert, s.readable = insert.Read(s.clauses)
+	s.clauses = s.usual[:0]
+	for name, c := range db.Statement.Clauses {
+		s.clauses = append(s.clauses, namedClause{name, c})
+	}
+	s.insert, s.readable = insert.Read(db.Statement.Clauses)
 	if s.readable = s.readable && (s.insert.OnConflict == nil || s.where > s.values); s.readable {
 		s.target, s.readable = insert.TargetOf(s.sql)
 	}
@@ -147,24 +163,35 @@ func (s *statement) leaveOutOnConflict() bool {
 	return true
 }
 
-// updateOnly lets DO UPDATE touch the rows with these keys and no others. The
-// caller's own WHERE goes on to hold.
-func (s *statement) updateOnly(key []string, tuples [][]any) {
+// maxNamedKeys is how many keys a WHERE may name: PostgreSQL's protocol ends at
+// 65,535 parameters, and its planner at a few thousand compared tuples (measured).
+const maxNamedKeys = 1_000
+
+// updateOnly lets DO UPDATE touch the rows that the statement names and no others.
+// The caller's own WHERE goes on to hold. It reports false, and changes nothing,
+// when the named keys are computed by the server, too many, or cannot be added.
+func (s *statement) updateOnly(t *catalog.Table) bool {
+	tuples, readable := s.insert.Tuples(t.FedColumn(), columnNames(t.Key))
+	if !readable || s.where != len(s.sql) && s.whereVars != len(s.vars) {
+		return false
+	}
+	ids, integers := s.insert.Explicit(t.FedColumn())
+	integers = integers && len(t.Key) == 1
+	if !integers && len(tuples) > maxNamedKeys {
+		return false
+	}
 	stmt := s.db.Statement
 	stmt.Vars = s.vars
 	var b strings.Builder
 	b.WriteString(s.sql[:s.action])
-	b.WriteString(" WHERE (")
-	for i, column := range key {
-		if i > 0 {
-			b.WriteByte(',')
-		}
-		b.WriteString("excluded." + column)
-	}
-	b.WriteString(") IN (")
+	b.WriteString(" WHERE (excluded." + strings.Join(t.QuotedKey(), ",excluded.") + ") IN (")
 	for i, tuple := range tuples {
 		if i > 0 {
 			b.WriteByte(',')
+		}
+		if integers {
+			b.WriteString(strconv.FormatInt(ids[i], 10))
+			continue
 		}
 		b.WriteByte('(')
 		stmt.AddVar(&b, tuple...)
@@ -176,18 +203,24 @@ func (s *statement) updateOnly(key []string, tuples [][]any) {
 	}
 	b.WriteString(s.sql[s.where:])
 	s.sql, s.vars = b.String(), stmt.Vars
+	return true
 }
 
-// run sends sql in place of the rendered statement through the original
-// callback, which fills the caller's values, and returns the driver's own error.
-// Whatever an earlier run left in the result is cleared first.
-func (s *statement) run(sql string) error {
+// run sends the rendered statement through the original callback, which fills the
+// caller's values, and returns the driver's own error. Whatever an earlier run
+// left in the result is cleared first.
+func (s *statement) run() error { return s.runWith("") }
+
+// runWith is run with a guard's text after the VALUES part.
+func (s *statement) runWith(guard string) error {
 	db, stmt := s.db, s.db.Statement
-	s.restoreClauses()
-	s.clear()
-	if stmt.SQL.String() != sql {
+	s.reset()
+	if guard != "" || stmt.SQL.String() != s.sql {
 		stmt.SQL.Reset()
-		stmt.SQL.WriteString(sql)
+		stmt.SQL.Grow(len(s.sql) + len(guard))
+		_, _ = stmt.SQL.WriteString(s.sql[:s.values])
+		_, _ = stmt.SQL.WriteString(guard)
+		_, _ = stmt.SQL.WriteString(s.sql[s.values:])
 	}
 	stmt.Vars = s.vars
 	unscoped, notFound := stmt.Unscoped, stmt.RaiseErrorOnNotFound
@@ -203,22 +236,31 @@ func (s *statement) run(sql string) error {
 	if stmt.Schema != nil && len(stmt.Schema.CreateClauses) > 0 {
 		stmt.Unscoped = true
 	}
-	stmt.RaiseErrorOnNotFound = notFound && sql == s.sql
+	stmt.RaiseErrorOnNotFound = notFound && guard == ""
 	s.original(db)
 	return db.Error
 }
 
-// restoreClauses puts the clauses back: the callback reads ON CONFLICT and
-// RETURNING from them to choose how Scan fills the caller's values, and a reused
-// chain goes on from them.
+// restoreClauses puts the clauses back after a run: the callback reads ON CONFLICT
+// and RETURNING from them to choose how Scan fills the caller's values, and a
+// reused chain goes on from them. A plugin beneath this one may have added its own.
 func (s *statement) restoreClauses() {
 	clauses := s.db.Statement.Clauses
-	for name := range clauses {
-		if _, ok := s.clauses[name]; !ok {
-			delete(clauses, name)
-		}
+	if len(clauses) != len(s.clauses) {
+		clear(clauses)
 	}
-	maps.Copy(clauses, s.clauses)
+	for _, saved := range s.clauses {
+		clauses[saved.name] = saved.clause
+	}
+}
+
+// conn is the connection of the statement's transaction, for the plugin's own
+// statements; outside one, the pool.
+func (s *statement) conn() *conn.Conn {
+	if s.connection == nil {
+		s.connection = conn.In(s.db, s.db.Statement.ConnPool)
+	}
+	return s.connection
 }
 
 // remember keeps the result as it is before anything is sent.
@@ -229,9 +271,9 @@ func (s *statement) remember() {
 	}
 }
 
-// clear takes back the result of an earlier run: AddError would join a second
+// reset takes back the result of an earlier run: AddError would join a second
 // error to the first.
-func (s *statement) clear() {
+func (s *statement) reset() {
 	s.db.Error, s.db.RowsAffected = nil, s.before.rowsAffected
 	if result := s.db.Statement.Result; result != nil {
 		result.Error, result.RowsAffected = s.before.withResultErr, s.before.withResultAffected
@@ -240,7 +282,7 @@ func (s *statement) clear() {
 
 // fail makes err the statement's result.
 func (s *statement) fail(err error) {
-	s.clear()
+	s.reset()
 	s.db.Error = err
 	if result := s.db.Statement.Result; result != nil {
 		result.Error = err

@@ -22,6 +22,9 @@ type tables struct {
 	// keys holds, by the name that the server gives in an error, which unique
 	// index is the primary key: somebody else's 23505 then costs nothing.
 	keys map[catalog.Name]catalog.Violated
+	// unguarded holds tables that turned out not to be what was read of them: by
+	// another role or search_path, or by DDL. They stay on savepoints.
+	unguarded map[insert.Name]bool
 }
 
 // known is a table as it was read.
@@ -33,7 +36,7 @@ type known struct {
 }
 
 func newTables() *tables {
-	return &tables{byTarget: map[insert.Name]*known{}, keys: map[catalog.Name]catalog.Violated{}}
+	return &tables{byTarget: map[insert.Name]*known{}, keys: map[catalog.Name]catalog.Violated{}, unguarded: map[insert.Name]bool{}}
 }
 
 func (t *tables) get(name insert.Name) *known {
@@ -46,11 +49,11 @@ func (t *tables) get(name insert.Name) *known {
 // own name.
 func (t *tables) put(name insert.Name, table *catalog.Table) *known {
 	k := &known{table: table}
-	if table.NotGuardable == "" {
-		k.conflictClause = guard.ConflictClause(table.QuotedKey())
-	}
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
+	if table.NotGuardable == "" && !t.unguarded[name] {
+		k.conflictClause = guard.ConflictClause(table.QuotedKey())
+	}
 	if table.Own {
 		room(t.byTarget, name)
 		t.byTarget[name] = k
@@ -61,20 +64,12 @@ func (t *tables) put(name insert.Name, table *catalog.Table) *known {
 	return k
 }
 
-// putMissing remembers that the catalog has no such table, or none with a key.
-func (t *tables) putMissing(name insert.Name) *known {
-	k := &known{}
-	t.mutex.Lock()
-	defer t.mutex.Unlock()
-	room(t.byTarget, name)
-	t.byTarget[name] = k
-	return k
-}
-
 // unguard keeps a table on savepoints from now on.
 func (t *tables) unguard(name insert.Name) {
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
+	room(t.unguarded, name)
+	t.unguarded[name] = true
 	if k := t.byTarget[name]; k != nil {
 		t.byTarget[name] = &known{table: k.table}
 	}

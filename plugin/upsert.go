@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/seqheal/seqheal/internal/catalog"
-	"github.com/seqheal/seqheal/internal/conn"
 	"github.com/seqheal/seqheal/internal/guard"
 	"github.com/seqheal/seqheal/internal/insert"
 	"github.com/seqheal/seqheal/internal/resync"
@@ -23,7 +22,7 @@ var ErrRowsMissing = errors.New("seqheal: rows of an upsert are missing")
 func (h *healer) upsert(s *statement) {
 	k := h.know(s)
 	if k == nil || !k.mayCollide(s) || k.hopeless() != nil {
-		s.run(s.sql)
+		s.run()
 		return
 	}
 	t := k.table
@@ -38,7 +37,7 @@ func (h *healer) upsert(s *statement) {
 			h.inTransaction(s, func() { h.upsertMixed(s, k) })
 		case t.UpsertTrigger || !s.leaveOutOnConflict():
 			// A trigger may find ids, or would notice that the clause is gone.
-			s.run(s.sql)
+			s.run()
 		default:
 			// No row can mean to meet an existing one: a plain INSERT.
 			s.effect = effectOf(s)
@@ -74,22 +73,15 @@ func (h *healer) upsertMixed(s *statement, k *known) {
 	s.effect = effectOf(s)
 	t, onConflict := k.table, s.insert.OnConflict
 	callersWhere := len(onConflict.Where.Exprs) > 0
-	if !onConflict.DoNothing {
-		tuples, readable := s.insert.Tuples(t.FedColumn(), columnNames(t.Key))
-		if !readable || s.where != len(s.sql) && s.whereVars != len(s.vars) {
-			s.run(s.sql)
-			return
-		}
-		s.updateOnly(t.QuotedKey(), tuples)
-	}
+	restricted := !onConflict.DoNothing && s.updateOnly(t)
 	h.afterPreflight(s, k)
 	sent := int64(s.insert.Rows())
-	if s.db.Error != nil || onConflict.DoNothing || callersWhere || t.InsertTrigger || t.UpsertTrigger || s.db.RowsAffected >= sent {
+	if s.db.Error != nil || !restricted || callersWhere || t.InsertTrigger || t.UpsertTrigger || t.UpdateTrigger || s.db.RowsAffected >= sent {
 		return
 	}
 	missing := fmt.Errorf("%w: %d of %d rows for table %s came back; rows with explicit ids were inserted in front of sequence %s meanwhile, roll back and try again",
 		ErrRowsMissing, s.db.RowsAffected, sent, t.QuotedName(), t.Sequence.QuotedName())
-	guard.Abort(s.db.Statement.Context, conn.In(s.db, s.db.Statement.ConnPool))
+	guard.Abort(s.db.Statement.Context, s.conn())
 	s.fail(missing)
 }
 
@@ -98,14 +90,14 @@ func (h *healer) upsertMixed(s *statement, k *known) {
 // it would be too late: which rows were dropped cannot be told.
 func (h *healer) afterPreflight(s *statement, k *known) {
 	ctx := s.db.Statement.Context
-	c := conn.In(s.db, s.db.Statement.ConnPool)
+	c := s.conn()
 	if taken, err := resync.Preflight(ctx, c, k.table, int64(s.insert.Omitted(k.table.FedColumn())), s.prefixes(k.table)); err == nil && taken {
 		e := h.open(s, collision{}, "preflight")
 		defer e.close()
 		e.nextRound()
 		e.healIn(ctx, c, foresight)
 	}
-	s.run(s.sql)
+	s.run()
 }
 
 // insertOrDrop sends one row under DO NOTHING without a target. No row back means
@@ -116,10 +108,10 @@ func (h *healer) insertOrDrop(s *statement, k *known) {
 		h.insertUnlessDrifted(s, k)
 		return
 	}
-	if err := s.run(s.sql); err != nil || s.db.RowsAffected > 0 || k.table.InsertTrigger {
+	if err := s.run(); err != nil || s.db.RowsAffected > 0 || k.table.InsertTrigger {
 		return
 	}
-	c := conn.In(s.db, s.db.Statement.ConnPool)
+	c := s.conn()
 	if behind, err := resync.MayBeBehind(s.db.Statement.Context, c, k.table); err != nil || !behind {
 		return
 	}
@@ -130,10 +122,10 @@ func (h *healer) insertOrDrop(s *statement, k *known) {
 
 func (h *healer) insertUnlessDrifted(s *statement, k *known) {
 	ctx := s.db.Statement.Context
-	c := conn.In(s.db, s.db.Statement.ConnPool)
+	c := s.conn()
 	var e *episode
 	for {
-		if err := s.run(s.sql); err != nil || s.db.RowsAffected > 0 {
+		if err := s.run(); err != nil || s.db.RowsAffected > 0 {
 			return
 		}
 		drawn, taken := resync.DrawnIsTaken(ctx, c, k.table)
@@ -173,7 +165,7 @@ func (h *healer) know(s *statement) *known {
 	}
 	ctx := s.db.Statement.Context
 	if s.inTransaction() {
-		return h.lookUp(ctx, conn.In(s.db, s.db.Statement.ConnPool), s)
+		return h.lookUp(ctx, s)
 	}
 	if !outsideForSure(s) {
 		return nil
@@ -183,7 +175,7 @@ func (h *healer) know(s *statement) *known {
 		return nil
 	}
 	defer tx.rollback()
-	return h.lookUp(ctx, tx.conn, s)
+	return h.readKnown(ctx, tx.conn, s)
 }
 
 // inTransaction runs fn in the statement's transaction, or in a short one of the
@@ -194,7 +186,7 @@ func (h *healer) inTransaction(s *statement, fn func()) {
 		return
 	}
 	if !outsideForSure(s) {
-		s.run(s.sql)
+		s.run()
 		return
 	}
 	tx, err := beginOwn(s)

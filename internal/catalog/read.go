@@ -41,6 +41,7 @@ type Name struct{ Schema, Table string }
 //	insert_trigger     a user trigger fires on INSERT (bit 4 of tgtype)
 //	upsert_trigger     a row trigger BEFORE INSERT (bits 1, 2, 4), or one for each statement
 //	                   on UPDATE (bit 16 without 1): ON CONFLICT cannot be left out unseen
+//	update_trigger     a row trigger BEFORE UPDATE (bits 1, 2, 16), which may skip rows
 //	indexed            a valid whole-table btree begins with the column
 //	detour             rows named for it end up in other tables: a view, or a rule
 //	violated_*         the table of the error and its unique indexes, p before the name of
@@ -125,6 +126,8 @@ SELECT c.oid::pg_catalog.int8,
           WHERE g.tgrelid = c.oid AND NOT g.tgisinternal AND g.tgtype & 4 <> 0) AS insert_trigger,
   EXISTS (SELECT 1 FROM pg_catalog.pg_trigger g
           WHERE g.tgrelid = c.oid AND NOT g.tgisinternal AND (g.tgtype & 7 = 7 OR g.tgtype & 17 = 16)) AS upsert_trigger,
+  EXISTS (SELECT 1 FROM pg_catalog.pg_trigger g
+          WHERE g.tgrelid = c.oid AND NOT g.tgisinternal AND g.tgtype & 19 = 19) AS update_trigger,
   c.relkind = 'p' OR c.relispartition AS partitioned,
   EXISTS (SELECT 1 FROM pg_catalog.pg_rewrite w WHERE w.ev_class = c.oid) AS detour,
   CASE
@@ -215,7 +218,7 @@ func scan(rows *sql.Rows, t *Table) error {
 		seq                                               nullSequence
 	)
 	err := rows.Scan(&t.OID, &own, &t.Schema, &t.Name, &keyName, &immediate, &t.InitiallyDeferred, &arbiter,
-		&t.RowSecurity, &t.InsertTrigger, &t.UpsertTrigger, &t.Partitioned, &t.Detour, &notGuardable, &indexed,
+		&t.RowSecurity, &t.InsertTrigger, &t.UpsertTrigger, &t.UpdateTrigger, &t.Partitioned, &t.Detour, &notGuardable, &indexed,
 		&t.Violated.Schema, &t.Violated.Name, &indexes,
 		&attname, &typname, &declared, &typmod, &identity, &defaultText, &selectable,
 		&seq.oid, &seq.schema, &seq.name, &seq.min, &seq.max, &seq.increment, &seq.cache, &seq.cycle,

@@ -38,6 +38,9 @@ type Table struct {
 	// was left out: a row trigger BEFORE INSERT, which may find ids itself, or a
 	// statement trigger on UPDATE, which DO UPDATE fires even when no row is updated.
 	UpsertTrigger bool
+	// UpdateTrigger is true when a row trigger BEFORE UPDATE may keep rows of an
+	// upsert from being updated and returned.
+	UpdateTrigger bool
 	// Partitioned is true for a partitioned table or a partition.
 	Partitioned bool
 	// Detour is true for a view and for a table with a rule: rows inserted into it

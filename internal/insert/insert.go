@@ -79,7 +79,7 @@ func (in Insert) Rows() int {
 // column is the position of the named column, or -1 when no row names it.
 func (in Insert) column(name string) int {
 	for i, c := range in.Values.Columns {
-		if columnName(c.Name) == name {
+		if c.Name == name || columnName(c.Name) == name {
 			return i
 		}
 	}

@@ -7,19 +7,11 @@ import (
 	"fmt"
 	"reflect"
 	"strconv"
-	"strings"
 	"time"
-
-	"golang.org/x/sync/singleflight"
 
 	"github.com/seqheal/seqheal/internal/catalog"
 	"github.com/seqheal/seqheal/internal/conn"
 )
-
-// Looks shares one look at a table among all that collide on its sequence in
-// this process: without sharing, slow looks (a dead index tail, a thousand
-// partitions) queue a herd past its time budget (measured).
-type Looks struct{ group singleflight.Group }
 
 // Sight is the furthest value that a look found.
 type Sight struct {
@@ -33,29 +25,6 @@ type Sight struct {
 type Prefix struct {
 	Columns []catalog.Column
 	Values  []string
-}
-
-// Look returns the furthest value of the column within the sequence's own
-// bounds. It needs one query, and one more when other columns draw from the same
-// sequence. c must be in a savepoint that is rolled back on error. Callers that
-// look at the same sequence at the same time share the answer.
-func (l *Looks) Look(ctx context.Context, c *conn.Conn, session conn.Session, t *catalog.Table, prefix *Prefix) (Sight, error) {
-	key := session.Database + "/" + strconv.FormatInt(t.Sequence.OID, 10) + "/" + strconv.FormatInt(t.OID, 10) + "/" + session.Role
-	if prefix != nil {
-		key += "/" + strings.Join(prefix.Values, "\x00")
-	}
-	own := false
-	result, err, _ := l.group.Do(key, func() (any, error) {
-		own = true
-		return look(ctx, c, t, prefix)
-	})
-	if err != nil && !own {
-		// The one that looked had trouble of its own (its context, its
-		// connection); this caller's may be fine.
-		return look(ctx, c, t, prefix)
-	}
-	sight, _ := result.(Sight)
-	return sight, err
 }
 
 func look(ctx context.Context, c *conn.Conn, t *catalog.Table, prefix *Prefix) (Sight, error) {
@@ -201,6 +170,9 @@ func (s Sight) With(seq catalog.Sequence, other Sight) Sight {
 // method goes as a number into one column and as its name into another.
 func Text(value any) (string, bool) {
 	if valuer, ok := value.(driver.Valuer); ok {
+		if v := reflect.ValueOf(value); v.Kind() == reflect.Pointer && v.IsNil() {
+			return "", false
+		}
 		sent, err := valuer.Value()
 		if err != nil {
 			return "", false

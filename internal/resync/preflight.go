@@ -146,3 +146,27 @@ func DrawnIsTaken(ctx context.Context, c *conn.Conn, t *catalog.Table) (id int64
 	}
 	return id, taken
 }
+
+// lastDrawn answers the value that this session drew last from the sequence with
+// oid $1.
+const lastDrawn = `SELECT pg_catalog.currval($1::pg_catalog.int8::pg_catalog.oid::pg_catalog.regclass)`
+
+// LastDrawn is the id that was last drawn on this connection, read without a look
+// at any row. Nothing is found where the role may not ask.
+func LastDrawn(ctx context.Context, c *conn.Conn, t *catalog.Table) (drawn Sight, err error) {
+	if !t.Sequence.CanUse && !t.Sequence.CanRead {
+		return Sight{}, nil
+	}
+	err = c.Row(ctx, lastDrawn, []any{t.Sequence.OID}, &drawn.Value)
+	drawn.Found = err == nil
+	return drawn, err
+}
+
+// WasDrawn reports whether the sequence has come as far as value, so that it can
+// have handed it out. It needs SELECT on the sequence and reads no table.
+func WasDrawn(ctx context.Context, c *conn.Conn, seq catalog.Sequence, value int64) (bool, error) {
+	var last int64
+	var called bool
+	err := c.Row(ctx, "SELECT q.last_value, q.is_called FROM "+seq.QuotedName()+" q", nil, &last, &called)
+	return called && seq.Reached(last, value), err
+}

@@ -170,6 +170,16 @@ var otherPrograms = []program{
 		r.result(db.Clauses(clause.OnConflict{Columns: []clause.Column{{Name: "email"}}, DoUpdates: clause.AssignmentColumns([]string{"plan"})}).Create(&a))
 		r.value("account", a)
 	}},
+	{"clause builders of the application's", func(db *gorm.DB, r *record) {
+		db.ClauseBuilders["VALUES"] = func(c clause.Clause, b clause.Builder) {
+			c.Expression.Build(b)
+			_, _ = b.(clause.Writer).WriteString(" ON CONFLICT (id) DO NOTHING")
+		}
+		defer delete(db.ClauseBuilders, "VALUES")
+		u := user{Name: "a"}
+		r.result(db.Create(&u))
+		r.result(db.Create(&user{ID: u.ID, Name: "b"}))
+	}},
 	{"modifier and table in clause.Insert", func(db *gorm.DB, r *record) {
 		r.result(db.Clauses(clause.Insert{Table: clause.Table{Name: "users"}}).Create(&user{Name: "a"}))
 		r.result(db.Clauses(clause.Insert{Modifier: "WRONG"}).Create(&user{Name: "a"}))

@@ -96,6 +96,11 @@ func (h *healer) prepare(db *gorm.DB) *statement {
 		s.clauses = append(s.clauses, namedClause{name, c})
 	}
 	s.insert, s.readable = insert.Read(db.Statement.Clauses)
+	if db.ClauseBuilders["INSERT"] != nil || db.ClauseBuilders["VALUES"] != nil {
+		// What the application's own builder writes cannot be read or added to.
+		s.insert.Plain = false
+		s.readable = s.readable && s.insert.OnConflict == nil
+	}
 	if s.readable = s.readable && (s.insert.OnConflict == nil || s.where > s.values); s.readable {
 		s.target, s.readable = insert.TargetOf(s.sql)
 	}

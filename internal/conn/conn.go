@@ -87,6 +87,11 @@ const undoTimeout = 5 * time.Second
 // caller's context has ended, such as the ROLLBACK TO that gives back what was
 // borrowed: the caller's transaction may outlive one insert's context.
 func (c *Conn) Undo(ctx context.Context, statements string) error {
+	if ctx.Err() == nil { // the usual case, without a timer of its own
+		if _, err := c.pool.ExecContext(ctx, statements); err == nil || ctx.Err() == nil {
+			return err
+		}
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoTimeout)
 	defer cancel()
 	_, err := c.pool.ExecContext(ctx, statements)

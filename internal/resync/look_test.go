@@ -2,6 +2,7 @@ package resync_test
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"testing"
 	"time"
@@ -201,4 +202,35 @@ func TestExistsTellsWhetherARowHoldsTheValue(t *testing.T) {
 			t.Errorf("Exists(%d) = %v, %v; want %v", value, got, err, want)
 		}
 	}
+}
+
+// A caller that waits for another one's look keeps its own context: it may hold
+// the very lock that the other one waits for.
+func TestAWaitingLookKeepsItsOwnContext(t *testing.T) {
+	t.Parallel()
+	p := pgtest.New(t)
+	p.Exec(`CREATE TABLE t (id bigserial PRIMARY KEY)`)
+	leader, follower := begin(t, p.Open(nil)), begin(t, p.Open(nil))
+	lock, err := p.SQL.Begin()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := lock.Exec("LOCK TABLE t"); err != nil {
+		t.Fatal(err)
+	}
+	var looks resync.Looks
+	var led sync.WaitGroup
+	led.Go(func() { _, _ = looks.Look(leader.ctx, leader.conn, leader.session, leader.table, nil) })
+	pgtest.Eventually(t, "the leader to wait for the lock", func() bool {
+		return p.Int("SELECT count(*) FROM pg_locks WHERE relation = 't'::regclass AND NOT granted") == 1
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := looks.Look(ctx, follower.conn, follower.session, follower.table, nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("the follower got %v", err)
+	}
+	if err := lock.Rollback(); err != nil {
+		t.Error(err)
+	}
+	led.Wait()
 }

@@ -43,6 +43,3 @@ func Abort(ctx context.Context, c *conn.Conn) { _ = c.Undo(ctx, abort) }
 func ConflictClause(key []string) string {
 	return " ON CONFLICT (" + strings.Join(key, ",") + ") DO NOTHING"
 }
-
-// Splice puts a clause into a rendered INSERT. at is where the VALUES part ends.
-func Splice(sql string, at int, clause string) string { return sql[:at] + clause + sql[at:] }

@@ -194,7 +194,7 @@ func TestConflictClauseGoesBetweenValuesAndTheRest(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			if got := guard.Splice(test.before+test.after, len(test.before), guard.ConflictClause(test.key)); got != test.want {
+			if got := test.before + guard.ConflictClause(test.key) + test.after; got != test.want {
 				t.Errorf("\n got %s\nwant %s", got, test.want)
 			}
 		})

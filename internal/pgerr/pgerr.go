@@ -19,7 +19,6 @@ import (
 // appendix A.
 const (
 	UniqueViolation        = "23505"
-	NumericOutOfRange      = "22003"
 	SequenceLimitReached   = "2200H"
 	ReadOnlyTransaction    = "25006"
 	NoActiveTransaction    = "25P01"

@@ -13,6 +13,13 @@ import (
 // statements travel in one round trip only without a result to read.
 const divisionByZero = "22012"
 
+// Every look ahead stands in a savepoint that is taken back, with a short wait for
+// somebody's migration.
+const (
+	setAside = "SAVEPOINT seqheal; SET LOCAL lock_timeout = 100"
+	takeBack = "ROLLBACK TO SAVEPOINT seqheal; RELEASE SAVEPOINT seqheal"
+)
+
 // preflightSlack is how many values beyond the statement's own are looked at, for
 // those who draw between the preflight and the INSERT.
 const preflightSlack = 16
@@ -62,12 +69,11 @@ func Preflight(ctx context.Context, c *conn.Conn, t *catalog.Table, count int64,
 		return preflightByPrefix(ctx, c, t, last, near, far, prefixes)
 	}
 	question := fmt.Sprintf(preflight, catalog.Quote(t.FedColumn()), t.QuotedName(), last, near, far)
-	err = c.Exec(ctx, "SAVEPOINT seqheal; SET LOCAL lock_timeout = 100; "+question+
-		"; ROLLBACK TO SAVEPOINT seqheal; RELEASE SAVEPOINT seqheal")
+	err = c.Exec(ctx, setAside+"; "+question+"; "+takeBack)
 	if err == nil {
 		return false, nil
 	}
-	if undo := c.Undo(ctx, "ROLLBACK TO SAVEPOINT seqheal; RELEASE SAVEPOINT seqheal"); undo != nil {
+	if undo := c.Undo(ctx, takeBack); undo != nil {
 		return false, undo
 	}
 	if pgerr.Is(err, divisionByZero) {
@@ -78,7 +84,7 @@ func Preflight(ctx context.Context, c *conn.Conn, t *catalog.Table, count int64,
 
 // preflightByPrefix asks for each prefix by itself, its values as parameters.
 func preflightByPrefix(ctx context.Context, c *conn.Conn, t *catalog.Table, last string, near, far int64, prefixes []*Prefix) (taken bool, err error) {
-	if err := c.Exec(ctx, "SAVEPOINT seqheal; SET LOCAL lock_timeout = 100"); err != nil {
+	if err := c.Exec(ctx, setAside); err != nil {
 		return false, err
 	}
 	var from int64
@@ -92,7 +98,7 @@ func preflightByPrefix(ctx context.Context, c *conn.Conn, t *catalog.Table, last
 		sight, err = furthest(ctx, c, t, prefix, from+near, from+far)
 		taken = sight.Found
 	}
-	if undo := c.Undo(ctx, "ROLLBACK TO SAVEPOINT seqheal; RELEASE SAVEPOINT seqheal"); err == nil {
+	if undo := c.Undo(ctx, takeBack); err == nil {
 		err = undo
 	}
 	return taken && err == nil, err
@@ -137,11 +143,11 @@ func DrawnIsTaken(ctx context.Context, c *conn.Conn, t *catalog.Table) (id int64
 	if !t.Partitioned {
 		table = "ONLY " + table
 	}
-	if c.Exec(ctx, "SAVEPOINT seqheal; SET LOCAL lock_timeout = 100") != nil {
+	if c.Exec(ctx, setAside) != nil {
 		return 0, false
 	}
 	err := c.Row(ctx, fmt.Sprintf(drawn, catalog.Quote(t.FedColumn()), table), []any{t.Sequence.OID}, &id, &taken)
-	if c.Undo(ctx, "ROLLBACK TO SAVEPOINT seqheal; RELEASE SAVEPOINT seqheal") != nil || err != nil {
+	if c.Undo(ctx, takeBack) != nil || err != nil {
 		return 0, false
 	}
 	return id, taken

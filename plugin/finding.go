@@ -1,0 +1,120 @@
+package plugin
+
+import (
+	"encoding/json"
+	"log/slog"
+	"time"
+
+	"github.com/seqheal/seqheal/internal/catalog"
+)
+
+// State is what an audit says of one column.
+type State string
+
+const (
+	// StateInSync: no row lies in front of the sequence.
+	StateInSync State = "in_sync"
+	// StateBehind: a row lies in front of the sequence, so that an insert will meet it.
+	StateBehind State = "behind"
+	// StateNearlyExhausted: in sync, and nine tenths of the range are used up.
+	StateNearlyExhausted State = "nearly_exhausted"
+	// StateExhausted: the sequence has no value left that the column can hold.
+	StateExhausted State = "exhausted"
+	// StateUnreadable: nothing can be said; Reason and Err tell why.
+	StateUnreadable State = "unreadable"
+)
+
+// Finding is one column that a sequence feeds, as Audit found it.
+type Finding struct {
+	// Schema, Table and Column are names as the server keeps them, unquoted. A
+	// partitioned table stands for its partitions.
+	Schema, Table, Column string
+	// Type is the column's type as PostgreSQL writes it, "integer" say.
+	Type string
+	// Sequence is quoted as SQL, with its schema.
+	Sequence         string
+	Increment, Cache int64
+	Cycle            bool
+	// Last is the last value that the sequence gave; before its first, the one
+	// before that. Sessions may hold up to Cache values of their own.
+	Last int64
+	// Furthest is the furthest value in the table within the sequence's range, in
+	// the sequence's own direction. FurthestKnown is false for a table without one.
+	Furthest      int64
+	FurthestKnown bool
+	// Estimated is true where Furthest comes from the planner's statistics: the
+	// table is large, and only a sequential scan of it could tell.
+	Estimated bool
+	// Left is a value near the end of the range that Furthest leaves out, because
+	// moving past it would use up the sequence; 0 without one.
+	Left int64
+	// Behind is how many values the sequence has to give until it is past Furthest.
+	Behind int64
+	// Used is the share of its range that the sequence has used up, 0 to 1; the
+	// range ends where the sequence's bounds or the column's type do.
+	Used  float64
+	State State
+	// Reason and Err say why the column is unreadable, or why Resync did not move
+	// its sequence. Err names the table and the next step.
+	Reason Reason
+	Err    error
+	// Moved is true when Resync moved the sequence: From and To are its last value
+	// before and after.
+	Moved    bool
+	From, To int64
+}
+
+// QuotedTable is the table's schema-qualified name, ready for SQL text and for
+// Resync.
+func (f Finding) QuotedTable() string { return catalog.Quote(f.Schema, f.Table) }
+
+// record is the one list of a finding's field names.
+func (f Finding) record() []slog.Attr {
+	attrs := []slog.Attr{
+		slog.String("schema", f.Schema),
+		slog.String("table", f.Table),
+		slog.String("column", f.Column),
+		slog.String("type", f.Type),
+		slog.String("sequence", f.Sequence),
+		slog.Int64("increment", f.Increment),
+		slog.Int64("cache", f.Cache),
+		slog.Bool("cycle", f.Cycle),
+		slog.Int64("last", f.Last),
+		slog.Int64("behind", f.Behind),
+		slog.Float64("used", f.Used),
+		slog.Bool("estimated", f.Estimated),
+		slog.String("state", string(f.State)),
+		slog.Bool("moved", f.Moved),
+	}
+	if f.FurthestKnown {
+		attrs = append(attrs, slog.Int64("furthest", f.Furthest))
+	}
+	if f.Left != 0 {
+		attrs = append(attrs, slog.Int64("left", f.Left))
+	}
+	if f.Moved {
+		attrs = append(attrs, slog.Int64("from", f.From), slog.Int64("to", f.To))
+	}
+	if f.Reason != "" {
+		attrs = append(attrs, slog.String("reason", string(f.Reason)))
+	}
+	if f.Err != nil {
+		attrs = append(attrs, slog.String("error", f.Err.Error()))
+	}
+	return attrs
+}
+
+// LogValue groups the finding's fields under their snake_case names.
+func (f Finding) LogValue() slog.Value { return slog.GroupValue(f.record()...) }
+
+// MarshalJSON writes the same fields under the same names.
+func (f Finding) MarshalJSON() ([]byte, error) {
+	fields := map[string]any{}
+	for _, attr := range f.record() {
+		fields[attr.Key] = attr.Value.Any()
+	}
+	return json.Marshal(fields)
+}
+
+// defaultTableTimeout is what an audit may spend on one table.
+const defaultTableTimeout = 2 * time.Second

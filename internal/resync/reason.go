@@ -1,6 +1,7 @@
 package resync
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -59,6 +60,8 @@ func Explain(err error) *Refusal {
 	switch {
 	case errors.Is(err, conn.ErrTimeSpent):
 		return &Refusal{Reason: Timeout, Err: err}
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return &Refusal{Reason: Canceled, Err: err}
 	case !spoke:
 		return &Refusal{Reason: Connection, Err: err}
 	}

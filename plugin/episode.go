@@ -98,6 +98,9 @@ func (e *episode) close() {
 	if !e.ours {
 		return
 	}
+	if e.table.Fed() {
+		e.s.tables.unpass(e.table.Sequence)
+	}
 	i := Incident{
 		Time: e.started, Outcome: AlreadyHealed, From: e.from, To: e.to,
 		Rows: e.s.insert.Rows(), Guard: e.guard, Rounds: e.rounds, Duration: time.Since(e.started),

@@ -39,6 +39,7 @@ type settings struct {
 	maxRounds  int
 	timeout    time.Duration
 	resyncDB   *gorm.DB
+	prevention bool
 }
 
 func defaults() settings {

@@ -25,6 +25,8 @@ type tables struct {
 	// unguarded holds tables that turned out not to be what was read of them: by
 	// another role or search_path, or by DDL. They stay on savepoints.
 	unguarded map[insert.Name]bool
+	// furthest holds, by a sequence's oid, a value that it has passed for sure.
+	furthest map[int64]int64
 }
 
 // known is a table as it was read.
@@ -36,7 +38,8 @@ type known struct {
 }
 
 func newTables() *tables {
-	return &tables{byTarget: map[insert.Name]*known{}, keys: map[catalog.Name]catalog.Violated{}, unguarded: map[insert.Name]bool{}}
+	return &tables{byTarget: map[insert.Name]*known{}, keys: map[catalog.Name]catalog.Violated{}, unguarded: map[insert.Name]bool{},
+		furthest: map[int64]int64{}}
 }
 
 func (t *tables) get(name insert.Name) *known {

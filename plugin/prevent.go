@@ -31,7 +31,8 @@ func (h *healer) prevent(s *statement) {
 			furthest = furthest.With(t.Sequence, resync.Sight{Value: id, Found: true})
 		}
 	}
-	if !furthest.Found || s.tables.passed(t.Sequence, furthest.Value) || t.Sequence.Reached(furthest.Value, t.Limit()) {
+	passed := s.tables.passed(t.Sequence)
+	if !furthest.Found || passed.Found && t.Sequence.Reached(passed.Value, furthest.Value) || t.Sequence.Reached(furthest.Value, t.Limit()) {
 		return
 	}
 	ctx := s.db.Statement.Context
@@ -42,7 +43,7 @@ func (h *healer) prevent(s *statement) {
 		return
 	}
 	inside := s.inTransaction() || !outsideForSure(ctx, s.db)
-	if resync.Pass(ctx, s.conn(), t, furthest.Value, inside) == nil && !resync.Near(t, furthest.Value) {
+	if resync.Pass(ctx, s.conn(), t, passed, furthest.Value, inside) == nil && !resync.Near(t, furthest.Value) {
 		s.tables.pass(t.Sequence, furthest.Value)
 	}
 }
@@ -57,12 +58,12 @@ func (s *statement) mayNameIDs() bool {
 	return schema == nil || slices.ContainsFunc(schema.PrimaryFieldDBNames, s.insert.Names)
 }
 
-// passed reports whether the sequence is known to have come as far as value.
-func (t *tables) passed(seq catalog.Sequence, value int64) bool {
+// passed is the furthest value that the sequence is known to have passed.
+func (t *tables) passed(seq catalog.Sequence) resync.Sight {
 	t.mutex.RLock()
 	defer t.mutex.RUnlock()
 	last, known := t.furthest[seq.OID]
-	return known && seq.Reached(last, value)
+	return resync.Sight{Value: last, Found: known}
 }
 
 // pass notes that the sequence has come as far as value.

@@ -40,6 +40,7 @@ type settings struct {
 	timeout    time.Duration
 	resyncDB   *gorm.DB
 	prevention bool
+	startup    []AuditOption // nil for no audit
 }
 
 func defaults() settings {

@@ -144,7 +144,7 @@ func (p *Proxy) SetTarget(target string) {
 
 // Fail forgets the statements so far, counts from 1 again and makes f happen. It
 // takes the place of the fault before; the zero Fault is none. The channel is
-// closed when f has happened, or, for a Stall, has begun.
+// closed as f begins, before the client sees anything of it.
 func (p *Proxy) Fail(f Fault) (hit <-chan struct{}) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()

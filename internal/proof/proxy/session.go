@@ -83,16 +83,14 @@ func (s *session) deliver(to net.Conn, packets <-chan packet) {
 
 // suffer lets a fault happen. It reports whether the session goes on.
 func (s *session) suffer(f *strike) bool {
+	close(f.hit) // before the client can see anything of it
 	switch f.Effect {
 	case Cut:
 		s.end()
-		close(f.hit)
 		return false
 	case Delay:
-		close(f.hit)
 		return s.wait(time.Now().Add(f.For))
 	}
-	close(f.hit)
 	select {
 	case <-f.released:
 		return true

@@ -36,7 +36,9 @@ func TestAnUpsertIsNotSentWithoutAnAnswer(t *testing.T) {
 		{"do nothing, the sequence is asked for", modes[0], doNothing, "q.last_value AS last", false},
 		{"do nothing, the drawn id is asked for", modes[0], doNothing, "pg_catalog.currval", false},
 		{"do nothing in a transaction, the drawn id is asked for", modes[2], doNothing, "pg_catalog.currval", false},
-		{"do nothing in a transaction, the caller gives up", modes[2], doNothing, "SAVEPOINT seqheal; SET LOCAL lock_timeout", true},
+		{"do nothing, the heal begins and the caller gives up", modes[0], doNothing, "'transaction_isolation'", true},
+		{"do nothing in a transaction, the heal begins and the caller gives up", modes[2], doNothing, "'transaction_isolation'", true},
+		{"do nothing in a transaction, the drawn id is asked for and the caller gives up", modes[2], doNothing, "SAVEPOINT seqheal; SET LOCAL lock_timeout", true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

@@ -158,6 +158,10 @@ func (h *healer) insertUnlessDrifted(s *statement, k *known) {
 		}
 		e.last.drawn = resync.Sight{Value: drawn, Found: true}
 		if !e.nextRound() || !e.healIn(ctx, c, foresight) {
+			if e.refusal.Has(resync.Canceled) || e.refusal.Has(resync.Connection) {
+				guard.Abort(ctx, c)
+				s.fail(e.refusal.Err) // the row is dropped, and the caller can try again
+			}
 			return
 		}
 	}

@@ -22,7 +22,7 @@ const boundCatalogRead = conn.PlanAsWritten + "; SET LOCAL lock_timeout = 100"
 func (h *healer) lookUp(ctx context.Context, s *statement) *known {
 	k := s.tables.get(s.target)
 	if k == nil {
-		k = h.readKnown(ctx, s.conn(), s)
+		k, _ = h.readKnown(ctx, s.conn(), s) // a connection that is gone fails the INSERT too
 	}
 	if k != nil && k.mayCollideElsewhere(s) {
 		return nil
@@ -30,22 +30,24 @@ func (h *healer) lookUp(ctx context.Context, s *statement) *known {
 	return k
 }
 
-func (h *healer) readKnown(ctx context.Context, c *conn.Conn, s *statement) *known {
-	if guard.Set(ctx, c) != nil {
-		return nil
+// readKnown reads the table. The error tells of a connection that is gone or an
+// aborted transaction; when the server merely could not say, there is none.
+func (h *healer) readKnown(ctx context.Context, c *conn.Conn, s *statement) (*known, error) {
+	if err := guard.Set(ctx, c); err != nil {
+		return nil, err
 	}
 	var table *catalog.Table
 	err := c.Exec(ctx, boundCatalogRead)
 	if err == nil {
 		table, err = catalog.Read(ctx, c, catalog.Name(s.target), catalog.Name{})
 	}
-	if guard.Undo(ctx, c) != nil {
-		return nil
+	if undo := guard.Undo(ctx, c); undo != nil {
+		return nil, undo
 	}
 	if err != nil {
-		return nil // a table that is not there yet may be there at the next insert
+		return nil, nil // a table that is not there yet may be there at the next insert
 	}
-	return s.tables.put(s.target, table)
+	return s.tables.put(s.target, table), nil
 }
 
 // mayCollide reports whether a row of the statement leaves its key to a sequence.

@@ -16,8 +16,8 @@ func (h *healer) prevent(s *statement) {
 	if !s.mayNameIDs() {
 		return
 	}
-	k := h.know(s)
-	if k == nil || !k.table.Fed() || !k.table.Own || k.hopeless() != nil {
+	k, err := h.know(s)
+	if err != nil || k == nil || !k.table.Fed() || !k.table.Own || k.hopeless() != nil {
 		return
 	}
 	t := k.table

@@ -134,23 +134,24 @@ FROM (SELECT pg_catalog.currval($1::pg_catalog.int8::pg_catalog.oid::pg_catalog.
 
 // DrawnIsTaken reports whether the id that was last drawn on this connection
 // exists. It sends four statements in three round trips and leaves the
-// transaction as it was; where the role may not ask, it reports false.
-func DrawnIsTaken(ctx context.Context, c *conn.Conn, t *catalog.Table) (id int64, taken bool) {
+// transaction as it was. Where the role may not ask or the server does not say, it
+// reports false; the error tells of a connection or a context that has ended.
+func DrawnIsTaken(ctx context.Context, c *conn.Conn, t *catalog.Table) (id int64, taken bool, err error) {
 	if !t.Selectable || t.RowSecurity || !t.Sequence.CanUse && !t.Sequence.CanRead {
-		return 0, false
+		return 0, false, nil
 	}
 	table := t.QuotedName()
 	if !t.Partitioned {
 		table = "ONLY " + table
 	}
-	if c.Exec(ctx, setAside) != nil {
-		return 0, false
+	if err := c.Exec(ctx, setAside); err != nil {
+		return 0, false, err
 	}
-	err := c.Row(ctx, fmt.Sprintf(drawn, catalog.Quote(t.FedColumn()), table), []any{t.Sequence.OID}, &id, &taken)
-	if c.Undo(ctx, takeBack) != nil || err != nil {
-		return 0, false
+	err = c.Row(ctx, fmt.Sprintf(drawn, catalog.Quote(t.FedColumn()), table), []any{t.Sequence.OID}, &id, &taken)
+	if undo := c.Undo(ctx, takeBack); undo != nil {
+		return 0, false, undo
 	}
-	return id, taken
+	return id, taken && err == nil, ctx.Err()
 }
 
 // lastDrawn answers the value that this session drew last from the sequence with

@@ -86,12 +86,16 @@ func (h *healer) upsertMixed(s *statement, k *known) {
 }
 
 // afterPreflight asks, in the statement's own transaction, whether one of the
-// values that it is about to draw is taken, heals if so, and sends it. Afterwards
+// values that it is about to draw is taken, by a row that is there or by an id that
+// the statement names itself, heals if so, and sends it. Afterwards
 // it would be too late: which rows were dropped cannot be told.
 func (h *healer) afterPreflight(s *statement, k *known) {
 	ctx := s.db.Statement.Context
 	c := s.conn()
-	if taken, err := resync.Preflight(ctx, c, k.table, int64(s.insert.Omitted(k.table.FedColumn())), s.prefixes(k.table)); err == nil && taken {
+	ahead := resync.Ahead{
+		Count: int64(s.insert.Omitted(k.table.FedColumn())), Named: s.namedBeside(k.table), Prefixes: s.prefixes(k.table),
+	}
+	if taken, err := resync.Preflight(ctx, c, k.table, ahead); err == nil && taken {
 		e := h.open(s, collision{}, "preflight")
 		defer e.close()
 		e.nextRound()

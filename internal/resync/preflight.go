@@ -3,6 +3,9 @@ package resync
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/seqheal/seqheal/internal/catalog"
 	"github.com/seqheal/seqheal/internal/conn"
@@ -34,23 +37,37 @@ const preflightLast = "(SELECT CASE WHEN q.is_called THEN q.last_value ELSE q.la
 const preflightDraw = "(SELECT pg_catalog.nextval(%[2]s::pg_catalog.int8::pg_catalog.oid::pg_catalog.regclass))"
 
 // preflight fails with division by zero when a row holds one of the values in
-// front of the last one. The range is read by an index. In SERIALIZABLE it does
-// not look: the look would make bystanders fail with 40001 (measured).
+// front of the last one, or when the statement itself names one. The range is read
+// by an index. In SERIALIZABLE it does not look: the look would make bystanders
+// fail with 40001 (measured).
 //
 //	%[1]s column   %[2]s table   %[3]s last value   %[4]s nearest   %[5]s furthest step
+//	%[6]s the ids that the statement names, with commas
 const preflight = `SELECT 1 / CASE WHEN pg_catalog.current_setting('transaction_isolation') = 'serializable' THEN 1
-  WHEN EXISTS (SELECT 1 FROM (SELECT %[3]s AS last OFFSET 0) s, %[2]s t
-               WHERE t.%[1]s BETWEEN s.last + (%[4]d) AND s.last + (%[5]d)) THEN 0 ELSE 1 END`
+  WHEN EXISTS (SELECT 1 FROM (SELECT %[3]s AS last OFFSET 0) s
+               WHERE EXISTS (SELECT 1 FROM %[2]s t WHERE t.%[1]s BETWEEN s.last + (%[4]d) AND s.last + (%[5]d))
+                  OR EXISTS (SELECT 1 FROM pg_catalog.unnest('{%[6]s}'::pg_catalog.int8[]) n(id)
+                             WHERE n.id BETWEEN s.last + (%[4]d) AND s.last + (%[5]d))) THEN 0 ELSE 1 END`
 
-// Preflight reports whether one of the next count values of the table's sequence
-// is taken, in one round trip when it is not; where only an index that begins with
+// Ahead is what an INSERT is about to do with a sequence.
+type Ahead struct {
+	// Count is how many values it draws.
+	Count int64
+	// Named are ids that other rows of it name: drawn, they would collide as well.
+	Named []int64
+	// Prefixes as in Look, one for each set of values among the drawing rows.
+	Prefixes []*Prefix
+}
+
+// Preflight reports whether one of the next values of the table's sequence is
+// taken, in one round trip when it is not; where only an index that begins with
 // other columns can tell, in two more and one for each prefix. c must be in a
 // transaction, which is left as it was. It answers with an error, and the statement is to be sent
 // all the same, when the role may not look or a lock is in the way.
-func Preflight(ctx context.Context, c *conn.Conn, t *catalog.Table, count int64, prefixes []*Prefix) (taken bool, err error) {
+func Preflight(ctx context.Context, c *conn.Conn, t *catalog.Table, a Ahead) (taken bool, err error) {
 	seq := t.Sequence
-	reach := spread(count+preflightSlack, seq.Increment)
-	if !t.Selectable || t.RowSecurity || !t.Indexed && len(prefixes) == 0 || !seq.CanUse && !seq.CanRead ||
+	reach := spread(a.Count+preflightSlack, seq.Increment)
+	if !t.Selectable || t.RowSecurity || !t.Indexed && len(a.Prefixes) == 0 || !seq.CanUse && !seq.CanRead ||
 		reach > 1<<40 { // a reach that could overflow beside the last value
 		return false, nil
 	}
@@ -66,9 +83,9 @@ func Preflight(ctx context.Context, c *conn.Conn, t *catalog.Table, count int64,
 		near, far = -reach, seq.Increment
 	}
 	if !t.Indexed {
-		return preflightByPrefix(ctx, c, t, last, near, far, prefixes)
+		return preflightByPrefix(ctx, c, t, last, near, far, a)
 	}
-	question := fmt.Sprintf(preflight, catalog.Quote(t.FedColumn()), t.QuotedName(), last, near, far)
+	question := fmt.Sprintf(preflight, catalog.Quote(t.FedColumn()), t.QuotedName(), last, near, far, commas(a.Named))
 	err = c.Exec(ctx, setAside+"; "+question+"; "+takeBack)
 	if err == nil {
 		return false, nil
@@ -83,14 +100,15 @@ func Preflight(ctx context.Context, c *conn.Conn, t *catalog.Table, count int64,
 }
 
 // preflightByPrefix asks for each prefix by itself, its values as parameters.
-func preflightByPrefix(ctx context.Context, c *conn.Conn, t *catalog.Table, last string, near, far int64, prefixes []*Prefix) (taken bool, err error) {
+func preflightByPrefix(ctx context.Context, c *conn.Conn, t *catalog.Table, last string, near, far int64, a Ahead) (taken bool, err error) {
 	if err := c.Exec(ctx, setAside); err != nil {
 		return false, err
 	}
 	var from int64
 	var serializable bool
 	err = c.Row(ctx, "SELECT "+last+", pg_catalog.current_setting('transaction_isolation') = 'serializable'", nil, &from, &serializable)
-	for _, prefix := range prefixes {
+	taken = !serializable && slices.ContainsFunc(a.Named, func(id int64) bool { return id >= from+near && id <= from+far })
+	for _, prefix := range a.Prefixes {
 		if err != nil || taken || serializable {
 			break
 		}
@@ -102,6 +120,15 @@ func preflightByPrefix(ctx context.Context, c *conn.Conn, t *catalog.Table, last
 		err = undo
 	}
 	return taken && err == nil, err
+}
+
+// commas writes numbers as the inside of an array.
+func commas(numbers []int64) string {
+	texts := make([]string, len(numbers))
+	for i, n := range numbers {
+		texts[i] = strconv.FormatInt(n, 10)
+	}
+	return strings.Join(texts, ",")
 }
 
 // behind answers whether a row holds the sequence's last value or one beyond it.

@@ -15,26 +15,31 @@ func TestPreflightAsksWhetherOneOfTheNextValuesIsTaken(t *testing.T) {
 	for _, test := range []struct {
 		name, setup string
 		count       int64
+		named       []int64
 		want        bool
 	}{
-		{"no rows", serial, 3, false},
-		{"the first value", serial + `INSERT INTO t VALUES (1)`, 3, true},
-		{"the last of the values", serial + `INSERT INTO t VALUES (100)`, 100, true},
-		{"far behind them", serial + `INSERT INTO t VALUES (2147483647)`, 3, false},
-		{"the last value itself is used up", serial + `SELECT setval('t_id_seq', 20); INSERT INTO t VALUES (20)`, 3, false},
-		{"the next value", serial + `SELECT setval('t_id_seq', 20); INSERT INTO t VALUES (21)`, 3, true},
-		{"downwards", descending + `INSERT INTO t VALUES (-2)`, 3, true},
-		{"downwards, rows behind", descending + `SELECT setval('t_id_seq', -20); INSERT INTO t VALUES (-20), (5)`, 3, false},
-		{"a cache", serial + `ALTER SEQUENCE t_id_seq CACHE 20; INSERT INTO t VALUES (3)`, 3, true},
-		{"a key without an index of its own", `CREATE TABLE t (id bigserial, x int, PRIMARY KEY (x, id)); INSERT INTO t VALUES (1, 1)`, 3, false},
-		{"a step that could overflow", serial + `ALTER SEQUENCE t_id_seq INCREMENT 4611686018427387904; INSERT INTO t VALUES (1)`, 3, false},
+		{"no rows", serial, 3, nil, false},
+		{"the first value", serial + `INSERT INTO t VALUES (1)`, 3, nil, true},
+		{"the last of the values", serial + `INSERT INTO t VALUES (100)`, 100, nil, true},
+		{"far behind them", serial + `INSERT INTO t VALUES (2147483647)`, 3, nil, false},
+		{"the last value itself is used up", serial + `SELECT setval('t_id_seq', 20); INSERT INTO t VALUES (20)`, 3, nil, false},
+		{"the next value", serial + `SELECT setval('t_id_seq', 20); INSERT INTO t VALUES (21)`, 3, nil, true},
+		{"downwards", descending + `INSERT INTO t VALUES (-2)`, 3, nil, true},
+		{"downwards, rows behind", descending + `SELECT setval('t_id_seq', -20); INSERT INTO t VALUES (-20), (5)`, 3, nil, false},
+		{"an id of the statement's own", serial, 3, []int64{500, 2}, true},
+		{"an id of its own behind", serial + `SELECT setval('t_id_seq', 20)`, 3, []int64{20, 500}, false},
+		{"an id of its own downwards", descending, 3, []int64{-3}, true},
+		{"a cache and an id of its own", serial + `ALTER SEQUENCE t_id_seq CACHE 20`, 3, []int64{4}, true},
+		{"a cache", serial + `ALTER SEQUENCE t_id_seq CACHE 20; INSERT INTO t VALUES (3)`, 3, nil, true},
+		{"a key without an index of its own", `CREATE TABLE t (id bigserial, x int, PRIMARY KEY (x, id)); INSERT INTO t VALUES (1, 1)`, 3, nil, false},
+		{"a step that could overflow", serial + `ALTER SEQUENCE t_id_seq INCREMENT 4611686018427387904; INSERT INTO t VALUES (1)`, 3, nil, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			p := pgtest.New(t)
 			p.Exec(test.setup)
 			r := begin(t, p.Open(nil))
-			if got, err := resync.Preflight(r.ctx, r.conn, r.table, test.count, nil); err != nil || got != test.want {
+			if got, err := resync.Preflight(r.ctx, r.conn, r.table, resync.Ahead{Count: test.count, Named: test.named}); err != nil || got != test.want {
 				t.Errorf("Preflight = %v, %v; want %v", got, err, test.want)
 			}
 			if limit := r.setting("lock_timeout"); limit != "0" {
@@ -56,7 +61,7 @@ func TestPreflightDoesNotLookInSerializable(t *testing.T) {
 	p := pgtest.New(t)
 	p.Exec(`CREATE TABLE t (id bigserial PRIMARY KEY); INSERT INTO t VALUES (1)`)
 	r := begin(t, p.OpenDSN(p.DSNFor(map[string]string{"default_transaction_isolation": "serializable"}), nil))
-	if got, err := resync.Preflight(r.ctx, r.conn, r.table, 3, nil); err != nil || got {
+	if got, err := resync.Preflight(r.ctx, r.conn, r.table, resync.Ahead{Count: 3}); err != nil || got {
 		t.Errorf("Preflight = %v, %v", got, err)
 	}
 	if n := p.Int("SELECT count(*) FROM pg_locks WHERE mode = 'SIReadLock' AND relation IN ('$S.t'::regclass, '$S.t_pkey'::regclass)"); n != 0 {
@@ -74,7 +79,7 @@ func TestPreflightGivesUpOnALockedTable(t *testing.T) {
 	defer func() { _ = holder.Rollback() }()
 	_, err = holder.Exec("LOCK TABLE t")
 	must(t, err)
-	if taken, err := resync.Preflight(r.ctx, r.conn, r.table, 3, nil); taken || !resync.Explain(err).Has(resync.Timeout) {
+	if taken, err := resync.Preflight(r.ctx, r.conn, r.table, resync.Ahead{Count: 3}); taken || !resync.Explain(err).Has(resync.Timeout) {
 		t.Errorf("Preflight = %v, %v; want a timeout", taken, err)
 	}
 	if limit := r.setting("lock_timeout"); limit != "0" {

@@ -39,9 +39,15 @@ func look(ctx context.Context, c *conn.Conn, t *catalog.Table, prefix *Prefix) (
 // furthest is the maximum (minimum when descending) of the column between two
 // values, by an index.
 func furthest(ctx context.Context, c *conn.Conn, t *catalog.Table, prefix *Prefix, low, high int64) (Sight, error) {
+	return furthestWhere(ctx, c, t, prefix, low, high, "")
+}
+
+// furthestWhere is furthest among the rows that fulfil a further condition, SQL
+// that begins with AND.
+func furthestWhere(ctx context.Context, c *conn.Conn, t *catalog.Table, prefix *Prefix, low, high int64, further string) (Sight, error) {
 	column := catalog.Quote(t.FedColumn())
 	text := "SELECT pg_catalog." + aggregate(t.Sequence) + "(" + column + ")::pg_catalog.int8 FROM " + t.QuotedName() +
-		" WHERE " + column + " BETWEEN $1::pg_catalog.int8 AND $2::pg_catalog.int8"
+		" WHERE " + column + " BETWEEN $1::pg_catalog.int8 AND $2::pg_catalog.int8" + further
 	args := []any{low, high}
 	if prefix != nil {
 		for i, fixed := range prefix.Columns {

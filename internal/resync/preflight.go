@@ -42,12 +42,15 @@ const preflightDraw = "(SELECT pg_catalog.nextval(%[2]s::pg_catalog.int8::pg_cat
 // fail with 40001 (measured).
 //
 //	%[1]s column   %[2]s table   %[3]s last value   %[4]s nearest   %[5]s furthest step
-//	%[6]s the ids that the statement names, with commas
+//	%[6]s the ids that the statement names, with commas   %[7]d increment
+//
+// Values between the sequence's own steps are never drawn: in an odd/even scheme
+// they are the other node's.
 const preflight = `SELECT 1 / CASE WHEN pg_catalog.current_setting('transaction_isolation') = 'serializable' THEN 1
   WHEN EXISTS (SELECT 1 FROM (SELECT %[3]s AS last OFFSET 0) s
-               WHERE EXISTS (SELECT 1 FROM %[2]s t WHERE t.%[1]s BETWEEN s.last + (%[4]d) AND s.last + (%[5]d))
+               WHERE EXISTS (SELECT 1 FROM %[2]s t WHERE t.%[1]s BETWEEN s.last + (%[4]d) AND s.last + (%[5]d) AND (t.%[1]s - s.last) %% (%[7]d) = 0)
                   OR EXISTS (SELECT 1 FROM pg_catalog.unnest('{%[6]s}'::pg_catalog.int8[]) n(id)
-                             WHERE n.id BETWEEN s.last + (%[4]d) AND s.last + (%[5]d))) THEN 0 ELSE 1 END`
+                             WHERE n.id BETWEEN s.last + (%[4]d) AND s.last + (%[5]d) AND (n.id - s.last) %% (%[7]d) = 0)) THEN 0 ELSE 1 END`
 
 // Ahead is what an INSERT is about to do with a sequence.
 type Ahead struct {
@@ -85,7 +88,7 @@ func Preflight(ctx context.Context, c *conn.Conn, t *catalog.Table, a Ahead) (ta
 	if !t.Indexed {
 		return preflightByPrefix(ctx, c, t, last, near, far, a)
 	}
-	question := fmt.Sprintf(preflight, catalog.Quote(t.FedColumn()), t.QuotedName(), last, near, far, commas(a.Named))
+	question := fmt.Sprintf(preflight, catalog.Quote(t.FedColumn()), t.QuotedName(), last, near, far, commas(a.Named), seq.Increment)
 	err = c.Exec(ctx, setAside+"; "+question+"; "+takeBack)
 	if err == nil {
 		return false, nil
@@ -107,13 +110,16 @@ func preflightByPrefix(ctx context.Context, c *conn.Conn, t *catalog.Table, last
 	var from int64
 	var serializable bool
 	err = c.Row(ctx, "SELECT "+last+", pg_catalog.current_setting('transaction_isolation') = 'serializable'", nil, &from, &serializable)
-	taken = !serializable && slices.ContainsFunc(a.Named, func(id int64) bool { return id >= from+near && id <= from+far })
+	taken = !serializable && slices.ContainsFunc(a.Named, func(id int64) bool {
+		return id >= from+near && id <= from+far && (id-from)%t.Sequence.Increment == 0
+	})
+	phase := fmt.Sprintf(" AND (%s - (%d)) %% (%d) = 0", catalog.Quote(t.FedColumn()), from, t.Sequence.Increment)
 	for _, prefix := range a.Prefixes {
 		if err != nil || taken || serializable {
 			break
 		}
 		var sight Sight
-		sight, err = furthest(ctx, c, t, prefix, from+near, from+far)
+		sight, err = furthestWhere(ctx, c, t, prefix, from+near, from+far, phase)
 		taken = sight.Found
 	}
 	if undo := c.Undo(ctx, takeBack); err == nil {

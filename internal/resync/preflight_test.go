@@ -26,6 +26,9 @@ func TestPreflightAsksWhetherOneOfTheNextValuesIsTaken(t *testing.T) {
 		{"the next value", serial + `SELECT setval('t_id_seq', 20); INSERT INTO t VALUES (21)`, 3, nil, true},
 		{"downwards", descending + `INSERT INTO t VALUES (-2)`, 3, nil, true},
 		{"downwards, rows behind", descending + `SELECT setval('t_id_seq', -20); INSERT INTO t VALUES (-20), (5)`, 3, nil, false},
+		{"between the sequence's steps", serial + `ALTER SEQUENCE t_id_seq INCREMENT 2; INSERT INTO t VALUES (2), (4)`, 3, []int64{6}, false},
+		{"on one of its steps", serial + `ALTER SEQUENCE t_id_seq INCREMENT 2; INSERT INTO t VALUES (5)`, 3, nil, true},
+		{"an id of its own on a step", serial + `ALTER SEQUENCE t_id_seq INCREMENT 2`, 3, []int64{5}, true},
 		{"an id of the statement's own", serial, 3, []int64{500, 2}, true},
 		{"an id of its own behind", serial + `SELECT setval('t_id_seq', 20)`, 3, []int64{20, 500}, false},
 		{"an id of its own downwards", descending, 3, []int64{-3}, true},
@@ -44,6 +47,32 @@ func TestPreflightAsksWhetherOneOfTheNextValuesIsTaken(t *testing.T) {
 			}
 			if limit := r.setting("lock_timeout"); limit != "0" {
 				t.Errorf("the transaction goes on with lock_timeout %s", limit)
+			}
+		})
+	}
+}
+
+func TestPreflightBehindAPrefix(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name, setup string
+		named       []int64
+		want        bool
+	}{
+		{"another prefix", `INSERT INTO t VALUES (2, 3)`, nil, false},
+		{"the prefix", `INSERT INTO t VALUES (1, 3)`, nil, true},
+		{"between the sequence's steps", `INSERT INTO t VALUES (1, 2)`, []int64{4}, false},
+		{"an id of the statement's own", ``, []int64{5}, true},
+		{"far behind", `INSERT INTO t VALUES (1, 501)`, []int64{501}, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			p := pgtest.New(t)
+			p.Exec(`CREATE TABLE t (x int, id bigserial, PRIMARY KEY (x, id)); ALTER SEQUENCE t_id_seq INCREMENT 2; ` + test.setup)
+			r := begin(t, p.Open(nil))
+			ahead := resync.Ahead{Count: 3, Named: test.named, Prefixes: []*resync.Prefix{{Columns: r.table.Key[:1], Values: []string{"1"}}}}
+			if got, err := resync.Preflight(r.ctx, r.conn, r.table, ahead); err != nil || got != test.want {
+				t.Errorf("Preflight = %v, %v; want %v", got, err, test.want)
 			}
 		})
 	}

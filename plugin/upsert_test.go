@@ -3,6 +3,7 @@ package plugin_test
 import (
 	"database/sql"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -176,6 +177,42 @@ func TestMixedUpsertThatDrawsItsOwnNamedID(t *testing.T) {
 			seen.one(t)
 		})
 	})
+}
+
+// P6: no statement behind a failed insert makes its transaction usable again.
+func TestUpsertsInAnAbortedTransaction(t *testing.T) {
+	t.Parallel()
+	for _, guard := range []plugin.Guard{plugin.GuardAuto, plugin.GuardSavepoint, plugin.GuardOff} {
+		for name, failing := range map[string][]user{
+			"behind one row":      {{Name: "old 3"}},
+			"behind several rows": {{Name: "a"}, {Name: "old 3"}},
+		} {
+			t.Run(fmt.Sprintf("guard %d, %s", guard, name), func(t *testing.T) {
+				t.Parallel()
+				place := pgtest.New(t)
+				place.Exec(drifted + "; SELECT setval('users_id_seq', 20); CREATE UNIQUE INDEX names ON users (name)")
+				db := place.Open(nil, plugin.New(plugin.WithGuard(guard)))
+				tx := db.Begin()
+				defer tx.Rollback()
+				if err := tx.Create(&failing).Error; err == nil {
+					t.Fatal("the first insert did not fail")
+				}
+				for _, onConflict := range []clause.OnConflict{{UpdateAll: true}, {DoNothing: true}, {Columns: byKey, DoNothing: true}} {
+					for _, rows := range [][]user{{{Name: "x"}}, {{Name: "x"}, {Name: "y"}}, {{ID: 5, Name: "x"}, {Name: "y"}}} {
+						if err := tx.Session(&gorm.Session{}).Clauses(onConflict).Create(&rows).Error; err == nil || !strings.Contains(err.Error(), "25P02") {
+							t.Errorf("%+v of %d rows: %v", onConflict, len(rows), err)
+						}
+					}
+				}
+				if err := tx.Commit().Error; err == nil {
+					t.Error("the transaction was committed")
+				}
+				if rows := place.Text("SELECT * FROM users ORDER BY id"); rows != oldRows() {
+					t.Errorf("rows\n%s", rows)
+				}
+			})
+		}
+	}
 }
 
 // A composite key is compared whole: (2, 5) is not overwritten for (1, 5).

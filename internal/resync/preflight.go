@@ -2,6 +2,7 @@ package resync
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"slices"
 	"strconv"
@@ -17,10 +18,12 @@ import (
 const divisionByZero = "22012"
 
 // Every look ahead stands in a savepoint that is taken back, with a short wait for
-// somebody's migration.
+// somebody's migration. Its name is not the guard's: a failed insert leaves that
+// one behind in the aborted transaction, and going back to it would make a failure
+// undone.
 const (
-	setAside = "SAVEPOINT seqheal; SET LOCAL lock_timeout = 100"
-	takeBack = "ROLLBACK TO SAVEPOINT seqheal; RELEASE SAVEPOINT seqheal"
+	setAside = "SAVEPOINT seqheal_ahead; SET LOCAL lock_timeout = 100"
+	takeBack = "ROLLBACK TO SAVEPOINT seqheal_ahead; RELEASE SAVEPOINT seqheal_ahead"
 )
 
 // preflightSlack is how many values beyond the statement's own are looked at, for
@@ -29,25 +32,48 @@ const preflightSlack = 16
 
 // preflightLast reads the sequence's last value; the value before the next one
 // when none was drawn yet. Needs SELECT on the sequence.
-const preflightLast = "(SELECT CASE WHEN q.is_called THEN q.last_value ELSE q.last_value - (%[1]d) END FROM %[2]s q)"
+const preflightLast = "SELECT CASE WHEN q.is_called THEN q.last_value ELSE q.last_value - (%[1]d) END AS last FROM %[2]s q"
 
-// preflightDraw draws one value instead: with CACHE, what this session draws next
-// is known only to the session; and without SELECT on the sequence there is no
-// other way.
-const preflightDraw = "(SELECT pg_catalog.nextval(%[2]s::pg_catalog.int8::pg_catalog.oid::pg_catalog.regclass))"
+// preflightDraw draws values instead and answers the last: with CACHE, what this
+// session draws next is known only to the session; and without SELECT on the
+// sequence there is no other way.
+const preflightDraw = `SELECT d.v AS last FROM (SELECT pg_catalog.nextval(%[1]d::pg_catalog.oid::pg_catalog.regclass) AS v
+  FROM pg_catalog.generate_series(1, %[2]d) OFFSET 0) d`
+
+// lasts is the SQL for the values behind which this session will draw, as last;
+// empty where the role can know none. With CACHE they are two: the rest of what
+// the session has cached, and behind it whatever the others have left of the
+// sequence.
+func lasts(seq catalog.Sequence) string {
+	shared := fmt.Sprintf(preflightLast, seq.Increment, seq.QuotedName())
+	switch {
+	case seq.CanRead && seq.Cache <= 1:
+		return shared
+	case !seq.CanUse:
+		return ""
+	case seq.CanRead:
+		return "(" + fmt.Sprintf(preflightDraw, seq.OID, 1) + ") UNION ALL (" + shared + ")"
+	}
+	// The last of as many draws is fresh from the sequence.
+	newest := " ORDER BY d.v DESC LIMIT 1"
+	if seq.Descending() {
+		newest = " ORDER BY d.v LIMIT 1"
+	}
+	return fmt.Sprintf(preflightDraw, seq.OID, min(seq.Cache, slice)) + newest
+}
 
 // preflight fails with division by zero when a row holds one of the values in
 // front of the last one, or when the statement itself names one. The range is read
 // by an index. In SERIALIZABLE it does not look: the look would make bystanders
 // fail with 40001 (measured).
 //
-//	%[1]s column   %[2]s table   %[3]s last value   %[4]s nearest   %[5]s furthest step
+//	%[1]s column   %[2]s table   %[3]s last values   %[4]s nearest   %[5]s furthest step
 //	%[6]s the ids that the statement names, with commas   %[7]d increment
 //
 // Values between the sequence's own steps are never drawn: in an odd/even scheme
 // they are the other node's.
 const preflight = `SELECT 1 / CASE WHEN pg_catalog.current_setting('transaction_isolation') = 'serializable' THEN 1
-  WHEN EXISTS (SELECT 1 FROM (SELECT %[3]s AS last OFFSET 0) s
+  WHEN EXISTS (SELECT 1 FROM (%[3]s OFFSET 0) s
                WHERE EXISTS (SELECT 1 FROM %[2]s t WHERE t.%[1]s BETWEEN s.last + (%[4]d) AND s.last + (%[5]d) AND (t.%[1]s - s.last) %% (%[7]d) = 0)
                   OR EXISTS (SELECT 1 FROM pg_catalog.unnest('{%[6]s}'::pg_catalog.int8[]) n(id)
                              WHERE n.id BETWEEN s.last + (%[4]d) AND s.last + (%[5]d) AND (n.id - s.last) %% (%[7]d) = 0)) THEN 0 ELSE 1 END`
@@ -70,17 +96,11 @@ type Ahead struct {
 func Preflight(ctx context.Context, c *conn.Conn, t *catalog.Table, a Ahead) (taken bool, err error) {
 	seq := t.Sequence
 	reach := spread(a.Count+preflightSlack, seq.Increment)
-	if !t.Selectable || t.RowSecurity || !t.Indexed && len(a.Prefixes) == 0 || !seq.CanUse && !seq.CanRead ||
+	if !t.Selectable || t.RowSecurity || !t.Indexed && len(a.Prefixes) == 0 || !seq.CanUse && (!seq.CanRead || seq.Cache > 1) ||
 		reach > 1<<40 { // a reach that could overflow beside the last value
 		return false, nil
 	}
-	last := fmt.Sprintf(preflightLast, seq.Increment, seq.QuotedName())
-	if seq.Cache > 1 || !seq.CanRead {
-		if !seq.CanUse {
-			return false, nil
-		}
-		last = fmt.Sprintf(preflightDraw, 0, fmt.Sprint(seq.OID))
-	}
+	last := lasts(seq)
 	near, far := seq.Increment, reach
 	if seq.Descending() {
 		near, far = -reach, seq.Increment
@@ -102,25 +122,35 @@ func Preflight(ctx context.Context, c *conn.Conn, t *catalog.Table, a Ahead) (ta
 	return false, err
 }
 
+// preflightLasts answers the last values themselves, none in SERIALIZABLE.
+//
+//	%[1]s last values
+const preflightLasts = `SELECT s.last FROM (%[1]s OFFSET 0) s WHERE pg_catalog.current_setting('transaction_isolation') <> 'serializable'`
+
 // preflightByPrefix asks for each prefix by itself, its values as parameters.
 func preflightByPrefix(ctx context.Context, c *conn.Conn, t *catalog.Table, last string, near, far int64, a Ahead) (taken bool, err error) {
 	if err := c.Exec(ctx, setAside); err != nil {
 		return false, err
 	}
-	var from int64
-	var serializable bool
-	err = c.Row(ctx, "SELECT "+last+", pg_catalog.current_setting('transaction_isolation') = 'serializable'", nil, &from, &serializable)
-	taken = !serializable && slices.ContainsFunc(a.Named, func(id int64) bool {
-		return id >= from+near && id <= from+far && (id-from)%t.Sequence.Increment == 0
+	var from []int64
+	err = c.Query(ctx, fmt.Sprintf(preflightLasts, last), nil, func(rows *sql.Rows) error {
+		from = append(from, 0)
+		return rows.Scan(&from[len(from)-1])
 	})
-	phase := fmt.Sprintf(" AND (%s - (%d)) %% (%d) = 0", catalog.Quote(t.FedColumn()), from, t.Sequence.Increment)
-	for _, prefix := range a.Prefixes {
-		if err != nil || taken || serializable {
-			break
+	increment := t.Sequence.Increment
+	for _, from := range from {
+		taken = taken || slices.ContainsFunc(a.Named, func(id int64) bool {
+			return id >= from+near && id <= from+far && (id-from)%increment == 0
+		})
+		phase := fmt.Sprintf(" AND (%s - (%d)) %% (%d) = 0", catalog.Quote(t.FedColumn()), from, increment)
+		for _, prefix := range a.Prefixes {
+			if err != nil || taken {
+				break
+			}
+			var sight Sight
+			sight, err = furthestWhere(ctx, c, t, prefix, from+near, from+far, phase)
+			taken = sight.Found
 		}
-		var sight Sight
-		sight, err = furthestWhere(ctx, c, t, prefix, from+near, from+far, phase)
-		taken = sight.Found
 	}
 	if undo := c.Undo(ctx, takeBack); err == nil {
 		err = undo

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/seqheal/seqheal/internal/guard"
+	"github.com/seqheal/seqheal/internal/pgerr"
 	"github.com/seqheal/seqheal/internal/pgtest"
 	"github.com/seqheal/seqheal/internal/resync"
 )
@@ -83,6 +84,51 @@ func (r *trip) setting(name string) (value string) {
 	r.t.Helper()
 	must(r.t, r.conn.Row(r.ctx, "SELECT current_setting($1)", []any{name}, &value))
 	return value
+}
+
+// A session with CACHE draws what it holds first, and then whatever the others
+// have left of the sequence.
+func TestPreflightLooksBehindTheSessionsCache(t *testing.T) {
+	t.Parallel()
+	for name, grants := range map[string]string{
+		"the sequence can be read": "GRANT USAGE, SELECT ON SEQUENCE t_id_seq TO $R;",
+		"it can only be drawn":     "GRANT USAGE ON SEQUENCE t_id_seq TO $R;",
+	} {
+		for key, prefixes := range map[string]bool{"PRIMARY KEY (id)": false, "PRIMARY KEY (x, id)": true} {
+			t.Run(name+", "+key, func(t *testing.T) {
+				t.Parallel()
+				p := pgtest.New(t)
+				p.Exec(`CREATE TABLE t (x int DEFAULT 1, id bigserial, ` + key + `); ALTER SEQUENCE t_id_seq CACHE 5`)
+				r := begin(t, asRole(t, p, "GRANT SELECT ON t TO $R;"+grants))
+				r.next() // 2 to 5 are cached
+				p.Exec(`SELECT setval('t_id_seq', 1000); INSERT INTO t (id) VALUES (1003)`)
+				ahead := resync.Ahead{Count: 8}
+				if prefixes {
+					ahead.Prefixes = []*resync.Prefix{{Columns: r.table.Key[:1], Values: []string{"1"}}}
+				}
+				if got, err := resync.Preflight(r.ctx, r.conn, r.table, ahead); err != nil || !got {
+					t.Errorf("Preflight = %v, %v", got, err)
+				}
+			})
+		}
+	}
+}
+
+func TestPreflightLeavesAnAbortedTransactionAborted(t *testing.T) {
+	t.Parallel()
+	p := pgtest.New(t)
+	p.Exec(`CREATE TABLE t (id bigserial PRIMARY KEY)`)
+	r := begin(t, p.Open(nil))
+	must(t, guard.Set(r.ctx, r.conn)) // as a failed insert leaves it
+	if err := r.conn.Exec(r.ctx, "SELECT 1 / 0"); err == nil {
+		t.Fatal("no error")
+	}
+	if taken, err := resync.Preflight(r.ctx, r.conn, r.table, resync.Ahead{Count: 1}); taken || err == nil {
+		t.Errorf("Preflight = %v, %v", taken, err)
+	}
+	if err := r.conn.Exec(r.ctx, "SELECT 1"); !pgerr.Is(err, pgerr.InFailedTransaction) {
+		t.Errorf("the transaction goes on: %v", err)
+	}
 }
 
 func TestPreflightDoesNotLookInSerializable(t *testing.T) {

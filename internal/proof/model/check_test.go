@@ -106,18 +106,14 @@ func (r *run) drift(a attempt) (e expectation) {
 	}
 	value := r.sequence.next(k)
 	for i := range len(tenants) + lookAhead {
-		for j, tenant := range []int64{1, 2} {
-			if i < len(tenants) {
-				tenant = tenants[i]
-			} else if !k.composite && j > 0 {
-				break
-			}
-			at := k.keyOf(row{tenant: tenant, id: value})
-			_, taken := r.now.rows[at]
-			own := r.occupied(at, a.rows) && !r.occupied(at, nil)
+		for _, tenant := range tenants {
+			taken, own := r.stands(k.keyOf(row{tenant: tenant, id: value}), a.rows)
 			e.may = e.may || taken || own
-			e.must = e.must || (taken || own) && i < len(tenants)
-			if k.composite && i < len(tenants) && (taken || own) && (named[value] > 1 || named[value] == 1 && r.anyTenantHas(value)) {
+		}
+		if i < len(tenants) {
+			taken, own := r.stands(k.keyOf(row{tenant: tenants[i], id: value}), a.rows)
+			e.must = e.must || taken || own
+			if k.composite && (taken || own) && (named[value] > 1 || named[value] == 1 && r.anyTenantHas(value)) {
 				e.unprotected = "mixed batch under a composite key, an id of another tenant"
 			}
 		}
@@ -136,6 +132,14 @@ func (r *run) drift(a attempt) (e expectation) {
 		e.must = false // it is sent again in a transaction, and its next draw may fit
 	}
 	return e
+}
+
+// stands reports whether a row stands at a key, and whether one of those that are
+// about to be sent names it.
+func (r *run) stands(at key, rows []row) (taken, own bool) {
+	_, taken = r.now.rows[at]
+	own = slices.ContainsFunc(rows, func(one row) bool { return one.id != 0 && r.kind.keyOf(one) == at })
+	return taken, own
 }
 
 func (r *run) anyTenantHas(id int64) bool {

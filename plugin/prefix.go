@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/seqheal/seqheal/internal/catalog"
@@ -41,8 +42,18 @@ func (s *statement) prefixes(t *catalog.Table) []*resync.Prefix {
 
 // prefixOf is the prefix of one row, nil when it cannot be told.
 func (s *statement) prefixOf(row int, t *catalog.Table) *resync.Prefix {
-	prefix := &resync.Prefix{Columns: t.Key[:t.Column]}
-	for _, column := range prefix.Columns {
+	return s.fixed(row, t.Key[:t.Column])
+}
+
+// beside fixes all the key's columns but the sequence's to what one row gives
+// them, nil when there are none or they cannot be told.
+func (s *statement) beside(row int, t *catalog.Table) *resync.Prefix {
+	return s.fixed(row, slices.Delete(slices.Clone(t.Key), t.Column, t.Column+1))
+}
+
+func (s *statement) fixed(row int, columns []catalog.Column) *resync.Prefix {
+	prefix := &resync.Prefix{Columns: columns}
+	for _, column := range columns {
 		value, known := s.insert.Value(row, column.Name)
 		text, writable := resync.Text(value)
 		if !known || !writable {

@@ -132,7 +132,7 @@ func (h *healer) insertUnlessDrifted(s *statement, k *known) {
 		if err := s.run(); err != nil || s.db.RowsAffected > 0 {
 			return
 		}
-		drawn, taken := resync.DrawnIsTaken(ctx, c, k.table)
+		drawn, taken := resync.DrawnIsTaken(ctx, c, k.table, s.beside(0, k.table))
 		if !taken {
 			return
 		}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"reflect"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/seqheal/seqheal/internal/catalog"
@@ -25,6 +26,20 @@ type Sight struct {
 type Prefix struct {
 	Columns []catalog.Column
 	Values  []string
+}
+
+// conditions is the SQL that fixes the columns, each after an AND, and args with
+// the values behind them. It is empty for nil.
+func (p *Prefix) conditions(args []any) (string, []any) {
+	if p == nil {
+		return "", args
+	}
+	var b strings.Builder
+	for i, fixed := range p.Columns {
+		args = append(args, p.Values[i])
+		fmt.Fprintf(&b, " AND %s = $%d::pg_catalog.text::%s", catalog.Quote(fixed.Name), len(args), fixed.Declared)
+	}
+	return b.String(), args
 }
 
 func look(ctx context.Context, c *conn.Conn, t *catalog.Table, prefix *Prefix) (Sight, error) {
@@ -48,13 +63,8 @@ func furthestWhere(ctx context.Context, c *conn.Conn, t *catalog.Table, prefix *
 	column := catalog.Quote(t.FedColumn())
 	text := "SELECT pg_catalog." + aggregate(t.Sequence) + "(" + column + ")::pg_catalog.int8 FROM " + t.QuotedName() +
 		" WHERE " + column + " BETWEEN $1::pg_catalog.int8 AND $2::pg_catalog.int8" + further
-	args := []any{low, high}
-	if prefix != nil {
-		for i, fixed := range prefix.Columns {
-			args = append(args, prefix.Values[i])
-			text += fmt.Sprintf(" AND %s = $%d::pg_catalog.text::%s", catalog.Quote(fixed.Name), len(args), fixed.Declared)
-		}
-	}
+	also, args := prefix.conditions([]any{low, high})
+	text += also
 	var value sql.NullInt64
 	err := c.Row(ctx, text, args, &value)
 	return Sight{Value: value.Int64, Found: value.Valid}, err

@@ -38,7 +38,7 @@ const preflightLast = "SELECT CASE WHEN q.is_called THEN q.last_value ELSE q.las
 // session draws next is known only to the session; and without SELECT on the
 // sequence there is no other way.
 const preflightDraw = `SELECT d.v AS last FROM (SELECT pg_catalog.nextval(%[1]d::pg_catalog.oid::pg_catalog.regclass) AS v
-  FROM pg_catalog.generate_series(1, %[2]d) OFFSET 0) d`
+  FROM pg_catalog.generate_series(1, %[2]d) OFFSET 0) d OFFSET %[2]d - 1`
 
 // lasts is the SQL for the values behind which this session will draw, as last;
 // empty where the role can know none. With CACHE they are two: the rest of what
@@ -55,11 +55,7 @@ func lasts(seq catalog.Sequence) string {
 		return "(" + fmt.Sprintf(preflightDraw, seq.OID, 1) + ") UNION ALL (" + shared + ")"
 	}
 	// The last of as many draws is fresh from the sequence.
-	newest := " ORDER BY d.v DESC LIMIT 1"
-	if seq.Descending() {
-		newest = " ORDER BY d.v LIMIT 1"
-	}
-	return fmt.Sprintf(preflightDraw, seq.OID, min(seq.Cache, slice)) + newest
+	return fmt.Sprintf(preflightDraw, seq.OID, max(1, min(seq.Cache, slice)))
 }
 
 // preflight fails with division by zero when a row holds one of the values in
@@ -73,7 +69,7 @@ func lasts(seq catalog.Sequence) string {
 // Values between the sequence's own steps are never drawn: in an odd/even scheme
 // they are the other node's.
 const preflight = `SELECT 1 / CASE WHEN pg_catalog.current_setting('transaction_isolation') = 'serializable' THEN 1
-  WHEN EXISTS (SELECT 1 FROM (%[3]s OFFSET 0) s
+  WHEN EXISTS (SELECT 1 FROM (SELECT last FROM (%[3]s) l OFFSET 0) s
                WHERE EXISTS (SELECT 1 FROM %[2]s t WHERE t.%[1]s BETWEEN s.last + (%[4]d) AND s.last + (%[5]d) AND (t.%[1]s - s.last) %% (%[7]d) = 0)
                   OR EXISTS (SELECT 1 FROM pg_catalog.unnest('{%[6]s}'::pg_catalog.int8[]) n(id)
                              WHERE n.id BETWEEN s.last + (%[4]d) AND s.last + (%[5]d) AND (n.id - s.last) %% (%[7]d) = 0)) THEN 0 ELSE 1 END`
@@ -125,7 +121,7 @@ func Preflight(ctx context.Context, c *conn.Conn, t *catalog.Table, a Ahead) (ta
 // preflightLasts answers the last values themselves, none in SERIALIZABLE.
 //
 //	%[1]s last values
-const preflightLasts = `SELECT s.last FROM (%[1]s OFFSET 0) s WHERE pg_catalog.current_setting('transaction_isolation') <> 'serializable'`
+const preflightLasts = `SELECT s.last FROM (%[1]s) s WHERE pg_catalog.current_setting('transaction_isolation') <> 'serializable'`
 
 // preflightByPrefix asks for each prefix by itself, its values as parameters.
 func preflightByPrefix(ctx context.Context, c *conn.Conn, t *catalog.Table, last string, near, far int64, a Ahead) (taken bool, err error) {
@@ -191,14 +187,15 @@ func MayBeBehind(ctx context.Context, c *conn.Conn, t *catalog.Table) (bool, err
 // drawn answers the value that this session drew last from the sequence with oid
 // $1, and whether a row of the very table holds it.
 //
-//	%[1]s column   %[2]s table, with ONLY unless partitioned
-const drawn = `SELECT d.v, EXISTS (SELECT 1 FROM %[2]s t WHERE t.%[1]s = d.v)
+//	%[1]s column   %[2]s table, with ONLY unless partitioned   %[3]s the key's other columns
+const drawn = `SELECT d.v, EXISTS (SELECT 1 FROM %[2]s t WHERE t.%[1]s = d.v%[3]s)
 FROM (SELECT pg_catalog.currval($1::pg_catalog.int8::pg_catalog.oid::pg_catalog.regclass) AS v OFFSET 0) d`
 
 // DrawnIsTaken reports whether the id that was last drawn on this connection
-// exists. It sends four statements in three round trips and leaves the
-// transaction as it was; where the role may not ask, it reports false.
-func DrawnIsTaken(ctx context.Context, c *conn.Conn, t *catalog.Table) (id int64, taken bool) {
+// exists, beside the given values of the key's other columns. It sends four
+// statements in three round trips and leaves the transaction as it was; where the
+// role may not ask, it reports false.
+func DrawnIsTaken(ctx context.Context, c *conn.Conn, t *catalog.Table, beside *Prefix) (id int64, taken bool) {
 	if !t.Selectable || t.RowSecurity || !t.Sequence.CanUse && !t.Sequence.CanRead {
 		return 0, false
 	}
@@ -209,7 +206,8 @@ func DrawnIsTaken(ctx context.Context, c *conn.Conn, t *catalog.Table) (id int64
 	if c.Exec(ctx, setAside) != nil {
 		return 0, false
 	}
-	err := c.Row(ctx, fmt.Sprintf(drawn, catalog.Quote(t.FedColumn()), table), []any{t.Sequence.OID}, &id, &taken)
+	also, args := beside.conditions([]any{t.Sequence.OID})
+	err := c.Row(ctx, fmt.Sprintf(drawn, catalog.Quote(t.FedColumn()), table, also), args, &id, &taken)
 	if c.Undo(ctx, takeBack) != nil || err != nil {
 		return 0, false
 	}

@@ -194,12 +194,12 @@ func TestDrawnIsTakenAsksForTheValueOfThisSession(t *testing.T) {
 	p := pgtest.New(t)
 	p.Exec(`CREATE TABLE t (id bigserial PRIMARY KEY); CREATE TABLE heir () INHERITS (t); INSERT INTO t VALUES (2); INSERT INTO heir VALUES (3)`)
 	r := begin(t, p.Open(nil))
-	if _, taken := resync.DrawnIsTaken(r.ctx, r.conn, r.table); taken {
+	if _, taken := resync.DrawnIsTaken(r.ctx, r.conn, r.table, nil); taken {
 		t.Error("a value is taken though none was drawn")
 	}
 	for want, taken := range []bool{false, true, false} { // 3 is a row of another table
 		r.next()
-		if id, got := resync.DrawnIsTaken(r.ctx, r.conn, r.table); got != taken || id != int64(want+1) {
+		if id, got := resync.DrawnIsTaken(r.ctx, r.conn, r.table, nil); got != taken || id != int64(want+1) {
 			t.Errorf("DrawnIsTaken = %d, %v; want %d, %v", id, got, want+1, taken)
 		}
 	}

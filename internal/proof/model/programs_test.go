@@ -49,7 +49,12 @@ func TestPrograms(t *testing.T) {
 		for i := range kinds {
 			create = append(create, kinds[i].create())
 		}
-		for n := range workers {
+		t.Run("shop", func(t *testing.T) {
+			t.Parallel()
+			w := newWorker(t, shopSchema)
+			rapid.Check(t, func(t *rapid.T) { runShop(t, w, shopPrograms.Draw(t, "program")) })
+		})
+		for n := range workers - 1 {
 			t.Run(fmt.Sprint("tables ", n+1), func(t *testing.T) {
 				t.Parallel()
 				w := newWorker(t, strings.Join(create, ";"))

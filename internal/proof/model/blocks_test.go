@@ -48,14 +48,21 @@ func (r *run) block(s step) {
 
 func savepointName(n int) string { return fmt.Sprint("mine", n) }
 
-// savepoint sets one; the dialector keeps the server's answer to itself, and in an
-// aborted transaction there is none.
-func (r *run) savepoint() {
-	if err := r.db(step{}).SavePoint(savepointName(len(r.saved))).Error; err != nil {
+// savepoint sets one and runs the steps behind it; the dialector keeps the server's
+// answer to itself, and in an aborted transaction there is none.
+func (r *run) savepoint(s step) {
+	n := len(r.saved)
+	if err := r.db(step{}).SavePoint(savepointName(n)).Error; err != nil {
 		r.Fatalf("SAVEPOINT: %v", err)
 	}
-	if !r.failed {
+	set := !r.failed
+	if set {
 		r.saved = append(r.saved, r.now)
+	}
+	r.all(s.steps)
+	r.doing = s
+	if set && s.undo && len(r.saved) > n {
+		r.backTo(n)
 	}
 }
 
@@ -67,13 +74,17 @@ func (r *run) rollbackTo(pick int) {
 	if most == 0 {
 		return
 	}
-	n := r.floor + 1 + pick%most
+	r.backTo(r.floor + 1 + pick%most)
+}
+
+func (r *run) backTo(n int) {
 	if err := r.db(step{}).RollbackTo(savepointName(n)).Error; err != nil {
 		r.Fatalf("ROLLBACK TO SAVEPOINT: %v", err)
 	}
 	if r.failed {
 		tally.add("alive again after ROLLBACK TO")
 	}
+	tally.add("rolled back to a savepoint")
 	r.now, r.saved, r.failed = r.saved[n], r.saved[:n+1], false
 	r.compare(r.now)
 }

@@ -17,8 +17,10 @@ type program struct {
 	mode  mode
 	guard plugin.Guard
 	// warm: the plugin has seen the table before.
-	warm  bool
-	steps []step
+	warm bool
+	// prepared and translated are GORM's PrepareStmt and TranslateError.
+	prepared, translated bool
+	steps                []step
 }
 
 type mode string
@@ -122,8 +124,8 @@ type step struct {
 	// elsewhere: on another application's connection, when none of this one's
 	// transactions is open.
 	elsewhere bool
-	steps     []step // of a block
-	undo      bool   // the block is rolled back
+	steps     []step // of a block, and what follows a savepoint
+	undo      bool   // they are rolled back
 }
 
 func (s step) String() string {
@@ -144,12 +146,8 @@ func (s step) String() string {
 	if s.elsewhere {
 		text += " elsewhere"
 	}
-	if s.action == block || s.action == nested {
-		end := "commit"
-		if s.undo {
-			end = "rollback"
-		}
-		text += " {" + lines(s.steps) + "\n} " + end
+	if len(s.steps) > 0 {
+		text += " {" + lines(s.steps) + "\n} " + map[bool]string{false: "kept", true: "undone"}[s.undo]
 	}
 	return text
 }
@@ -163,7 +161,8 @@ func lines(steps []step) string {
 }
 
 func (p program) String() string {
-	return fmt.Sprintf("%s, %s, guard %d, warm %v%s", p.kind, p.mode, p.guard, p.warm, lines(p.steps))
+	return fmt.Sprintf("%s, %s, guard %d, warm %v, PrepareStmt %v, TranslateError %v%s",
+		p.kind, p.mode, p.guard, p.warm, p.prepared, p.translated, lines(p.steps))
 }
 
 // GoString is how rapid prints a drawn program.
@@ -184,6 +183,9 @@ var programs = rapid.Custom(func(t *rapid.T) program {
 		mode:  rapid.SampledFrom([]mode{callersTransaction, gormTransaction, noTransaction}).Draw(t, "mode"),
 		guard: rapid.SampledFrom([]plugin.Guard{plugin.GuardAuto, plugin.GuardSavepoint}).Draw(t, "guard"),
 		warm:  rapid.IntRange(0, 3).Draw(t, "warm") > 0,
+
+		prepared:   rapid.IntRange(0, 3).Draw(t, "prepared") == 0,
+		translated: rapid.IntRange(0, 3).Draw(t, "translated") == 0,
 	}
 	p.steps = rapid.SliceOfN(stepIn(p, outside), 1, 8).Draw(t, "steps")
 	return p
@@ -234,7 +236,7 @@ func stepIn(p program, where place) *rapid.Generator[step] {
 		case inBlock:
 			actions = append(actions, setSavepoint, setSavepoint, rollbackTo, rollbackTo, nested, nested)
 		case inNested:
-			actions = append(actions, setSavepoint, rollbackTo)
+			actions = append(actions, rollbackTo)
 		}
 	}
 	return rapid.Custom(func(t *rapid.T) step {
@@ -257,7 +259,7 @@ func stepIn(p program, where place) *rapid.Generator[step] {
 		case block:
 			s.steps = rapid.SliceOfN(stepIn(p, inBlock), 1, 6).Draw(t, "steps")
 			s.undo = rapid.IntRange(0, 2).Draw(t, "undo") == 0
-		case nested:
+		case nested, setSavepoint:
 			s.steps = rapid.SliceOfN(stepIn(p, inNested), 1, 3).Draw(t, "steps")
 			s.undo = rapid.Bool().Draw(t, "undo")
 		}

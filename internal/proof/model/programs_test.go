@@ -15,9 +15,10 @@ import (
 )
 
 // programCount is how many programs one run takes, unless SEQHEAL_PROGRAMS says
-// otherwise; workers is how many share them, each in a schema of its own.
+// otherwise; workers is how many share them, each in a schema of
+// its own; one of them has the associations.
 const (
-	programCount = 2_500
+	programCount = 3_000
 	workers      = 5
 )
 

@@ -44,10 +44,13 @@ func runTable(t *rapid.T, w *worker, p program) {
 		return nil
 	}
 	var err error
-	if r.app, err = w.open(w.app, p.mode, p.guard, p.warm, warmUp); err != nil {
+	here := setting{mode: p.mode, guard: p.guard, prepared: p.prepared, translated: p.translated}
+	here.pool = w.app
+	if r.app, err = w.open(here, p.warm, warmUp); err != nil {
 		t.Fatal(err)
 	}
-	if r.other, err = w.open(w.other, p.mode, p.guard, p.warm, warmUp); err != nil {
+	here.pool = w.other
+	if r.other, err = w.open(here, p.warm, warmUp); err != nil {
 		t.Fatal(err)
 	}
 	w.take()
@@ -60,7 +63,8 @@ func runTable(t *rapid.T, w *worker, p program) {
 		}
 	}
 	r.sequence = r.readSequence()
-	tally.add("programs", string(p.mode), "kind "+p.kind, fmt.Sprint("guard ", p.guard), fmt.Sprint("warm ", p.warm))
+	tally.add("programs", string(p.mode), "kind "+p.kind, fmt.Sprint("guard ", p.guard), fmt.Sprint("warm ", p.warm),
+		fmt.Sprint("prepared ", p.prepared), fmt.Sprint("translated ", p.translated))
 	r.all(p.steps)
 	r.compare(r.now)
 }
@@ -77,6 +81,7 @@ func (r *run) inTransaction() bool { return len(r.saved) > 0 }
 // db is a session of the application's that carries no error of an earlier step.
 func (r *run) db(s step) *gorm.DB {
 	if s.elsewhere {
+		tally.add("elsewhere")
 		return r.other.Session(&gorm.Session{})
 	}
 	return r.app.Session(&gorm.Session{})
@@ -100,7 +105,7 @@ func (r *run) step(s step) {
 	case nested:
 		r.nest(s)
 	case setSavepoint:
-		r.savepoint()
+		r.savepoint(s)
 	case rollbackTo:
 		r.rollbackTo(s.pick)
 	}

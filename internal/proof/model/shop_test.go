@@ -153,7 +153,8 @@ var choices = rapid.Custom(func(t *rapid.T) choice {
 
 func visitIn(p shopProgram, inside bool) *rapid.Generator[visit] {
 	actions := []visitAction{
-		ownersWithPets, ownersWithPets, petsWithTags, petsWithTags, appendPets, appendTags, shopWriter, shopWriter, shopSetBack,
+		ownersWithPets, ownersWithPets, petsWithTags, petsWithTags, appendPets, appendPets, appendTags, appendTags,
+		shopWriter, shopWriter, shopWriter, shopWriter, shopWriter, shopSetBack, shopSetBack,
 	}
 	if p.mode == callersTransaction && !inside {
 		actions = append(actions, shopBlock, shopBlock, shopBlock, shopBlock)
@@ -181,7 +182,8 @@ var shopPrograms = rapid.Custom(func(t *rapid.T) shopProgram {
 		guard: rapid.SampledFrom([]plugin.Guard{plugin.GuardAuto, plugin.GuardSavepoint}).Draw(t, "guard"),
 		warm:  rapid.IntRange(0, 3).Draw(t, "warm") > 0,
 	}
-	p.visits = rapid.SliceOfN(visitIn(p, false), 1, 6).Draw(t, "visits")
+	p.visits = append([]visit{{action: ownersWithPets, mains: 1, children: []choice{{}, {}}}},
+		rapid.SliceOfN(visitIn(p, false), 1, 7).Draw(t, "visits")...)
 	return p
 })
 
@@ -199,7 +201,7 @@ type shopRun struct {
 
 func runShop(t *rapid.T, w *worker, p shopProgram) {
 	r := &shopRun{T: t, w: w, program: p, now: shop{}}
-	db, err := w.open(w.app, p.mode, p.guard, p.warm, func(db *gorm.DB) error {
+	db, err := w.open(setting{pool: w.app, mode: p.mode, guard: p.guard}, p.warm, func(db *gorm.DB) error {
 		return db.Create(&pet{Owner: &owner{}, Tags: []*tag{{}}}).Error
 	})
 	if err != nil {

@@ -28,6 +28,8 @@ type setting struct {
 	pool  *sql.DB
 	mode  mode
 	guard plugin.Guard
+	// prepared and translated are GORM's PrepareStmt and TranslateError.
+	prepared, translated bool
 }
 
 func newWorker(t *testing.T, create string) *worker {
@@ -47,18 +49,18 @@ func newWorker(t *testing.T, create string) *worker {
 
 // open opens GORM with the plugin on a pool. A warm one is kept, and has seen the
 // tables: warmUp inserts into each.
-func (w *worker) open(pool *sql.DB, m mode, guard plugin.Guard, warm bool, warmUp func(*gorm.DB) error) (*gorm.DB, error) {
-	s := setting{pool: pool, mode: m, guard: guard}
+func (w *worker) open(s setting, warm bool, warmUp func(*gorm.DB) error) (*gorm.DB, error) {
 	if db := w.warm[s]; warm && db != nil {
 		return db, nil
 	}
-	db, err := gorm.Open(postgres.New(postgres.Config{Conn: pool}), &gorm.Config{
-		SkipDefaultTransaction: m == noTransaction, Logger: logger.Discard, DisableAutomaticPing: true,
+	db, err := gorm.Open(postgres.New(postgres.Config{Conn: s.pool}), &gorm.Config{
+		SkipDefaultTransaction: s.mode == noTransaction, PrepareStmt: s.prepared, TranslateError: s.translated,
+		Logger: logger.Discard, DisableAutomaticPing: true,
 	})
 	if err != nil {
 		return nil, err
 	}
-	heal := plugin.New(plugin.WithGuard(guard), plugin.OnIncident(func(_ context.Context, i plugin.Incident) {
+	heal := plugin.New(plugin.WithGuard(s.guard), plugin.OnIncident(func(_ context.Context, i plugin.Incident) {
 		w.incidents = append(w.incidents, i)
 	}))
 	if err := db.Use(heal); err != nil {

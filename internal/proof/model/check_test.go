@@ -40,7 +40,10 @@ func (r *run) attempt(a attempt) {
 	}
 	tx, holds := a.send(r.db(a.step))
 	got := classify(r.kind, tx.Error)
-	if errors.Is(tx.Error, gorm.ErrDuplicatedKey) && (a.want.fails == keyTaken || a.want.fails == mailTaken) && r.program.translated {
+	if r.program.translated && (got == keyTaken || got == mailTaken) {
+		r.fail(a, "the error is not translated: %v", tx.Error)
+	}
+	if r.program.translated && errors.Is(tx.Error, gorm.ErrDuplicatedKey) && (a.want.fails == keyTaken || a.want.fails == mailTaken) {
 		got = a.want.fails // the translation says no more
 		tally.add("translated")
 	}

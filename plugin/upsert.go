@@ -93,12 +93,16 @@ func (h *healer) upsertMixed(s *statement, k *known) {
 }
 
 // afterPreflight asks, in the statement's own transaction, whether one of the
-// values that it is about to draw is taken, heals if so, and sends it. Afterwards
+// values that it is about to draw is taken, by a row that is there or by an id that
+// the statement names itself, heals if so, and sends it. Afterwards
 // it would be too late: which rows were dropped cannot be told.
 func (h *healer) afterPreflight(s *statement, k *known) {
 	ctx := s.db.Statement.Context
 	c := s.conn()
-	if taken, err := resync.Preflight(ctx, c, k.table, int64(s.insert.Omitted(k.table.FedColumn())), s.prefixes(k.table)); err == nil && taken {
+	ahead := resync.Ahead{
+		Count: int64(s.insert.Omitted(k.table.FedColumn())), Named: s.namedBeside(k.table), Prefixes: s.prefixes(k.table),
+	}
+	if taken, err := resync.Preflight(ctx, c, k.table, ahead); err == nil && taken {
 		e := h.open(s, collision{}, "preflight")
 		defer e.close()
 		e.nextRound()
@@ -139,7 +143,7 @@ func (h *healer) insertUnlessDrifted(s *statement, k *known) {
 		if err := s.run(); err != nil || s.db.RowsAffected > 0 {
 			return
 		}
-		drawn, taken, err := resync.DrawnIsTaken(ctx, c, k.table)
+		drawn, taken, err := resync.DrawnIsTaken(ctx, c, k.table, s.beside(0, k.table))
 		if err != nil {
 			guard.Abort(ctx, c)
 			s.fail(err) // nothing was stored, and nobody can say why

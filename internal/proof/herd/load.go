@@ -29,8 +29,13 @@ const (
 // Modes are all of them.
 var Modes = []Mode{NoTransaction, GormsTransaction, CallersTransaction}
 
-// perTransaction is how many inserts one of the caller's transactions holds.
-const perTransaction = 5
+// PerTransaction is how many inserts one transaction holds.
+func (m Mode) PerTransaction() int {
+	if m == CallersTransaction {
+		return 5
+	}
+	return 1
+}
 
 // Row is a row of the herd's table.
 type Row struct {
@@ -160,10 +165,7 @@ func (h *Herd) Run(ctx context.Context) Result {
 
 // work is what one connection does. A transaction that fails loses all its rows.
 func (h *Herd) work(ctx context.Context, worker int) (acknowledged []Row, lost []string) {
-	size := 1
-	if h.load.Mode == CallersTransaction {
-		size = perTransaction
-	}
+	size := h.load.Mode.PerTransaction()
 	for first := 0; first < h.load.Inserts; first += size {
 		names := make([]string, 0, size)
 		for i := first; i < min(first+size, h.load.Inserts); i++ {

@@ -69,47 +69,6 @@ func (t *Track) see(last int64) {
 	t.Samples++
 }
 
-// importBatch is how many rows with explicit ids one transaction brings.
-const importBatch = 50
-
-// importRows inserts a batch right in front of the sequence, where the next
-// inserts will draw, as an import does that goes on beside the application. Ids
-// that somebody has taken meanwhile are left out.
-const importRows = `
-INSERT INTO rows (id, name)
-SELECT s.last_value + g, 'imported ' || (s.last_value + g)
-FROM rows_id_seq s, generate_series(2, $1::int8 + 1) g
-ON CONFLICT DO NOTHING`
-
-// Import commits batches of explicit ids in front of the sequence, without pause,
-// until stop is called; stop returns the number of rows that it stored.
-func Import(ctx context.Context, dsn string) (stop func() (int64, error), err error) {
-	pool, session, err := openOne(ctx, dsn)
-	if err != nil {
-		return nil, err
-	}
-	var ended atomic.Bool
-	var stored int64
-	done := make(chan error, 1)
-	go func() {
-		var err error
-		for err == nil && !ended.Load() {
-			var done sql.Result
-			if done, err = session.ExecContext(ctx, importRows, importBatch); err == nil {
-				var rows int64
-				rows, err = done.RowsAffected()
-				stored += rows
-			}
-		}
-		done <- errors.Join(err, session.Close(), pool.Close())
-	}()
-	return func() (int64, error) {
-		ended.Store(true)
-		err := <-done
-		return stored, err
-	}, nil
-}
-
 func openOne(ctx context.Context, dsn string) (*sql.DB, *sql.Conn, error) {
 	pool, err := sql.Open("pgx", dsn)
 	if err != nil {

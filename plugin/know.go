@@ -15,7 +15,8 @@ import (
 const boundCatalogRead = conn.PlanAsWritten + "; SET LOCAL lock_timeout = 100"
 
 // lookUp returns what is known of the statement's table. The first time, it asks
-// on the insert's own connection, inside a savepoint that it takes back. It
+// on the insert's own connection, inside a savepoint that it takes back; those who
+// are first at the same moment share one answer, as all later ones do. It
 // returns nil when the server could not say; the table is asked for again at the
 // next insert. It is nil as well when the collision may be another table's: only a
 // savepoint can fence that.
@@ -30,22 +31,33 @@ func (h *healer) lookUp(ctx context.Context, s *statement) *known {
 	return k
 }
 
+// readKnown reads the table for the first time.
 func (h *healer) readKnown(ctx context.Context, c *conn.Conn, s *statement) *known {
-	if guard.Set(ctx, c) != nil {
-		return nil
+	k, err := s.tables.firstReads.current(ctx, s.target.Schema+"\x00"+s.target.Table, func() (*known, error) {
+		return h.readKnownOn(ctx, c, s)
+	})
+	if err != nil {
+		return nil // a table that is not there yet may be there at the next insert
+	}
+	return k
+}
+
+func (h *healer) readKnownOn(ctx context.Context, c *conn.Conn, s *statement) (*known, error) {
+	if err := guard.Set(ctx, c); err != nil {
+		return nil, err
 	}
 	var table *catalog.Table
 	err := c.Exec(ctx, boundCatalogRead)
 	if err == nil {
 		table, err = catalog.Read(ctx, c, catalog.Name(s.target), catalog.Name{})
 	}
-	if guard.Undo(ctx, c) != nil {
-		return nil
+	if undo := guard.Undo(ctx, c); err == nil {
+		err = undo
 	}
 	if err != nil {
-		return nil // a table that is not there yet may be there at the next insert
+		return nil, err
 	}
-	return s.tables.put(s.target, table)
+	return s.tables.put(s.target, table), nil
 }
 
 // mayCollide reports whether a row of the statement leaves its key to a sequence.

@@ -25,6 +25,9 @@ type tables struct {
 	// unguarded holds tables that turned out not to be what was read of them: by
 	// another role or search_path, or by DDL. They stay on savepoints.
 	unguarded map[insert.Name]bool
+	// firstReads and freshReads are the catalog reads under way.
+	firstReads shared[*known]
+	freshReads shared[*catalog.Table]
 }
 
 // known is a table as it was read.

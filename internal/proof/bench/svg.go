@@ -148,41 +148,28 @@ func (d *drawing) bar(at func(float64) int, bar ratio, colour string) {
 	d.text(at(bar.high)+5, d.y+thick-1, "start", 11, fmt.Sprintf("%.2f", bar.middle))
 }
 
-// lines draws a panel of curves with the y axis from 0.
+// lines draws a panel of curves with a logarithmic y axis.
 func (d *drawing) lines(panel lines) {
 	const axis, high = 70, 190
 	d.title(panel.title)
-	furthest, names := 0.0, []string{}
+	least, furthest := math.Inf(1), 0.0
 	for _, l := range panel.lines {
-		names = append(names, l.name)
 		for _, point := range l.points {
-			furthest = max(furthest, point)
+			least, furthest = min(least, point), max(furthest, point)
 		}
 	}
-	style := func(i int) string {
-		dashed := ""
-		if panel.lines[i].dashed {
-			dashed = ` stroke-dasharray="5 4"`
-		}
-		return fmt.Sprintf(`stroke="%s" stroke-width="2" fill="none"%s`, colours[i/2%len(colours)], dashed)
-	}
-	// Four entries of a legend need the whole width.
-	x := axis
-	d.y += 10
-	for i, name := range names {
-		fmt.Fprintf(d, `<path d="M%d %d h20" %s/>`+"\n", x, d.y-4, style(i))
-		d.text(x+26, d.y, "start", 12, name)
-		x += 46 + 7*len(name)
-	}
-	d.y += 16
+	bottom, decades := math.Floor(math.Log10(least)), math.Ceil(math.Log10(furthest))-math.Floor(math.Log10(least))
+	d.curveLegend(panel, axis)
 	top := d.y
-	step := niceStep(furthest)
-	furthest = math.Ceil(furthest/step) * step
-	atY := func(value float64) int { return top + high - int(value/furthest*high) }
+	atY := func(value float64) int { return top + high - int((math.Log10(value)-bottom)/decades*high) }
 	atX := func(i int) int { return axis + 20 + i*(width-axis-80)/max(1, len(panel.labels)-1) }
-	for value := 0.0; value <= furthest; value += step {
-		d.rule(axis, atY(value), width-40, atY(value), faint)
-		d.text(axis-8, atY(value)+4, "end", 11, fmt.Sprintf("%.3g %s", value, panel.y))
+	for decade := 0.0; decade <= decades; decade++ {
+		for _, digit := range []float64{1, 2, 5} {
+			if value := digit * math.Pow(10, bottom+decade); value <= math.Pow(10, bottom+decades) {
+				d.rule(axis, atY(value), width-40, atY(value), faint)
+				d.text(axis-8, atY(value)+4, "end", 11, fmt.Sprintf("%g %s", value, panel.y))
+			}
+		}
 	}
 	for i, label := range panel.labels {
 		d.text(atX(i), top+high+18, "middle", 12, label)
@@ -193,9 +180,28 @@ func (d *drawing) lines(panel lines) {
 		for j, point := range l.points {
 			fmt.Fprintf(&path, "%s%d %d ", map[bool]string{true: "M", false: "L"}[j == 0], atX(j), atY(point))
 		}
-		fmt.Fprintf(d, `<path d="%s" %s/>`+"\n", strings.TrimSpace(path.String()), style(i))
+		fmt.Fprintf(d, `<path d="%s" %s/>`+"\n", strings.TrimSpace(path.String()), panel.style(i))
 	}
 	d.y = top + high + 60
+}
+
+// style gives two curves each a colour, one of them dashed.
+func (panel lines) style(i int) string {
+	dashed := ""
+	if panel.lines[i].dashed {
+		dashed = ` stroke-dasharray="5 4"`
+	}
+	return fmt.Sprintf(`stroke="%s" stroke-width="2" fill="none"%s`, colours[i/2%len(colours)], dashed)
+}
+
+func (d *drawing) curveLegend(panel lines, x int) {
+	d.y += 10
+	for i, l := range panel.lines {
+		fmt.Fprintf(d, `<path d="M%d %d h20" %s/>`+"\n", x, d.y-4, panel.style(i))
+		d.text(x+26, d.y, "start", 12, l.name)
+		x += 46 + 7*len(l.name)
+	}
+	d.y += 16
 }
 
 // niceStep is 1, 2 or 5 times a power of ten, so that about six fit.

@@ -292,8 +292,13 @@ func (v *Violated) read(indexes string) error {
 	return nil
 }
 
-// settle adds what follows from the whole key.
+// settle adds what follows from the whole key. Texts that are alike are kept
+// once: a table is remembered as long as the program runs.
 func (t *Table) settle() {
+	alike(&t.Violated.Schema, t.Schema)
+	alike(&t.Sequence.Schema, t.Schema)
+	alike(&t.Violated.Name, t.Name)
+	alike(&t.Violated.Constraint, t.Constraint)
 	switch {
 	case t.NotGuardable != "":
 	case !t.Fed():
@@ -308,6 +313,12 @@ func (t *Table) settle() {
 		t.NotGuardable = "no SELECT on the key"
 	case t.RowSecurity:
 		t.NotGuardable = "row-level security"
+	}
+}
+
+func alike(text *string, other string) {
+	if *text == other {
+		*text = other
 	}
 }
 

@@ -2,32 +2,52 @@ package plugin
 
 import (
 	"context"
+	"database/sql"
 	"errors"
+	"fmt"
+	"strings"
 	"time"
 
 	"gorm.io/gorm"
+
+	"github.com/seqheal/seqheal/internal/audit"
+	"github.com/seqheal/seqheal/internal/catalog"
+	"github.com/seqheal/seqheal/internal/conn"
+	"github.com/seqheal/seqheal/internal/guard"
+	"github.com/seqheal/seqheal/internal/resync"
 )
+
+// ReasonNotFound: there is no table of that name, or it was dropped meanwhile.
+const ReasonNotFound Reason = resync.NotFound
 
 // AuditOption narrows what Audit covers or changes how it goes about it.
 type AuditOption func(*auditSettings)
 
 type auditSettings struct {
-	schemas      []string
-	tables       []string
-	models       []any
-	tableTimeout time.Duration
-	progress     func(done, total int)
-	resync       bool
+	schemas  []string
+	tables   []catalog.Name
+	models   []any
+	timeout  time.Duration
+	progress func(done, total int)
+	resync   bool
 }
 
-// InSchemas audits these schemas only; without it all that the role may see.
+// InSchemas audits the tables of these schemas only; without it those of all
+// schemas but the system's.
 func InSchemas(schemas ...string) AuditOption {
 	return func(s *auditSettings) { s.schemas = append(s.schemas, schemas...) }
 }
 
-// OfTables audits these tables only.
+// OfTables audits these tables only. A name is written as GORM knows it, letter case
+// kept and with a dot after the schema (Users, billing.invoices), or quoted as
+// Incident.Table and Finding.QuotedTable give it ("billing"."invoices"). Without a
+// schema the search_path decides. A partition stands for its root.
 func OfTables(tables ...string) AuditOption {
-	return func(s *auditSettings) { s.tables = append(s.tables, tables...) }
+	return func(s *auditSettings) {
+		for _, table := range tables {
+			s.tables = append(s.tables, tableName(table))
+		}
+	}
 }
 
 // OfModels audits the tables of these models only.
@@ -35,27 +55,191 @@ func OfModels(models ...any) AuditOption {
 	return func(s *auditSettings) { s.models = append(s.models, models...) }
 }
 
-// WithTableTimeout limits the time that is spent on one table; the default is 2 seconds.
+// WithTableTimeout limits the time that is spent on one table; the default is 5
+// seconds. It is kept by the server's statement_timeout. A lock is waited for at
+// most 250 ms by the reading of a table.
 func WithTableTimeout(timeout time.Duration) AuditOption {
-	return func(s *auditSettings) { s.tableTimeout = timeout }
+	return func(s *auditSettings) { s.timeout = timeout }
 }
 
-// OnProgress calls fn now and then with the number of columns done and in all.
+// OnProgress calls fn, on the goroutine of the audit, whenever some of the columns
+// have been read or sequences moved. total grows once, when it is known how many
+// sequences have to be moved.
 func OnProgress(fn func(done, total int)) AuditOption {
 	return func(s *auditSettings) { s.progress = fn }
 }
 
-// AndResync moves forward the sequences that the audit finds behind.
+// AndResync moves forward the sequences that the audit finds behind, under the rules
+// of a heal: forward only, one healer of a sequence at a time, in the sequence's own
+// steps.
 func AndResync() AuditOption {
 	return func(s *auditSettings) { s.resync = true }
 }
 
-// Audit reads every column that a sequence feeds.
+// Audit reads every column that a sequence feeds, in a key or not, and says how it
+// stands to its sequence. The findings are ordered by schema, table and column; a
+// partitioned table is one. Without AndResync it only reads: it works on a standby
+// and in a read-only transaction.
+//
+// It sends a few queries to the catalog and then one statement for each fifty tables
+// or so, each in a short transaction that locks at most 200 relations; inside a
+// transaction, db's own, each in a savepoint that is rolled back. Furthest values are
+// read by an index; without one, from end to end when the table is at most 8 MB, and
+// else from the planner's statistics (Finding.Estimated).
+//
+// What cannot be read is a Finding in StateUnreadable with its Reason, and the rest
+// is done. The error is that of the connection or the context; what was found before
+// is returned with it. With AndResync it joins the errors of all tables that were
+// not brought in sync, as Resync does.
 func Audit(ctx context.Context, db *gorm.DB, options ...AuditOption) ([]Finding, error) {
-	return nil, errors.New("not there yet")
+	settings := auditSettings{timeout: 5 * time.Second}
+	for _, option := range options {
+		option(&settings)
+	}
+	return settings.run(ctx, db)
 }
 
-// Resync moves forward the sequences that are behind.
+// Resync moves forward the sequences that are behind: those of the tables named, as
+// OfTables takes them, or all. It is Audit with AndResync. A table that fails does
+// not stop the others: its Finding has the Reason and Err, and the error, which joins
+// theirs, names it. Columns whose default is more than nextval are passed over unless
+// their table is named.
 func Resync(ctx context.Context, db *gorm.DB, tables ...string) ([]Finding, error) {
 	return Audit(ctx, db, OfTables(tables...), AndResync())
+}
+
+func (s auditSettings) run(ctx context.Context, db *gorm.DB) ([]Finding, error) {
+	for _, model := range s.models {
+		name, err := tableOf(db, model)
+		if err != nil {
+			return nil, err
+		}
+		s.tables = append(s.tables, name)
+	}
+	if s.models != nil && len(s.tables) == 0 {
+		return nil, nil
+	}
+	within := transactions(ctx, db, &sql.TxOptions{Isolation: sql.LevelReadCommitted, ReadOnly: !s.resync})
+	report, err := audit.Read(ctx, within, audit.Scope{
+		Schemas: s.schemas, Tables: s.tables, TableTimeout: s.timeout, Progress: s.progress,
+	})
+	if err == nil && s.resync {
+		err = errors.Join(report.Move(ctx, within), report.Failures())
+	}
+	findings := make([]Finding, len(report.Columns))
+	for i, column := range report.Columns {
+		findings[i] = finding(column)
+	}
+	if err != nil {
+		err = fmt.Errorf("seqheal: %w", err)
+	}
+	return findings, err
+}
+
+// tableOf is the table of a model, as GORM names it.
+func tableOf(db *gorm.DB, model any) (catalog.Name, error) {
+	stmt := &gorm.Statement{DB: db}
+	if err := stmt.Parse(model); err != nil {
+		return catalog.Name{}, fmt.Errorf("seqheal: audit the table of %T: %w", model, err)
+	}
+	if stmt.TableExpr != nil { // TableName() gave a schema, which Table has lost
+		return tableName(stmt.Schema.Table), nil
+	}
+	return tableName(stmt.Table), nil
+}
+
+// tableName reads a name, quoted as SQL or as GORM writes it. What is neither becomes
+// the name of a table that does not exist.
+func tableName(text string) catalog.Name {
+	var parts []string
+	for rest := text; ; {
+		var part string
+		if quoted, ok := strings.CutPrefix(rest, `"`); ok {
+			end := closingQuote(quoted)
+			if end < 0 {
+				return catalog.Name{Table: text}
+			}
+			part, rest = strings.ReplaceAll(quoted[:end], `""`, `"`), quoted[end+1:]
+		} else {
+			end := strings.IndexByte(rest, '.')
+			if end < 0 {
+				end = len(rest)
+			}
+			part, rest = rest[:end], rest[end:]
+		}
+		parts = append(parts, part)
+		if rest == "" {
+			break
+		}
+		if rest[0] != '.' || len(parts) == 2 {
+			return catalog.Name{Table: text}
+		}
+		rest = rest[1:]
+	}
+	if len(parts) == 1 {
+		return catalog.Name{Table: parts[0]}
+	}
+	return catalog.Name{Schema: parts[0], Table: parts[1]}
+}
+
+// closingQuote is where a quoted identifier ends, -1 when it does not.
+func closingQuote(text string) int {
+	for i := 0; i < len(text); i++ {
+		if text[i] != '"' {
+			continue
+		}
+		if i+1 == len(text) || text[i+1] != '"' {
+			return i
+		}
+		i++
+	}
+	return -1
+}
+
+// transactions are what an audit runs in: short ones of its own, or savepoints of the
+// transaction that db is in.
+func transactions(ctx context.Context, db *gorm.DB, options *sql.TxOptions) audit.Transaction {
+	_, inside := db.Statement.ConnPool.(gorm.TxCommitter)
+	if inside || !outsideForSure(ctx, db) {
+		c := conn.In(db, db.Statement.ConnPool)
+		return func(ctx context.Context, fn func(context.Context, *conn.Conn) error) error {
+			if err := guard.Set(ctx, c); err != nil {
+				return err
+			}
+			return errors.Join(fn(ctx, c), guard.Undo(ctx, c))
+		}
+	}
+	return func(ctx context.Context, fn func(context.Context, *conn.Conn) error) error {
+		tx, err := beginOn(db, ctx, options)
+		if err != nil {
+			return err
+		}
+		defer tx.rollback()
+		return fn(ctx, tx.conn)
+	}
+}
+
+func finding(c *audit.Column) Finding {
+	f := Finding{Schema: c.Asked.Schema, Table: c.Asked.Table, State: State(c.Judge()), Err: c.Err}
+	if c.Err != nil {
+		f.Reason = Reason(resync.Explain(c.Err).Reason)
+	}
+	if c.Fed == nil {
+		return f
+	}
+	seq := c.Sequence
+	f.Column, f.Type, f.Sequence = c.FedColumn(), c.Shown, seq.QuotedName()
+	f.Increment, f.Cache, f.Cycle = seq.Increment, seq.Cache, seq.Cycle
+	if f.State == StateUnreadable {
+		return f
+	}
+	f.Last, f.Furthest, f.FurthestKnown, f.Estimated = c.Last, c.Furthest.Value, c.Furthest.Found, c.Estimated
+	f.Behind, f.Used = c.Behind(), c.Used()
+	if c.Outlier.Found {
+		f.Left = c.Outlier.Value
+	}
+	if c.Move != nil {
+		f.Moved, f.From, f.To = c.Move.Moved, c.Move.From, c.Move.To
+	}
+	return f
 }

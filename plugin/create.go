@@ -57,7 +57,7 @@ func (h *healer) createFenced(s *statement) {
 func (h *healer) createOutside(s *statement) {
 	err := s.run()
 	hit, ok := h.collided(s, err)
-	if !ok || !outsideForSure(s) {
+	if !ok || !outsideForSure(s.db.Statement.Context, s.db) {
 		return
 	}
 	e := h.open(s, hit, "none")

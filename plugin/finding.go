@@ -2,9 +2,10 @@ package plugin
 
 import (
 	"encoding/json"
+	"fmt"
 	"log/slog"
-	"time"
 
+	"github.com/seqheal/seqheal/internal/audit"
 	"github.com/seqheal/seqheal/internal/catalog"
 )
 
@@ -13,15 +14,15 @@ type State string
 
 const (
 	// StateInSync: no row lies in front of the sequence.
-	StateInSync State = "in_sync"
+	StateInSync State = State(audit.InSync)
 	// StateBehind: a row lies in front of the sequence, so that an insert will meet it.
-	StateBehind State = "behind"
+	StateBehind State = State(audit.Behind)
 	// StateNearlyExhausted: in sync, and nine tenths of the range are used up.
-	StateNearlyExhausted State = "nearly_exhausted"
+	StateNearlyExhausted State = State(audit.NearlyExhausted)
 	// StateExhausted: the sequence has no value left that the column can hold.
-	StateExhausted State = "exhausted"
+	StateExhausted State = State(audit.Exhausted)
 	// StateUnreadable: nothing can be said; Reason and Err tell why.
-	StateUnreadable State = "unreadable"
+	StateUnreadable State = State(audit.Unreadable)
 )
 
 // Finding is one column that a sequence feeds, as Audit found it.
@@ -67,6 +68,39 @@ type Finding struct {
 // QuotedTable is the table's schema-qualified name, ready for SQL text and for
 // Resync.
 func (f Finding) QuotedTable() string { return catalog.Quote(f.Schema, f.Table) }
+
+// longSteps is the distance from which on SQL sets the sequence instead of drawing
+// the values between.
+const longSteps = 500_000
+
+// Statements that SQL writes, for a sequence's quoted literal.
+//
+//	%[1]s sequence   %[2]d values to draw   %[3]s min or max
+//	%[4]d where it then stands   %[5]s the comparison "short of"
+const (
+	sqlNear = `SELECT pg_catalog.%[3]s(pg_catalog.nextval(%[1]s::pg_catalog.regclass)) FROM pg_catalog.generate_series(1, %[2]d);`
+	sqlFar  = `SELECT CASE WHEN d.v %[5]s %[4]d THEN pg_catalog.setval(%[1]s::pg_catalog.regclass, %[4]d) ELSE d.v END
+FROM (SELECT pg_catalog.%[3]s(pg_catalog.nextval(%[1]s::pg_catalog.regclass)) AS v FROM pg_catalog.generate_series(1, %[2]d) OFFSET 0) d;`
+)
+
+// SQL is a statement, ready to paste into psql, that does for this sequence what
+// Resync would: it draws the values up to the furthest one, or draws one, compares
+// and sets, so that it never moves the sequence backwards. It is empty when there is
+// nothing to move.
+func (f Finding) SQL() string {
+	if f.State != StateBehind || f.Estimated {
+		return ""
+	}
+	aggregate, short := "max", "<"
+	if f.Increment < 0 {
+		aggregate, short = "min", ">"
+	}
+	sequence := catalog.Literal(f.Sequence)
+	if f.Behind <= longSteps {
+		return fmt.Sprintf(sqlNear, sequence, f.Behind, aggregate)
+	}
+	return fmt.Sprintf(sqlFar, sequence, f.Cache, aggregate, f.Last+f.Behind*f.Increment, short)
+}
 
 // record is the one list of a finding's field names.
 func (f Finding) record() []slog.Attr {
@@ -115,6 +149,3 @@ func (f Finding) MarshalJSON() ([]byte, error) {
 	}
 	return json.Marshal(fields)
 }
-
-// defaultTableTimeout is what an audit may spend on one table.
-const defaultTableTimeout = 2 * time.Second

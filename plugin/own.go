@@ -85,8 +85,8 @@ func (t *transaction) rollback() { _ = t.committer.Rollback() }
 // manual BEGIN, and beginning and committing there would commit the caller's work.
 // A *sql.DB hands out idle connections only. The question is a SAVEPOINT, which
 // fails outside a transaction (25P01) and is taken back inside one.
-func outsideForSure(s *statement) bool {
-	pool := s.db.Statement.ConnPool
+func outsideForSure(ctx context.Context, db *gorm.DB) bool {
+	pool := db.Statement.ConnPool
 	for {
 		prepared, ok := pool.(*gorm.PreparedStmtDB)
 		if !ok {
@@ -97,10 +97,10 @@ func outsideForSure(s *statement) bool {
 	if _, ok := pool.(*sql.DB); ok {
 		return true
 	}
-	ctx := s.db.Statement.Context
-	err := guard.Set(ctx, s.conn())
+	c := conn.In(db, pool)
+	err := guard.Set(ctx, c)
 	if err == nil {
-		_ = guard.Release(ctx, s.conn())
+		_ = guard.Release(ctx, c)
 	}
 	return pgerr.Is(err, pgerr.NoActiveTransaction)
 }

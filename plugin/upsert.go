@@ -167,7 +167,7 @@ func (h *healer) know(s *statement) *known {
 	if s.inTransaction() {
 		return h.lookUp(ctx, s)
 	}
-	if !outsideForSure(s) {
+	if !outsideForSure(s.db.Statement.Context, s.db) {
 		return nil
 	}
 	tx, err := beginOn(s.db, ctx, readCommitted)
@@ -185,7 +185,7 @@ func (h *healer) inTransaction(s *statement, fn func()) {
 		fn()
 		return
 	}
-	if !outsideForSure(s) {
+	if !outsideForSure(s.db.Statement.Context, s.db) {
 		s.run()
 		return
 	}

@@ -16,3 +16,13 @@ func Quote(parts ...string) string {
 	}
 	return b.String()
 }
+
+// Literal writes a string constant for use in SQL text, the same under every
+// setting of standard_conforming_strings (PostgreSQL manual 4.1.2).
+func Literal(text string) string {
+	literal := "'" + strings.ReplaceAll(text, "'", "''") + "'"
+	if strings.Contains(text, `\`) {
+		return " E" + strings.ReplaceAll(literal, `\`, `\\`)
+	}
+	return literal
+}

@@ -250,13 +250,20 @@ func scan(rows *sql.Rows, t *Table) error {
 		// that the server rejects.
 		t.NotGuardable = "no right to draw from the sequence"
 	}
-	switch {
-	case !integral(typname.String, typmod):
-		t.Unsupported = "column " + Quote(attname.String) + " has type " + typname.String + ", not an integer"
-	case !identity && defaultText != "" && !nextvalOnly.MatchString(defaultText):
-		t.Unsupported = "the default of column " + Quote(attname.String) + " is " + defaultText + ", more than nextval of its sequence"
-	}
+	t.Unsupported = unsupported(t.Key[t.Column], typmod, identity, defaultText)
 	return nil
+}
+
+// unsupported says why the sequence of a column must never be moved, empty when
+// it may be.
+func unsupported(column Column, typmod int64, identity bool, defaultText string) string {
+	switch {
+	case !integral(column.Type, typmod):
+		return "column " + Quote(column.Name) + " has type " + column.Type + ", not an integer"
+	case !identity && defaultText != "" && !nextvalOnly.MatchString(defaultText):
+		return "the default of column " + Quote(column.Name) + " is " + defaultText + ", more than nextval of its sequence"
+	}
+	return ""
 }
 
 // read takes in violated_indexes.

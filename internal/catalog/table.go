@@ -118,6 +118,14 @@ func (s Sequence) QuotedName() string { return Quote(s.Schema, s.Name) }
 // Descending reports whether the sequence counts downwards.
 func (s Sequence) Descending() bool { return s.Increment < 0 }
 
+// Aggregate is the name of the aggregate that finds the furthest value.
+func (s Sequence) Aggregate() string {
+	if s.Descending() {
+		return "min"
+	}
+	return "max"
+}
+
 // Reached reports whether value lies at or beyond target in the sequence's own
 // direction.
 func (s Sequence) Reached(value, target int64) bool {

@@ -25,6 +25,7 @@ const (
 	InFailedTransaction    = "25P02"
 	SerializationFailure   = "40001"
 	InsufficientPrivilege  = "42501"
+	UndefinedTable         = "42P01"
 	InvalidColumnReference = "42P10"
 	ObjectNotReady         = "55000"
 	FeatureNotSupported    = "0A000"

@@ -112,7 +112,7 @@ func Advance(ctx context.Context, c *conn.Conn, goal Goal) (Move, error) {
 	move := Move{From: back(first, seq), To: first}
 	if seq.Reached(first, goal.Target) && (!goal.Guess || goal.Margin == 0) {
 		// This very draw went past the last row, or somebody else did before.
-		move.Moved = distance(first, goal.Target) < magnitude(seq.Increment)
+		move.Moved = Distance(first, goal.Target) < Magnitude(seq.Increment)
 		return move, nil
 	}
 	if move.Outlier, err = goal.makeRoom(ctx, first); err != nil {
@@ -141,7 +141,7 @@ func Advance(ctx context.Context, c *conn.Conn, goal Goal) (Move, error) {
 	}
 	if seq.Reached(move.To, goal.Target) {
 		// These draws were the whole way, unless somebody else went it meanwhile.
-		move.Moved = distance(first, move.To) <= uint64(spread(seq.Cache, seq.Increment))
+		move.Moved = Distance(first, move.To) <= uint64(spread(seq.Cache, seq.Increment))
 		return move, nil
 	}
 	move.Moved = true

@@ -40,7 +40,7 @@ func look(ctx context.Context, c *conn.Conn, t *catalog.Table, prefix *Prefix) (
 // values, by an index.
 func furthest(ctx context.Context, c *conn.Conn, t *catalog.Table, prefix *Prefix, low, high int64) (Sight, error) {
 	column := catalog.Quote(t.FedColumn())
-	text := "SELECT pg_catalog." + aggregate(t.Sequence) + "(" + column + ")::pg_catalog.int8 FROM " + t.QuotedName() +
+	text := "SELECT pg_catalog." + t.Sequence.Aggregate() + "(" + column + ")::pg_catalog.int8 FROM " + t.QuotedName() +
 		" WHERE " + column + " BETWEEN $1::pg_catalog.int8 AND $2::pg_catalog.int8"
 	args := []any{low, high}
 	if prefix != nil {
@@ -52,13 +52,6 @@ func furthest(ctx context.Context, c *conn.Conn, t *catalog.Table, prefix *Prefi
 	var value sql.NullInt64
 	err := c.Row(ctx, text, args, &value)
 	return Sight{Value: value.Int64, Found: value.Valid}, err
-}
-
-func aggregate(s catalog.Sequence) string {
-	if s.Descending() {
-		return "min"
-	}
-	return "max"
 }
 
 // taken reports whether a row holds a value in (after, after + count steps]. The

@@ -24,6 +24,7 @@ const (
 	Connection  = "connection"   // the connection failed or none was free
 	Canceled    = "canceled"     // the caller's context ended
 	Database    = "database"     // the server refused a statement of the plugin's
+	NotFound    = "not_found"    // there is no such table
 )
 
 // Refusal is an error with its reason. Refused is true when the plugin decided
@@ -68,6 +69,8 @@ func Explain(err error) *Refusal {
 		return &Refusal{Reason: Permission, Refused: true, Err: err}
 	case pgerr.ReadOnlyTransaction:
 		return &Refusal{Reason: ReadOnly, Refused: true, Err: err}
+	case pgerr.UndefinedTable:
+		return &Refusal{Reason: NotFound, Err: err}
 	case pgerr.SequenceLimitReached:
 		return &Refusal{Reason: Exhausted, Refused: true, Err: err}
 	}

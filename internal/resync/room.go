@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"github.com/seqheal/seqheal/internal/catalog"
+	"github.com/seqheal/seqheal/internal/conn"
 )
 
 // windowSteps is how many steps behind a candidate must be free of rows before
@@ -19,14 +20,14 @@ const windowSteps = 1_000
 // returns the outlier left behind.
 func (g *Goal) makeRoom(ctx context.Context, last int64) (Sight, error) {
 	seq, limit := g.Table.Sequence, g.Table.Limit()
-	left := distance(last, limit)
-	if g.Below == nil || seq.Reached(last, limit) || distance(g.Target, limit) >= left/10 && !seq.Reached(g.Target, limit) {
+	left := Distance(last, limit)
+	if g.Below == nil || seq.Reached(last, limit) || Distance(g.Target, limit) >= left/10 && !seq.Reached(g.Target, limit) {
 		return Sight{}, nil
 	}
 	outlier := Sight{Value: g.Target, Found: true}
 	near := last
 	for range 8 {
-		bound := towards(near, limit, distance(near, limit)/2)
+		bound := towards(near, limit, Distance(near, limit)/2)
 		if seq.Reached(bound, g.Target) {
 			break
 		}
@@ -58,6 +59,15 @@ func (g *Goal) makeRoom(ctx context.Context, last int64) (Sight, error) {
 	return Sight{}, nil
 }
 
+// Room is where a move from last to the furthest value would go: there, or below it
+// when it is an outlier, which is then answered as well. It looks by the index; c
+// must be in a transaction or savepoint that ends with an error.
+func Room(ctx context.Context, c *conn.Conn, t *catalog.Table, last, furthest int64) (target int64, outlier Sight, err error) {
+	goal := Goal{Table: t, Target: furthest, Rows: 1, Below: c}
+	outlier, err = goal.makeRoom(ctx, last)
+	return goal.Target, outlier, err
+}
+
 // extend adds the margin, at most a hundredth of the room that is left, and
 // refuses a goal behind which the statement's rows find no value.
 func (g *Goal) extend() error {
@@ -65,18 +75,18 @@ func (g *Goal) extend() error {
 	if seq.Reached(g.Target, limit) {
 		return exhausted(g.Table, limit)
 	}
-	room := distance(g.Target, limit) / magnitude(seq.Increment)
+	room := Distance(g.Target, limit) / Magnitude(seq.Increment)
 	if room < uint64(max(1, g.Rows)) {
 		return exhausted(g.Table, limit)
 	}
 	if margin := min(uint64(max(0, g.Margin)), room/100); margin > 0 {
-		g.Target = towards(g.Target, limit, margin*magnitude(seq.Increment))
+		g.Target = towards(g.Target, limit, margin*Magnitude(seq.Increment))
 	}
 	return nil
 }
 
-// distance is the number of values between two, without overflow.
-func distance(a, b int64) uint64 {
+// Distance is the number of values between two, without overflow.
+func Distance(a, b int64) uint64 {
 	if a > b {
 		a, b = b, a
 	}
@@ -92,7 +102,8 @@ func towards(from, to int64, by uint64) int64 {
 	return int64(uint64(from) + by)
 }
 
-func magnitude(increment int64) uint64 {
+// Magnitude is the increment without its sign.
+func Magnitude(increment int64) uint64 {
 	if increment < 0 {
 		return uint64(-(increment + 1)) + 1
 	}
@@ -102,7 +113,7 @@ func magnitude(increment int64) uint64 {
 // Steps is how many values a sequence at last has to hand out until it
 // reaches target, at most MaxInt64.
 func Steps(last, target, increment int64) int64 {
-	step, way := magnitude(increment), distance(last, target)
+	step, way := Magnitude(increment), Distance(last, target)
 	steps := way / step
 	if way%step != 0 {
 		steps++
@@ -112,7 +123,7 @@ func Steps(last, target, increment int64) int64 {
 
 // spread is count steps as a distance, at most MaxInt64.
 func spread(count, increment int64) int64 {
-	step := magnitude(increment)
+	step := Magnitude(increment)
 	if uint64(count) > math.MaxInt64/step {
 		return math.MaxInt64
 	}
@@ -125,7 +136,7 @@ func back(value int64, seq catalog.Sequence) int64 {
 	if seq.Descending() {
 		start = seq.Max
 	}
-	if distance(value, start) < magnitude(seq.Increment) {
+	if Distance(value, start) < Magnitude(seq.Increment) {
 		return value
 	}
 	return value - seq.Increment

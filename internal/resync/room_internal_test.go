@@ -19,8 +19,8 @@ func TestDistanceDoesNotOverflow(t *testing.T) {
 		{0, most, most}, {least, 0, 1 << 63}, {least, most, math.MaxUint64}, {most, least, math.MaxUint64},
 		{least, -1, most}, {most - 1, most, 1},
 	} {
-		if got := distance(test.a, test.b); got != test.want {
-			t.Errorf("distance(%d, %d) = %d, want %d", test.a, test.b, got, test.want)
+		if got := Distance(test.a, test.b); got != test.want {
+			t.Errorf("Distance(%d, %d) = %d, want %d", test.a, test.b, got, test.want)
 		}
 	}
 }
@@ -71,8 +71,8 @@ func TestSpreadIsADistanceThatFits(t *testing.T) {
 func TestMagnitudeOfEveryIncrement(t *testing.T) {
 	t.Parallel()
 	for increment, want := range map[int64]uint64{1: 1, -1: 1, 7: 7, -7: 7, most: most, -most: most, least: 1 << 63} {
-		if got := magnitude(increment); got != want {
-			t.Errorf("magnitude(%d) = %d, want %d", increment, got, want)
+		if got := Magnitude(increment); got != want {
+			t.Errorf("Magnitude(%d) = %d, want %d", increment, got, want)
 		}
 	}
 }

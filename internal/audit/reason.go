@@ -1,0 +1,71 @@
+package audit
+
+import (
+	"fmt"
+
+	"github.com/seqheal/seqheal/internal/catalog"
+	"github.com/seqheal/seqheal/internal/resync"
+)
+
+func refuse(reason, format string, args ...any) error {
+	return &resync.Refusal{Reason: reason, Refused: true, Err: fmt.Errorf(format, args...)}
+}
+
+// unreadable is why nothing can be said of the column, nil when it can be read.
+func unreadable(f *catalog.Fed, role string) error {
+	column := catalog.Quote(f.FedColumn())
+	switch {
+	case f.Foreign:
+		return refuse(resync.Unsupported, "table %s is a foreign table; audit it on its own server", f.QuotedName())
+	case f.Unsupported != "":
+		return refuse(resync.Unsupported, "table %s: %s, so its values cannot be compared with the sequence's", f.QuotedName(), f.Unsupported)
+	case f.RowSecurity:
+		return refuse(resync.RowSecurity, "table %s: row-level security hides rows from role %s; audit as a role that has BYPASSRLS",
+			f.QuotedName(), catalog.Quote(role))
+	case !f.Selectable:
+		return refuse(resync.Permission, "table %[1]s: role %[3]s may not read column %[2]s; GRANT SELECT (%[2]s) ON %[1]s TO %[3]s",
+			f.QuotedName(), column, catalog.Quote(role))
+	case !f.Sequence.CanRead && !f.Sequence.CanUse:
+		return refuse(resync.Permission, "table %s: role %[3]s may not read sequence %[2]s; GRANT SELECT ON SEQUENCE %[2]s TO %[3]s",
+			f.QuotedName(), f.Sequence.QuotedName(), catalog.Quote(role))
+	}
+	return nil
+}
+
+func noIndex(f *catalog.Fed, consequence string) error {
+	column := catalog.Quote(f.FedColumn())
+	return refuse(resync.NoIndex, "table %s: no index begins with column %s, %s; CREATE INDEX ON %[1]s (%[2]s)",
+		f.QuotedName(), column, consequence)
+}
+
+func notFound(name catalog.Name) error {
+	return refuse(resync.NotFound, "table %s: not found; names are taken as GORM writes them, letter case included", written(name))
+}
+
+func isView(name catalog.Name) error {
+	return refuse(resync.Unsupported, "table %s is a view; name the table below it", written(name))
+}
+
+func written(name catalog.Name) string {
+	if name.Schema == "" {
+		return catalog.Quote(name.Table)
+	}
+	return catalog.Quote(name.Schema, name.Table)
+}
+
+// trouble is a server's error about one table, with its reason.
+func (r *Report) trouble(c *Column, err error) error {
+	known := resync.Explain(err)
+	return &resync.Refusal{Reason: known.Reason, Refused: known.Refused, Err: fmt.Errorf("table %s: %w%s", c.QuotedName(), err, advice(known.Reason))}
+}
+
+// advice is the next step after a server's error.
+func advice(reason string) string {
+	switch reason {
+	case resync.Timeout:
+		return "; a lock was in the way or the time for one table was up: try again later, or with a longer plugin.WithTableTimeout"
+	case resync.NotFound:
+		return "; it was dropped or renamed meanwhile"
+	}
+	return ""
+}

@@ -1,0 +1,275 @@
+package catalog
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+
+	"github.com/seqheal/seqheal/internal/conn"
+)
+
+// Fed is one column that a sequence feeds, whether or not it is in a key.
+type Fed struct {
+	// Table holds this one column as its key, so that what looks at keys and moves
+	// their sequences serves here too. Its constraint and guard are not read.
+	Table
+	// Wanted is false for a column that was not asked for and is there because it
+	// shares its sequence with one that was.
+	Wanted bool
+	// Shown is the column's type with its modifiers, for people.
+	Shown string
+	// Start is the sequence's first value.
+	Start int64
+	// Foreign is true for a foreign table, whose rows are elsewhere.
+	Foreign bool
+	// Below are the tables that inherit from this one, partitions included.
+	Below []Descendant
+	// Indexes counts the table's own indexes: to look at it locks each of them.
+	Indexes int64
+}
+
+// Descendant is a table whose rows are seen through another one.
+type Descendant struct {
+	OID          int64
+	Schema, Name string
+	// Root is the table at the top.
+	Root int64
+	// Indexed and Selectable are as in Table, for the column of the same name.
+	Indexed, Selectable bool
+	// Storage is false for a table that holds no rows of its own.
+	Storage, Foreign bool
+	Indexes          int64
+}
+
+// readFed lists the columns that sequences feed, a row for each. Partitions are
+// left to their root, other sessions' temporary tables and the system's to
+// themselves.
+//
+// $1  a JSON array of schemas, [] for all
+// $2  a JSON array of the oids of tables, [] for all
+//
+//	wanted            it is in one of the schemas and one of the tables
+//	relkind           r, p or f
+//	indexed           a valid whole-table btree begins with the column
+//	indexes           how many indexes the table has
+//	selectable        the role may read the column
+//	start             the sequence's START
+//
+// The others are as in readTable.
+const readFed = `
+WITH fed AS MATERIALIZED (
+  SELECT DISTINCT ON (d.adrelid, d.adnum) d.adrelid AS relid, d.adnum AS attnum, x.refobjid AS seq, d.oid AS default_oid
+  FROM pg_catalog.pg_depend x
+  JOIN pg_catalog.pg_class s ON s.oid = x.refobjid AND s.relkind = 'S'
+  JOIN pg_catalog.pg_attrdef d ON d.oid = x.objid
+  WHERE x.classid = 'pg_catalog.pg_attrdef'::pg_catalog.regclass AND x.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
+  UNION ALL
+  SELECT x.refobjid, x.refobjsubid, x.objid, NULL
+  FROM pg_catalog.pg_depend x
+  JOIN pg_catalog.pg_class s ON s.oid = x.objid AND s.relkind = 'S'
+  WHERE x.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND x.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass
+    AND (x.deptype = 'i' OR x.deptype = 'a'
+      AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_attrdef d WHERE d.adrelid = x.refobjid AND d.adnum = x.refobjsubid)
+      AND EXISTS (SELECT 1 FROM pg_catalog.pg_trigger g WHERE g.tgrelid = x.refobjid AND NOT g.tgisinternal
+                  AND g.tgenabled <> 'D' AND g.tgtype & 7 = 7))
+), seen AS MATERIALIZED (
+  SELECT f.*, c.relname, c.relkind, c.relhassubclass, n.nspname, n.oid AS nspoid,
+    ($1::pg_catalog.text = '[]' OR n.nspname::pg_catalog.text IN (SELECT pg_catalog.json_array_elements_text($1::pg_catalog.text::pg_catalog.json)))
+    AND ($2::pg_catalog.text = '[]' OR c.oid IN (
+      SELECT e::pg_catalog.int8::pg_catalog.oid FROM pg_catalog.json_array_elements_text($2::pg_catalog.text::pg_catalog.json) e)) AS wanted
+  FROM fed f
+  JOIN pg_catalog.pg_class c ON c.oid = f.relid AND c.relkind IN ('r','p','f') AND NOT c.relispartition
+  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+  WHERE n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast') AND NOT pg_catalog.pg_is_other_temp_schema(n.oid)
+)
+SELECT v.wanted, v.relid::pg_catalog.int8, v.nspname::pg_catalog.text, v.relname::pg_catalog.text, v.relkind::pg_catalog.text, v.relhassubclass,
+  pg_catalog.row_security_active(v.relid) AS row_security,
+  EXISTS (SELECT 1 FROM pg_catalog.pg_index b JOIN pg_catalog.pg_class bc ON bc.oid = b.indexrelid
+          WHERE bc.relam = 403 AND b.indrelid = v.relid AND b.indisvalid AND b.indpred IS NULL AND b.indkey[0] = v.attnum) AS indexed,
+  (SELECT pg_catalog.count(*) FROM pg_catalog.pg_index b WHERE b.indrelid = v.relid) AS indexes,
+  coalesce(pg_catalog.has_schema_privilege(v.nspoid, 'USAGE') AND pg_catalog.has_column_privilege(v.relid, a.attnum, 'SELECT'), false) AS selectable,
+  a.attname::pg_catalog.text, coalesce(base.typname, t.typname)::pg_catalog.text AS typname,
+  pg_catalog.format_type(a.atttypid, NULL) AS declared, pg_catalog.format_type(a.atttypid, a.atttypmod) AS shown,
+  coalesce(CASE WHEN t.typtype = 'd' THEN t.typtypmod ELSE a.atttypmod END, -1) AS typmod,
+  a.attidentity::pg_catalog.text <> '' AS identity,
+  coalesce(pg_catalog.pg_get_expr(d.adbin, d.adrelid), '') AS default_text,
+  v.seq::pg_catalog.int8 AS seq_oid, sn.nspname::pg_catalog.text AS seq_schema, sc.relname::pg_catalog.text AS seq_name,
+  q.seqstart, q.seqmin, q.seqmax, q.seqincrement, q.seqcache, q.seqcycle,
+  coalesce(pg_catalog.has_sequence_privilege(v.seq, 'USAGE,UPDATE'), false) AS seq_use,
+  coalesce(pg_catalog.has_sequence_privilege(v.seq, 'UPDATE'), false) AS seq_update,
+  coalesce(pg_catalog.has_schema_privilege(sn.oid, 'USAGE') AND pg_catalog.has_sequence_privilege(v.seq, 'SELECT'), false) AS seq_select,
+  pg_catalog.count(*) OVER (PARTITION BY v.seq) AS feeders
+FROM seen v
+JOIN pg_catalog.pg_attribute a ON a.attrelid = v.relid AND a.attnum = v.attnum AND NOT a.attisdropped
+JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+LEFT JOIN pg_catalog.pg_type base ON t.typtype = 'd' AND base.oid = t.typbasetype
+LEFT JOIN pg_catalog.pg_attrdef d ON d.oid = v.default_oid
+JOIN pg_catalog.pg_class sc ON sc.oid = v.seq
+JOIN pg_catalog.pg_namespace sn ON sn.oid = sc.relnamespace
+JOIN pg_catalog.pg_sequence q ON q.seqrelid = v.seq
+WHERE v.seq IN (SELECT w.seq FROM seen w WHERE w.wanted)
+ORDER BY v.nspname, v.relname, v.attnum`
+
+// ReadFed lists the columns that sequences feed, in the order of their names: all,
+// or those in some schemas and of some tables, given by oid, together with the
+// columns that share a sequence with them. Two queries; it locks no table.
+func ReadFed(ctx context.Context, c *conn.Conn, schemas []string, tables []int64) ([]*Fed, error) {
+	var fed []*Fed
+	roots := map[int64][]*Fed{}
+	err := c.Query(ctx, readFed, []any{list(schemas), list(tables)}, func(rows *sql.Rows) error {
+		f, descends, err := scanFed(rows)
+		if err != nil {
+			return err
+		}
+		fed = append(fed, f)
+		if descends {
+			roots[f.OID] = append(roots[f.OID], f)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the catalog for the columns that sequences feed: %w", err)
+	}
+	if err := readBelow(ctx, c, roots); err != nil {
+		return nil, err
+	}
+	return fed, nil
+}
+
+// list is a JSON array, which every driver sends as text.
+func list[T any](values []T) string {
+	if len(values) == 0 {
+		return "[]"
+	}
+	text, _ := json.Marshal(values) // strings and integers
+	return string(text)
+}
+
+func scanFed(rows *sql.Rows) (f *Fed, descends bool, err error) {
+	f = &Fed{Table: Table{Own: true}}
+	var column Column
+	var kind, defaultText string
+	var typmod int64
+	var identity bool
+	seq := &f.Sequence
+	err = rows.Scan(&f.Wanted, &f.OID, &f.Schema, &f.Name, &kind, &descends, &f.RowSecurity, &f.Indexed, &f.Indexes, &f.Selectable,
+		&column.Name, &column.Type, &column.Declared, &f.Shown, &typmod, &identity, &defaultText,
+		&seq.OID, &seq.Schema, &seq.Name, &f.Start, &seq.Min, &seq.Max, &seq.Increment, &seq.Cache, &seq.Cycle,
+		&seq.CanUse, &seq.CanUpdate, &seq.CanRead, &seq.Feeders)
+	f.Key = []Column{column}
+	f.Partitioned, f.Foreign = kind == "p", kind == "f"
+	f.Unsupported = unsupported(column, typmod, identity, defaultText)
+	return f, descends, err
+}
+
+// readBelow lists the tables below roots.
+//
+// $1  a JSON array of [root's oid, column's name] pairs
+//
+//	root, oid, schema, name
+//	storage     it holds rows itself
+//	foreign     it is a foreign table
+//	indexed     as in readFed, for the column of the same name
+//	indexes, selectable
+const readDescendants = `
+WITH RECURSIVE root AS (
+  SELECT (e->>0)::pg_catalog.int8::pg_catalog.oid AS oid, e->>1 AS attname
+  FROM pg_catalog.json_array_elements($1::pg_catalog.text::pg_catalog.json) e
+), below AS (
+  SELECT r.oid AS root, r.attname, i.inhrelid AS oid FROM root r JOIN pg_catalog.pg_inherits i ON i.inhparent = r.oid
+  UNION
+  SELECT b.root, b.attname, i.inhrelid FROM below b JOIN pg_catalog.pg_inherits i ON i.inhparent = b.oid
+)
+SELECT b.root::pg_catalog.int8, b.attname, c.oid::pg_catalog.int8, n.nspname::pg_catalog.text, c.relname::pg_catalog.text,
+  c.relkind = 'r', c.relkind = 'f',
+  EXISTS (SELECT 1 FROM pg_catalog.pg_index x JOIN pg_catalog.pg_class xc ON xc.oid = x.indexrelid
+          WHERE xc.relam = 403 AND x.indrelid = c.oid AND x.indisvalid AND x.indpred IS NULL AND x.indkey[0] = a.attnum) AS indexed,
+  (SELECT pg_catalog.count(*) FROM pg_catalog.pg_index x WHERE x.indrelid = c.oid) AS indexes,
+  coalesce(pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT')
+    AND NOT pg_catalog.row_security_active(c.oid), false) AS selectable
+FROM below b
+JOIN pg_catalog.pg_class c ON c.oid = b.oid
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attname = b.attname::pg_catalog.name AND NOT a.attisdropped
+ORDER BY c.oid`
+
+func readBelow(ctx context.Context, c *conn.Conn, roots map[int64][]*Fed) error {
+	if len(roots) == 0 {
+		return nil
+	}
+	var pairs [][2]any
+	for oid, columns := range roots {
+		for _, f := range columns {
+			pairs = append(pairs, [2]any{oid, f.FedColumn()})
+		}
+	}
+	err := c.Query(ctx, readDescendants, []any{list(pairs)}, func(rows *sql.Rows) error {
+		var d Descendant
+		var column string
+		if err := rows.Scan(&d.Root, &column, &d.OID, &d.Schema, &d.Name, &d.Storage, &d.Foreign, &d.Indexed, &d.Indexes, &d.Selectable); err != nil {
+			return err
+		}
+		for _, f := range roots[d.Root] {
+			if f.FedColumn() == column {
+				f.Below = append(f.Below, d)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("read the catalog for partitions: %w", err)
+	}
+	return nil
+}
+
+// resolve finds relations by name.
+//
+// $1  a JSON array of [schema, name] pairs, schema ” to search
+//
+//	ord      the pair's place, from 1
+//	oid      null when there is none; for a partition, its root
+//	relkind  of the relation itself
+const resolve = `
+SELECT e.ord, coalesce(pg_catalog.pg_partition_root(c.oid::pg_catalog.regclass)::pg_catalog.oid, c.oid)::pg_catalog.int8, coalesce(c.relkind::pg_catalog.text, '')
+FROM pg_catalog.json_array_elements($1::pg_catalog.text::pg_catalog.json) WITH ORDINALITY AS e(pair, ord)
+LEFT JOIN LATERAL (
+  SELECT k.oid, k.relkind, k.relispartition FROM pg_catalog.pg_class k JOIN pg_catalog.pg_namespace n ON n.oid = k.relnamespace
+  WHERE k.relname = (e.pair->>1)::pg_catalog.name AND k.relkind IN ('r','p','v','m','f')
+    AND CASE WHEN e.pair->>0 = '' THEN pg_catalog.pg_table_is_visible(k.oid) ELSE n.nspname = (e.pair->>0)::pg_catalog.name END) c ON true
+ORDER BY e.ord`
+
+// Relation is what a name stands for.
+type Relation struct {
+	Name  Name
+	OID   int64
+	Found bool
+	// View is true for a view, plain or materialized, which no sequence feeds.
+	View bool
+}
+
+// Resolve finds the relations of these names, a partition's root in its place, in
+// one query.
+func Resolve(ctx context.Context, c *conn.Conn, names []Name) ([]Relation, error) {
+	pairs := make([][2]string, len(names))
+	relations := make([]Relation, len(names))
+	for i, name := range names {
+		pairs[i] = [2]string{name.Schema, name.Table}
+		relations[i].Name = name
+	}
+	err := c.Query(ctx, resolve, []any{list(pairs)}, func(rows *sql.Rows) error {
+		var place int64
+		var oid sql.NullInt64
+		var kind string
+		if err := rows.Scan(&place, &oid, &kind); err != nil {
+			return err
+		}
+		r := &relations[place-1]
+		r.OID, r.Found, r.View = oid.Int64, oid.Valid, kind == "v" || kind == "m"
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read the catalog for the tables' names: %w", err)
+	}
+	return relations, nil
+}

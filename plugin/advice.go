@@ -26,6 +26,7 @@ var adviceByReason = map[Reason]string{
 	ReasonDatabase:      "see what the server says; the next insert tries again",
 	ReasonRounds:        "let the import of explicit ids end first, or raise plugin.WithMaxRounds",
 	ReasonTableChanged:  "roll back and try again: the table is fenced by savepoints from now on",
+	ReasonNotFound:      "see whether the table was renamed or dropped",
 	ReasonGuardRejected: "roll back and try again: the table is fenced by savepoints from now on",
 }
 

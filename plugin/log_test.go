@@ -54,8 +54,8 @@ func (s *scribe) String() string {
 	return s.out.String()
 }
 
-// told is one kind of incident, as it is brought about.
-type told struct {
+// telling is one kind of incident, as it is brought about.
+type telling struct {
 	name   string
 	make   string
 	config gorm.Config
@@ -70,7 +70,7 @@ type told struct {
 
 func newUser(db *gorm.DB) error { return db.Create(&user{Name: "new"}).Error }
 
-var tellings = []told{
+var tellings = []telling{
 	{name: "healed", make: drifted, insert: newUser, lines: 1},
 	{name: "healed, without a transaction", make: drifted, config: gorm.Config{SkipDefaultTransaction: true}, insert: newUser, lines: 1},
 	{name: "healed, silent otherwise", make: drifted, insert: func(db *gorm.DB) error {
@@ -139,7 +139,7 @@ func TestLogLines(t *testing.T) {
 }
 
 // tell returns what the log says of the insert.
-func (c told) tell(t *testing.T, place *pgtest.Place, kind string) string {
+func (c telling) tell(t *testing.T, place *pgtest.Place, kind string) string {
 	t.Helper()
 	gormLog := newScribe()
 	var slogLog bytes.Buffer

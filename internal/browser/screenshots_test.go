@@ -86,7 +86,7 @@ func TestScreenshots(t *testing.T) {
 	} {
 		b := open(t, "127.0.0.1")
 		command(b, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: shot.scheme}}})
-		options := []chromedp.EmulateViewportOption{chromedp.EmulateScale(2)}
+		options := []chromedp.EmulateViewportOption{chromedp.EmulateScale(1.5)}
 		take := chromedp.FullScreenshot(100)
 		if shot.phone {
 			options = append(options, chromedp.EmulateMobile)

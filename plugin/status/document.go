@@ -78,11 +78,12 @@ func (r result) document() auditDocument {
 	return d
 }
 
-// urgency orders states by how soon they want somebody.
-func urgency(s plugin.State) int {
-	return slices.Index([]plugin.State{
-		plugin.StateExhausted, plugin.StateBehind, plugin.StateNearlyExhausted, plugin.StateUnreadable, plugin.StateInSync}, s)
+// byUrgency orders states by how soon they want somebody.
+var byUrgency = []plugin.State{
+	plugin.StateExhausted, plugin.StateBehind, plugin.StateNearlyExhausted, plugin.StateUnreadable, plugin.StateInSync,
 }
+
+func urgency(s plugin.State) int { return slices.Index(byUrgency, s) }
 
 // Passwords as connection strings write them, of both kinds.
 var (

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"html/template"
 	"net/http"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,7 +28,7 @@ var (
 	styleHash, scriptHash = hashOf(style), hashOf(script)
 
 	pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
-		"number": number, "clock": clock, "stamp": stamp, "percent": percent, "spell": spell, "plural": plural, "took": took, "width": width,
+		"number": number, "clock": clock, "stamp": stamp, "percent": percent, "spell": spell, "plural": plural, "took": took, "width": width, "plain": plain,
 	}).Parse(pageText))
 )
 
@@ -54,10 +55,17 @@ type page struct {
 	// Headline sums up the audit; Mood is its class: good, warn, bad or unknown.
 	Headline, Mood string
 	// Total is the number of all incidents.
-	Total  int
+	Total int
+	// States are in the order of their urgency.
+	States []stateCount
 	Shown  []plugin.Finding
 	Latest []event
 	Tables []tableRow
+}
+
+type stateCount struct {
+	State plugin.State
+	Count int
 }
 
 // event is an incident as the page shows it.
@@ -77,6 +85,11 @@ func (h *handler) write(w http.ResponseWriter, d document, token string) {
 	p := page{document: d, Style: template.CSS(style), Script: template.JS(script), Token: token, Chart: chartOf(d.Incidents, d.Time)}
 	p.Headline, p.Mood = d.Audit.headline()
 	p.Total = int(d.Stats.Total())
+	for _, state := range byUrgency {
+		if count := d.Audit.States[state]; count > 0 {
+			p.States = append(p.States, stateCount{state, count})
+		}
+	}
 	p.Shown = d.Audit.Findings[:min(len(d.Audit.Findings), shownFindings)]
 	for _, i := range slices.Backward(d.Incidents) {
 		if len(p.Latest) < shownIncidents {
@@ -187,6 +200,8 @@ func width(share float64) float64 {
 
 func took(d time.Duration) string {
 	switch {
+	case d > 0 && d < 100*time.Microsecond:
+		return "<0.1 ms"
 	case d < 10*time.Second:
 		return strconv.FormatFloat(d.Seconds()*1000, 'f', 1, 64) + " ms"
 	case d < time.Hour:
@@ -194,6 +209,11 @@ func took(d time.Duration) string {
 	}
 	return d.Round(time.Second).String()
 }
+
+// plain leaves out the quotes of names that need none.
+func plain(name string) string { return quotedInVain.ReplaceAllString(name, "$1") }
+
+var quotedInVain = regexp.MustCompile(`"([a-z_][a-z0-9_]*)"`)
 
 // spell writes a state, an outcome or a reason in words.
 func spell(code any) string { return strings.ReplaceAll(fmt.Sprint(code), "_", " ") }

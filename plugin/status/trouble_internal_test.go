@@ -397,3 +397,72 @@ func TestNumbersAreReadable(t *testing.T) {
 		}
 	}
 }
+
+// served is a handler with findings of the test's own.
+func served(findings []plugin.Finding, err error) *handler {
+	h := &handler{plugin: plugin.New(), now: time.Now}
+	h.auditor = auditor{now: time.Now, timeout: time.Second, run: func(context.Context) ([]plugin.Finding, error) { return findings, err }}
+	return h
+}
+
+func (h *handler) text(query string) string {
+	recorder := httptest.NewRecorder()
+	h.ServeHTTP(recorder, httptest.NewRequest("GET", "/"+query, nil))
+	return recorder.Body.String()
+}
+
+// Every state has its place, its word and its headline.
+func TestEveryState(t *testing.T) {
+	t.Parallel()
+	all := []plugin.Finding{
+		{Table: "well", State: plugin.StateInSync, Used: 0.2, Last: -1234},
+		{Table: "guess", State: plugin.StateInSync, Used: 0.3, Furthest: 5, FurthestKnown: true, Estimated: true},
+		{Table: "blind", State: plugin.StateUnreadable, Reason: plugin.ReasonPermission, Err: errors.New("GRANT SELECT, password=x")},
+		{Table: "nearly", State: plugin.StateNearlyExhausted, Used: 0.95, Left: 2147483640},
+		{Table: "late", State: plugin.StateBehind, Behind: 1234567, Furthest: 1234567, FurthestKnown: true},
+		{Table: "over", State: plugin.StateExhausted, Used: 1},
+	}
+	for n, want := range []string{
+		"All sequences are in sync", "All sequences are in sync", "1 sequence could not be read", "1 sequence is nearly used up", "1 sequence is behind", "1 sequence has no value left",
+	} {
+		text := served(all[:n+1], nil).text("")
+		if !strings.Contains(text, "<h1>"+want+"</h1>") || strings.Count(text, `<th scope="row"`) != n+1 {
+			t.Errorf("with %s the page lacks %q or a row", all[n].Table, want)
+		}
+	}
+	text := served(all, nil).text("")
+	at := 0
+	for _, part := range []string{
+		"<b>over</b>", "exhausted", "100 %", "<b>late</b>", "<b>1,234,567</b>", "<b>nearly</b>", "95 %", "a row at 2,147,483,640 near the end of the range is left out",
+		"<b>blind</b>", "GRANT SELECT, password=xxxxx", "<b>guess</b>", "≈ 5", "<b>well</b>", "−1,234", "no row",
+	} {
+		next := strings.Index(text[at:], part)
+		if next < 0 {
+			t.Fatalf("the page lacks %q, or has it elsewhere", part)
+		}
+		at += next
+	}
+	// What a time limit cut off is shown, and that it is not all.
+	cut := served(all[:1], errors.New("out of time")).text("")
+	if !strings.Contains(cut, "<h1>Not all sequences could be read</h1>") || !strings.Contains(cut, "<b>well</b>") || !strings.Contains(cut, "out of time") {
+		t.Error("the page hides that it does not have all")
+	}
+}
+
+// A page about thousands of sequences stays a page, and the JSON has them all.
+func TestThousandsOfSequences(t *testing.T) {
+	t.Parallel()
+	var many []plugin.Finding
+	for n := range 5000 {
+		many = append(many, plugin.Finding{Schema: "tenant", Table: strings.Repeat("x", n%40), State: plugin.StateInSync})
+	}
+	many = append(many, plugin.Finding{Table: "the_late_one", State: plugin.StateBehind, Behind: 1})
+	h := served(many, nil)
+	text := h.text("")
+	if strings.Count(text, `<th scope="row"`) != shownFindings || !strings.Contains(text, "The first 300 of 5,001") || !strings.Contains(text, "<b>the_late_one</b>") {
+		t.Errorf("%d rows of %d bytes", strings.Count(text, `<th scope="row"`), len(text))
+	}
+	if n := strings.Count(h.text("?format=json"), `"state":`); n != 5001 {
+		t.Errorf("the JSON has %d", n)
+	}
+}

@@ -349,7 +349,7 @@ func TestP8_IncidentsAreReportedOnce(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if len(w.incidents) != 1 || w.plugin.Stats() != (plugin.Stats{Healed: 1}) {
+		if len(w.incidents) != 1 || w.plugin.Stats().Counts != (plugin.Counts{Healed: 1}) {
 			t.Fatalf("incidents %v, stats %+v", w.incidents, w.plugin.Stats())
 		}
 		line := w.incidents[0].String()

@@ -26,6 +26,7 @@ func (h *healer) create(db *gorm.DB) {
 		return
 	}
 	defer s.translate()
+	defer h.report(s) // before the error is translated, and after all else
 	switch {
 	case !s.readable:
 		s.run()

@@ -93,7 +93,7 @@ func (e *episode) deadline(ctx context.Context) time.Time {
 	return until
 }
 
-// close reports the episode, unless it was none of the plugin's business.
+// close has the episode reported, unless it was none of the plugin's business.
 func (e *episode) close() {
 	if !e.ours {
 		return
@@ -101,8 +101,29 @@ func (e *episode) close() {
 	if e.table.Fed() {
 		e.s.tables.unpass(e.table.Sequence)
 	}
+	e.s.closed = append(e.s.closed, e)
+}
+
+// report reports the statement's episodes. It is called once nothing of the
+// plugin's own is open any more, for an OnIncident may take its time, and may
+// need the connection.
+func (h *healer) report(s *statement) {
+	if len(s.closed) == 0 {
+		return
+	}
+	incidents := make([]Incident, len(s.closed))
+	for n, e := range s.closed {
+		incidents[n] = e.incident()
+	}
+	for _, incident := range incidents {
+		h.plugin.report(s.db.Statement.Context, s.db.Logger, incident)
+	}
+}
+
+// incident is what the episode came to.
+func (e *episode) incident() Incident {
 	i := Incident{
-		Time: e.started, Outcome: AlreadyHealed, From: e.from, To: e.to,
+		Time: e.started, Outcome: AlreadyHealed, From: e.from, To: e.to, Behind: e.behind(),
 		Rows: e.s.insert.Rows(), Guard: e.guard, Rounds: e.rounds, Duration: time.Since(e.started),
 		Err: e.s.db.Error, Silent: e.s.effect != "", effect: e.s.effect,
 	}
@@ -114,6 +135,7 @@ func (e *episode) close() {
 		i.Table, i.Constraint = t.QuotedName(), t.Constraint
 		if t.Fed() {
 			i.Sequence, i.Column = t.Sequence.QuotedName(), catalog.Quote(t.FedColumn())
+			i.OtherColumns = max(0, t.Sequence.Feeders-1)
 		}
 	}
 	if e.key.Found {
@@ -131,5 +153,13 @@ func (e *episode) close() {
 			i.Outcome = Refused
 		}
 	}
-	e.h.plugin.report(e.s.db.Statement.Context, e.s.db.Logger, i)
+	return i
+}
+
+// behind is how many values the sequence had to give to pass the furthest row.
+func (e *episode) behind() int64 {
+	if !e.drew || !e.target.Found || e.table.Sequence.Reached(e.from, e.target.Value) {
+		return 0
+	}
+	return resync.Steps(e.from, e.target.Value, e.table.Sequence.Increment)
 }

@@ -31,6 +31,6 @@ func ExampleNew() {
 			fmt.Println(i.Outcome, i.Table, i.From, i.To)
 		}),
 	)
-	fmt.Println(healing.Name(), healing.Stats())
-	// Output: seqheal {0 0 0 0}
+	fmt.Println(healing.Name(), healing.Stats().Total(), "incidents")
+	// Output: seqheal 0 incidents
 }

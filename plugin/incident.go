@@ -60,6 +60,12 @@ type Incident struct {
 	// From and To are the sequence's last value before and after. They are 0
 	// when the sequence was not drawn from.
 	From, To int64
+	// Behind is how many values the sequence had to give to pass the furthest row,
+	// 0 when it was past it already or was not drawn from.
+	Behind int64
+	// OtherColumns is how many further columns, of whatever tables, draw from the
+	// same sequence: their inserts meet the same rows. Audit names them.
+	OtherColumns int64
 	// Left is a value near the end of the range that was left in place, when
 	// moving past it would have used up the sequence; 0 without one.
 	Left int64
@@ -92,6 +98,8 @@ func (i Incident) record() []slog.Attr {
 		slog.String("constraint", i.Constraint),
 		slog.Int64("from", i.From),
 		slog.Int64("to", i.To),
+		slog.Int64("behind", i.Behind),
+		slog.Int64("other_columns", i.OtherColumns),
 		slog.Int("rows", i.Rows),
 		slog.String("guard", i.Guard),
 		slog.Bool("silent", i.Silent),
@@ -110,7 +118,7 @@ func (i Incident) record() []slog.Attr {
 	if i.Err != nil {
 		attrs = append(attrs, slog.String("error", i.Err.Error()))
 	}
-	return attrs
+	return append(attrs, slog.String("advice", i.Advice()))
 }
 
 // LogValue groups the incident's fields under their snake_case names.
@@ -125,12 +133,16 @@ func (i Incident) MarshalJSON() ([]byte, error) {
 	return json.Marshal(fields)
 }
 
-// String is the log line: what happened, where, and what to do.
+// String is the log line: what happened, where, how far behind, who else is
+// affected, and what to do.
 func (i Incident) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "seqheal: %s: table %s, column %s, sequence %s", i.headline(), i.Table, i.Column, i.Sequence)
 	if i.From != i.To {
 		fmt.Fprintf(&b, ", %d → %d", i.From, i.To)
+	}
+	if i.Behind > 0 {
+		fmt.Fprintf(&b, ", %d behind", i.Behind)
 	}
 	if i.KeyKnown {
 		fmt.Fprintf(&b, ", key %d was taken", i.Key)
@@ -141,12 +153,15 @@ func (i Incident) String() string {
 	if i.Silent {
 		fmt.Fprintf(&b, ", the statement %s without an error", i.effect)
 	}
+	if i.OtherColumns > 0 {
+		fmt.Fprintf(&b, ", %d more column(s) draw from the sequence", i.OtherColumns)
+	}
 	fmt.Fprintf(&b, "; %d row(s), guard %s, %d round(s), %s", i.Rows, i.Guard, i.Rounds, i.Duration.Round(10*time.Microsecond))
 	if i.Err != nil {
 		fmt.Fprintf(&b, "; %v", i.Err)
 	}
-	if i.Outcome == Healed {
-		b.WriteString("; something inserts explicit ids into this table without moving its sequence")
+	if !i.errNamesTheNextStep() {
+		b.WriteString("; " + i.Advice())
 	}
 	return b.String()
 }

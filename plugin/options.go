@@ -48,14 +48,19 @@ func defaults() settings {
 }
 
 // WithLogger writes incidents to logger as structured records, under the group
-// "seqheal", instead of to GORM's logger as lines of text.
+// "seqheal", instead of to GORM's logger as lines of text: Warn for what was
+// healed, Error for what was not. The names of the fields are stable. Repeats on
+// the same table with the same outcome and reason have one record a minute, whose
+// field "count" tells how many incidents it stands for; see Plugin.Flush.
 func WithLogger(logger *slog.Logger) Option {
 	return func(s *settings) { s.logger = logger }
 }
 
 // OnIncident calls fn once for every incident, on the goroutine of the insert
 // and before the insert returns. It may be given more than once. A panic in fn
-// is logged and goes no further.
+// is logged and goes no further. A slow fn, or a logger that blocks, keeps its own
+// insert waiting and nobody else: no lock of the plugin's is held meanwhile, and
+// no connection but that of a transaction that the insert is in.
 func OnIncident(fn func(context.Context, Incident)) Option {
 	return func(s *settings) { s.onIncident = append(s.onIncident, fn) }
 }

@@ -34,7 +34,11 @@ const watchCallback = "seqheal:watch"
 // sessions that are made from it. It is safe for concurrent use.
 type Plugin struct {
 	settings settings
-	counters counters
+	journal  journal
+	digest   digest
+	// healers holds every *healer, one unless the plugin is given to several
+	// *gorm.DB.
+	healers sync.Map
 }
 
 // New returns a plugin. Without options it heals, retries once and logs through
@@ -68,6 +72,7 @@ func (p *Plugin) Initialize(db *gorm.DB) error {
 	if err := create.Replace(createCallback, h.create); err != nil {
 		return err
 	}
+	p.healers.Store(h, nil)
 	if err := create.After(createCallback).Register(watchCallback, h.watch(create.Get)); err != nil {
 		return err
 	}
@@ -97,6 +102,15 @@ func (h *healer) tablesOf(db *gorm.DB) *tables {
 	}
 	known, _ := h.tables.LoadOrStore(pool, newTables())
 	return known.(*tables)
+}
+
+// tablesKnown counts the tables that are remembered.
+func (h *healer) tablesKnown() (count int) {
+	h.tables.Range(func(_, known any) bool {
+		count += known.(*tables).count()
+		return true
+	})
+	return count
 }
 
 // watch returns a callback that says, once, when creates no longer pass through

@@ -40,6 +40,8 @@ type statement struct {
 	tables *tables
 	// effect is what drift would have done to the statement without an error.
 	effect string
+	// closed holds the episodes that wait to be reported.
+	closed []*episode
 	// before is the result as it was before the first sending.
 	before result
 }

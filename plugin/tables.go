@@ -51,6 +51,12 @@ func (t *tables) get(name insert.Name) *known {
 	return t.byTarget[name]
 }
 
+func (t *tables) count() int {
+	t.mutex.RLock()
+	defer t.mutex.RUnlock()
+	return len(t.byTarget)
+}
+
 // put remembers a table under the name of the statement, and its key under its
 // own name.
 func (t *tables) put(name insert.Name, table *catalog.Table) *known {

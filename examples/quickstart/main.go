@@ -121,7 +121,7 @@ func heal(ctx context.Context, dsn string, plain *gorm.DB, config gorm.Config, i
 	if err := insert(db.WithContext(ctx)); err != nil {
 		return err
 	}
-	if got := seqheal.Stats(); got != (plugin.Stats{Healed: 1}) {
+	if got := seqheal.Stats().Counts; got != (plugin.Counts{Healed: 1}) {
 		return fmt.Errorf("expected one healed incident, got %+v", got)
 	}
 	return state(plain, "after")

@@ -143,7 +143,7 @@ func TestSeveralDatabasesInOneProgramKeepApart(t *testing.T) {
 			var seen incidents
 			healing := seen.plugin()
 			heals(t, p, open(t, postgres.Open(p.DSN), m.config, healing), m, 1, &seen)
-			if stats := healing.Stats(); stats != (plugin.Stats{Healed: 1}) {
+			if stats := healing.Stats().Counts; stats != (plugin.Counts{Healed: 1}) {
 				t.Errorf("%s: %+v", label, stats)
 			}
 			if table := seen.list()[0].Table; table != fmt.Sprintf(`"%s"."accounts"`, p.Schema) {

@@ -1,0 +1,136 @@
+package plugin
+
+import (
+	"maps"
+	"sync"
+	"time"
+)
+
+// Counts counts incidents by outcome.
+type Counts struct {
+	Healed        int64 `json:"healed"`
+	AlreadyHealed int64 `json:"already_healed"`
+	Refused       int64 `json:"refused"`
+	Failed        int64 `json:"failed"`
+}
+
+// Total is the number of incidents, whatever their outcome.
+func (c Counts) Total() int64 { return c.Healed + c.AlreadyHealed + c.Refused + c.Failed }
+
+func (c *Counts) add(outcome Outcome) {
+	switch outcome {
+	case Healed:
+		c.Healed++
+	case AlreadyHealed:
+		c.AlreadyHealed++
+	case Refused:
+		c.Refused++
+	case Failed:
+		c.Failed++
+	}
+}
+
+// TableStats is what happened on one table.
+type TableStats struct {
+	Counts
+	// Spent is the time that incidents added to inserts.
+	Spent time.Duration `json:"spent_ns"`
+	// Latest is when the latest incident began.
+	Latest time.Time `json:"latest"`
+}
+
+func (t TableStats) with(i Incident) TableStats {
+	t.add(i.Outcome)
+	t.Spent += i.Duration
+	if i.Time.After(t.Latest) {
+		t.Latest = i.Time
+	}
+	return t
+}
+
+// Stats is what happened since the plugin was made.
+type Stats struct {
+	Counts
+	// Spent is the time that incidents added to inserts, in all.
+	Spent time.Duration `json:"spent_ns"`
+	// Last is the incident reported last, nil before the first.
+	Last *Incident `json:"last"`
+	// Tables tells the same by table, under the name of Incident.Table. Tables
+	// beyond the first 2,000 are counted together under "other", a name that no
+	// table has, for those are quoted.
+	Tables map[string]TableStats `json:"tables"`
+	// TablesKnown is the number of tables of which the plugin remembers what the
+	// catalog said, healthy ones included.
+	TablesKnown int `json:"tables_known"`
+}
+
+const (
+	// kept is how many incidents are remembered.
+	kept = 100
+	// maxCounted is how many tables are counted by name, otherTables what those
+	// beyond are counted under.
+	maxCounted  = 2_000
+	otherTables = "other"
+)
+
+// journal remembers incidents, in bounded space.
+type journal struct {
+	mutex  sync.Mutex
+	total  TableStats
+	tables map[string]TableStats
+	// ring holds the latest incidents; the next one goes to ring[next%kept].
+	ring [kept]Incident
+	next int
+}
+
+func (j *journal) add(i Incident) {
+	j.mutex.Lock()
+	defer j.mutex.Unlock()
+	j.total = j.total.with(i)
+	table := i.Table
+	if _, there := j.tables[table]; !there && len(j.tables) >= maxCounted {
+		table = otherTables
+	}
+	if j.tables == nil {
+		j.tables = map[string]TableStats{}
+	}
+	j.tables[table] = j.tables[table].with(i)
+	j.ring[j.next%kept] = i
+	j.next++
+}
+
+// Stats returns what was counted so far, as a copy. It asks the database nothing
+// and costs a few hundred nanoseconds and what it takes to copy Tables.
+func (p *Plugin) Stats() Stats {
+	stats := p.journal.stats()
+	p.healers.Range(func(h, _ any) bool {
+		stats.TablesKnown += h.(*healer).tablesKnown()
+		return true
+	})
+	return stats
+}
+
+func (j *journal) stats() Stats {
+	j.mutex.Lock()
+	defer j.mutex.Unlock()
+	stats := Stats{Counts: j.total.Counts, Spent: j.total.Spent, Tables: maps.Clone(j.tables)}
+	if j.next > 0 {
+		last := j.ring[(j.next-1)%kept]
+		stats.Last = &last
+	}
+	return stats
+}
+
+// Incidents returns the latest 100 incidents in the order in which they were
+// reported, the newest last, as a copy.
+func (p *Plugin) Incidents() []Incident { return p.journal.latest() }
+
+func (j *journal) latest() []Incident {
+	j.mutex.Lock()
+	defer j.mutex.Unlock()
+	all := make([]Incident, 0, min(j.next, kept))
+	for n := max(0, j.next-kept); n < j.next; n++ {
+		all = append(all, j.ring[n%kept])
+	}
+	return all
+}

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -37,7 +38,7 @@ func manyDatabase(b *testing.B) (dsn string) {
 	name := p.Schema + "_many"
 	p.Exec("CREATE DATABASE " + name)
 	b.Cleanup(func() { p.Exec("DROP DATABASE " + name + " WITH (FORCE)") })
-	dsn = p.DSNFor(map[string]string{"dbname": name, "search_path": "public"})
+	dsn = strings.Replace(p.DSNFor(map[string]string{"dbname": name, "search_path": ""}), "search_path=&", "", 1) // psql does not know it
 	db := open(b, dsn)
 	for from := 0; from < manyTables; from += 500 {
 		err := db.Exec(`DO $$ BEGIN FOR i IN ? .. ? LOOP

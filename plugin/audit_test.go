@@ -235,4 +235,3 @@ func TestTablesAreFoundByTheNamesPeopleWrite(t *testing.T) {
 		}
 	}
 }
-

@@ -35,6 +35,9 @@ func (h *healer) create(db *gorm.DB) {
 	default:
 		h.createFenced(s)
 	}
+	if h.plugin.settings.prevention {
+		h.prevent(s)
+	}
 }
 
 // createFenced sends a statement whose collisions are 23505s, in the way of the

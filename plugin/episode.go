@@ -95,9 +95,13 @@ func (e *episode) deadline(ctx context.Context) time.Time {
 
 // close has the episode reported, unless it was none of the plugin's business.
 func (e *episode) close() {
-	if e.ours {
-		e.s.closed = append(e.s.closed, e)
+	if !e.ours {
+		return
 	}
+	if e.table.Fed() {
+		e.s.tables.unpass(e.table.Sequence)
+	}
+	e.s.closed = append(e.s.closed, e)
 }
 
 // report reports the statement's episodes. It is called once nothing of the

@@ -69,6 +69,27 @@ type Finding struct {
 // Resync.
 func (f Finding) QuotedTable() string { return catalog.Quote(f.Schema, f.Table) }
 
+// String is a line for a log: what, where, how far.
+func (f Finding) String() string {
+	if f.Column == "" {
+		return fmt.Sprintf("%s: %v", f.State, f.Err)
+	}
+	text := fmt.Sprintf("%s: table %s, column %s, sequence %s", f.State, f.QuotedTable(), catalog.Quote(f.Column), f.Sequence)
+	switch {
+	case f.State == StateUnreadable:
+	case f.Moved:
+		text += fmt.Sprintf(", moved %d → %d", f.From, f.To)
+	case f.Behind > 0:
+		text += fmt.Sprintf(", last value %d, furthest id %d, %d behind", f.Last, f.Furthest, f.Behind)
+	default:
+		text += fmt.Sprintf(", last value %d, %.1f %% of its range used up", f.Last, 100*f.Used)
+	}
+	if f.Err != nil {
+		text += fmt.Sprintf("; %v", f.Err)
+	}
+	return text
+}
+
 // longSteps is the distance from which on SQL sets the sequence instead of drawing
 // the values between.
 const longSteps = 500_000

@@ -128,7 +128,7 @@ func (e *episode) heal(ctx context.Context, c *conn.Conn, known proof) (again bo
 // collision is not one of a sequence-fed primary key that the statement left out.
 func (e *episode) readTable(ctx context.Context, c *conn.Conn, known proof) (bool, error) {
 	target := catalog.Name(e.s.target)
-	table, err := catalog.Read(ctx, c, target, e.last.violated)
+	table, err := e.readCatalog(ctx, c, target)
 	if err != nil {
 		return false, err
 	}
@@ -150,6 +150,21 @@ func (e *episode) readTable(ctx context.Context, c *conn.Conn, known proof) (boo
 		return e.s.insert.Omitted(table.FedColumn()) > 0, nil
 	}
 	return e.s.modelOmitsKey(), nil
+}
+
+// readCatalog reads the table as it is after the collision. Those of one process
+// who collide at the same moment share one read, where it cannot tell them
+// anything else than their own would: not under a snapshot, and not in a
+// transaction that has written and may have changed the table itself.
+func (e *episode) readCatalog(ctx context.Context, c *conn.Conn, target catalog.Name) (*catalog.Table, error) {
+	read := func() (*catalog.Table, error) { return catalog.Read(ctx, c, target, e.last.violated) }
+	if e.session.Isolation != conn.ReadCommitted || e.session.Wrote {
+		return read()
+	}
+	v := e.last.violated
+	key := strings.Join([]string{target.Schema, target.Table, v.Schema, v.Table,
+		e.session.Database, e.session.Role, e.session.SearchPath}, "\x00")
+	return e.s.tables.freshReads.fresh(ctx, key, read)
 }
 
 // readKey finds the colliding id: told by the server, or drawn by this session.
@@ -309,41 +324,4 @@ func (e *episode) named() resync.Sight {
 		}
 	}
 	return sight
-}
-
-// maxPrefixes is how many prefixes one statement's rows may have to be looked at
-// each by itself.
-const maxPrefixes = 16
-
-// prefixes fixes the key columns in front of the sequence's, when no index begins
-// with that one: once for each set of values among the rows that leave their id
-// out. It is nil when they cannot be told, or are too many.
-func (s *statement) prefixes(t *catalog.Table) []*resync.Prefix {
-	if t.Indexed || t.Column == 0 || !t.Own {
-		return nil
-	}
-	var all []*resync.Prefix
-	seen := map[string]bool{}
-	for row := range s.insert.Rows() {
-		if s.insert.NamesIn(row, t.FedColumn()) {
-			continue
-		}
-		prefix := &resync.Prefix{Columns: t.Key[:t.Column]}
-		for _, column := range prefix.Columns {
-			value, known := s.insert.Value(row, column.Name)
-			text, writable := resync.Text(value)
-			if !known || !writable {
-				return nil
-			}
-			prefix.Values = append(prefix.Values, text)
-		}
-		if key := strings.Join(prefix.Values, "\x00"); !seen[key] {
-			seen[key] = true
-			all = append(all, prefix)
-		}
-	}
-	if len(all) > maxPrefixes {
-		return nil
-	}
-	return all
 }

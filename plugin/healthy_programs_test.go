@@ -155,6 +155,13 @@ var otherPrograms = []program{
 		r.result(chain.Count(&count))
 		r.value("all", []any{u, v, count})
 	}},
+	{"a chain whose second insert names a taken id", func(db *gorm.DB, r *record) {
+		chain := db.Model(&user{})
+		u := user{Name: "a"}
+		r.result(chain.Create(&u))
+		r.result(chain.Create(&user{ID: u.ID, Name: "b"}))
+		r.value("user", u)
+	}},
 	{"a chain used twice without a session", func(db *gorm.DB, r *record) {
 		chain := db.Model(&user{}).Clauses(clause.OnConflict{DoNothing: true})
 		u, v := user{Name: "a"}, user{Name: "b"}

@@ -128,20 +128,27 @@ func TestHealthyTableIsAsWithoutThePlugin(t *testing.T) {
 	t.Parallel()
 	base := gorm.Config{NowFunc: func() time.Time { return noon }}
 	for _, variant := range []struct {
-		name   string
-		change func(*gorm.Config)
+		name    string
+		change  func(*gorm.Config)
+		setup   string
+		options []plugin.Option
 	}{
-		{"default", func(*gorm.Config) {}},
-		{"no transaction", func(c *gorm.Config) { c.SkipDefaultTransaction = true }},
-		{"prepared and translated", func(c *gorm.Config) { c.PrepareStmt, c.TranslateError = true, true }},
-		{"batches of two, full associations", func(c *gorm.Config) { c.CreateBatchSize, c.FullSaveAssociations = 2, true }},
+		{name: "default", change: func(*gorm.Config) {}},
+		{name: "no transaction", change: func(c *gorm.Config) { c.SkipDefaultTransaction = true }},
+		{name: "prepared and translated", change: func(c *gorm.Config) { c.PrepareStmt, c.TranslateError = true, true }},
+		{name: "batches of two, full associations", change: func(c *gorm.Config) { c.CreateBatchSize, c.FullSaveAssociations = 2, true }},
+		// The sequences are ahead of every id that a program names: there is nothing to prevent.
+		{name: "prevention", change: func(*gorm.Config) {}, options: []plugin.Option{plugin.WithPrevention()},
+			setup: "SELECT setval(oid::regclass, 1000000000) FROM pg_class WHERE relkind = 'S' AND relnamespace = '$S'::regnamespace"},
+		{name: "no transaction, prevention", change: func(c *gorm.Config) { c.SkipDefaultTransaction = true }, options: []plugin.Option{plugin.WithPrevention()},
+			setup: "SELECT setval(oid::regclass, 1000000000) FROM pg_class WHERE relkind = 'S' AND relnamespace = '$S'::regnamespace"},
 	} {
 		for _, guard := range []plugin.Guard{plugin.GuardAuto, plugin.GuardSavepoint, plugin.GuardOff} {
 			if guard == plugin.GuardOff && variant.name != "default" {
 				continue
 			}
 			for _, inTransaction := range []bool{false, true} {
-				if inTransaction && variant.name == "no transaction" {
+				if inTransaction && strings.HasPrefix(variant.name, "no transaction") {
 					continue
 				}
 				t.Run(fmt.Sprintf("%s, guard %d, caller's transaction %v", variant.name, guard, inTransaction), func(t *testing.T) {
@@ -149,8 +156,14 @@ func TestHealthyTableIsAsWithoutThePlugin(t *testing.T) {
 					config := base
 					variant.change(&config)
 					var seen incidents
+					options := append([]plugin.Option{plugin.WithGuard(guard), seen.option()}, variant.options...)
 					without := newObserver(t, config, inTransaction)
-					with := newObserver(t, config, inTransaction, plugin.New(plugin.WithGuard(guard), seen.option()))
+					with := newObserver(t, config, inTransaction, plugin.New(options...))
+					for _, o := range []*observer{without, with} {
+						if variant.setup != "" {
+							o.place.Exec(variant.setup)
+						}
+					}
 					for _, p := range slices.Concat(shapePrograms, otherPrograms) {
 						want, got := without.observe(p), with.observe(p)
 						if got != want {

@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"context"
+	"errors"
 
 	"github.com/seqheal/seqheal/internal/catalog"
 	"github.com/seqheal/seqheal/internal/conn"
@@ -15,14 +16,15 @@ import (
 const boundCatalogRead = conn.PlanAsWritten + "; SET LOCAL lock_timeout = 100"
 
 // lookUp returns what is known of the statement's table. The first time, it asks
-// on the insert's own connection, inside a savepoint that it takes back. It
+// on the insert's own connection, inside a savepoint that it takes back; those who
+// are first at the same moment share one answer, as all later ones do. It
 // returns nil when the server could not say; the table is asked for again at the
 // next insert. It is nil as well when the collision may be another table's: only a
 // savepoint can fence that.
 func (h *healer) lookUp(ctx context.Context, s *statement) *known {
 	k := s.tables.get(s.target)
 	if k == nil {
-		k = h.readKnown(ctx, s.conn(), s)
+		k, _ = h.readKnown(ctx, s.conn(), s) // a connection that is gone fails the INSERT too
 	}
 	if k != nil && k.mayCollideElsewhere(s) {
 		return nil
@@ -30,22 +32,39 @@ func (h *healer) lookUp(ctx context.Context, s *statement) *known {
 	return k
 }
 
-func (h *healer) readKnown(ctx context.Context, c *conn.Conn, s *statement) *known {
-	if guard.Set(ctx, c) != nil {
-		return nil
+// readKnown reads the table for the first time. The error tells of a connection that
+// is gone or an aborted transaction; when the server merely could not say, there is
+// none.
+func (h *healer) readKnown(ctx context.Context, c *conn.Conn, s *statement) (*known, error) {
+	k, err := s.tables.firstReads.current(ctx, s.target.Schema+"\x00"+s.target.Table, func() (*known, error) {
+		return h.readKnownOn(ctx, c, s)
+	})
+	if errors.Is(err, errUntold) {
+		return nil, nil // a table that is not there yet may be there at the next insert
+	}
+	return k, err
+}
+
+// errUntold keeps one session's trouble from being taken for an answer by those who
+// share the read: its role or search_path may be another one.
+var errUntold = errors.New("the server could not say")
+
+func (h *healer) readKnownOn(ctx context.Context, c *conn.Conn, s *statement) (*known, error) {
+	if err := guard.Set(ctx, c); err != nil {
+		return nil, err
 	}
 	var table *catalog.Table
 	err := c.Exec(ctx, boundCatalogRead)
 	if err == nil {
 		table, err = catalog.Read(ctx, c, catalog.Name(s.target), catalog.Name{})
 	}
-	if guard.Undo(ctx, c) != nil {
-		return nil
+	if undo := guard.Undo(ctx, c); undo != nil {
+		return nil, undo
 	}
 	if err != nil {
-		return nil // a table that is not there yet may be there at the next insert
+		return nil, errUntold
 	}
-	return s.tables.put(s.target, table)
+	return s.tables.put(s.target, table), nil
 }
 
 // mayCollide reports whether a row of the statement leaves its key to a sequence.

@@ -39,6 +39,8 @@ type settings struct {
 	maxRounds  int
 	timeout    time.Duration
 	resyncDB   *gorm.DB
+	prevention bool
+	startup    []AuditOption // nil for no audit
 }
 
 func defaults() settings {

@@ -56,8 +56,8 @@ func New(options ...Option) *Plugin {
 func (p *Plugin) Name() string { return "seqheal" }
 
 // Initialize wraps GORM's create callback, or whatever another plugin has put in
-// its place. It is called by gorm.DB.Use and sends nothing. It returns an error
-// for every dialect but PostgreSQL's.
+// its place. It is called by gorm.DB.Use and sends nothing but what WithStartupAudit
+// asks for. It returns an error for every dialect but PostgreSQL's.
 func (p *Plugin) Initialize(db *gorm.DB) error {
 	if name := db.Dialector.Name(); name != "postgres" {
 		return fmt.Errorf("seqheal works on PostgreSQL through gorm.io/driver/postgres; this database's dialect is %q", name)
@@ -73,7 +73,11 @@ func (p *Plugin) Initialize(db *gorm.DB) error {
 		return err
 	}
 	p.healers.Store(h, nil)
-	return create.After(createCallback).Register(watchCallback, h.watch(create.Get))
+	if err := create.After(createCallback).Register(watchCallback, h.watch(create.Get)); err != nil {
+		return err
+	}
+	p.auditAtStartup(db)
+	return nil
 }
 
 // healer is the plugin at work for one *gorm.DB.

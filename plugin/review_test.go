@@ -53,8 +53,10 @@ func TestBorrowedConnectionsInsideBegin(t *testing.T) {
 				if early := place.Int("SELECT count(*) FROM users WHERE id > 20"); early != 0 {
 					t.Errorf("%d rows were committed early", early)
 				}
-				if err := db.Exec("ROLLBACK TO SAVEPOINT seqheal").Error; err == nil {
-					t.Error("a savepoint was left open")
+				for _, savepoint := range []string{"seqheal", "seqheal_ahead"} {
+					if err := db.Exec("ROLLBACK TO SAVEPOINT " + savepoint).Error; err == nil {
+						t.Errorf("savepoint %s was left open", savepoint)
+					}
 				}
 				if err := db.Exec("ROLLBACK").Error; err != nil {
 					t.Error(err)

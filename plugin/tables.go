@@ -21,10 +21,15 @@ type tables struct {
 	byTarget map[insert.Name]*known
 	// keys holds, by the name that the server gives in an error, which unique
 	// index is the primary key: somebody else's 23505 then costs nothing.
-	keys map[catalog.Name]catalog.Violated
+	keys map[catalog.Name]*catalog.Violated
 	// unguarded holds tables that turned out not to be what was read of them: by
 	// another role or search_path, or by DDL. They stay on savepoints.
 	unguarded map[insert.Name]bool
+	// furthest holds, by a sequence's oid, a value that it has passed for sure.
+	furthest map[int64]int64
+	// firstReads and freshReads are the catalog reads under way.
+	firstReads shared[*known]
+	freshReads shared[*catalog.Table]
 }
 
 // known is a table as it was read.
@@ -36,7 +41,8 @@ type known struct {
 }
 
 func newTables() *tables {
-	return &tables{byTarget: map[insert.Name]*known{}, keys: map[catalog.Name]catalog.Violated{}, unguarded: map[insert.Name]bool{}}
+	return &tables{byTarget: map[insert.Name]*known{}, keys: map[catalog.Name]*catalog.Violated{}, unguarded: map[insert.Name]bool{},
+		furthest: map[int64]int64{}}
 }
 
 func (t *tables) get(name insert.Name) *known {
@@ -55,6 +61,7 @@ func (t *tables) count() int {
 // own name.
 func (t *tables) put(name insert.Name, table *catalog.Table) *known {
 	k := &known{table: table}
+	name = name.Clone()
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
 	if table.NotGuardable == "" && !t.unguarded[name] {
@@ -66,12 +73,13 @@ func (t *tables) put(name insert.Name, table *catalog.Table) *known {
 	}
 	violated := catalog.Name{Schema: table.Violated.Schema, Table: table.Violated.Name}
 	room(t.keys, violated)
-	t.keys[violated] = table.Violated
+	t.keys[violated] = &table.Violated
 	return k
 }
 
 // unguard keeps a table on savepoints from now on.
 func (t *tables) unguard(name insert.Name) {
+	name = name.Clone()
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
 	room(t.unguarded, name)

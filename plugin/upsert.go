@@ -4,9 +4,12 @@ import (
 	"errors"
 	"fmt"
 
+	"gorm.io/gorm"
+
 	"github.com/seqheal/seqheal/internal/catalog"
 	"github.com/seqheal/seqheal/internal/guard"
 	"github.com/seqheal/seqheal/internal/insert"
+	"github.com/seqheal/seqheal/internal/pgerr"
 	"github.com/seqheal/seqheal/internal/resync"
 )
 
@@ -20,7 +23,11 @@ var ErrRowsMissing = errors.New("seqheal: rows of an upsert are missing")
 // upsert sends a statement with ON CONFLICT (DESIGN section 5). On a drifted
 // table such a statement does not fail: it overwrites or drops rows.
 func (h *healer) upsert(s *statement) {
-	k := h.know(s)
+	k, err := h.know(s)
+	if err != nil {
+		s.fail(err)
+		return
+	}
 	if k == nil || !k.mayCollide(s) || k.hopeless() != nil {
 		s.run()
 		return
@@ -86,12 +93,16 @@ func (h *healer) upsertMixed(s *statement, k *known) {
 }
 
 // afterPreflight asks, in the statement's own transaction, whether one of the
-// values that it is about to draw is taken, heals if so, and sends it. Afterwards
+// values that it is about to draw is taken, by a row that is there or by an id that
+// the statement names itself, heals if so, and sends it. Afterwards
 // it would be too late: which rows were dropped cannot be told.
 func (h *healer) afterPreflight(s *statement, k *known) {
 	ctx := s.db.Statement.Context
 	c := s.conn()
-	if taken, err := resync.Preflight(ctx, c, k.table, int64(s.insert.Omitted(k.table.FedColumn())), s.prefixes(k.table)); err == nil && taken {
+	ahead := resync.Ahead{
+		Count: int64(s.insert.Omitted(k.table.FedColumn())), Named: s.namedBeside(k.table), Prefixes: s.prefixes(k.table),
+	}
+	if taken, err := resync.Preflight(ctx, c, k.table, ahead); err == nil && taken {
 		e := h.open(s, collision{}, "preflight")
 		defer e.close()
 		e.nextRound()
@@ -111,8 +122,12 @@ func (h *healer) insertOrDrop(s *statement, k *known) {
 	if err := s.run(); err != nil || s.db.RowsAffected > 0 || k.table.InsertTrigger {
 		return
 	}
-	c := s.conn()
-	if behind, err := resync.MayBeBehind(s.db.Statement.Context, c, k.table); err != nil || !behind {
+	behind, err := resync.MayBeBehind(s.db.Statement.Context, s.conn(), k.table)
+	if pgerr.Lost(err) {
+		s.fail(err) // nothing was stored, and nobody can say why
+		return
+	}
+	if err != nil || !behind {
 		return
 	}
 	// currval is the session's: the statement is sent again in a transaction,
@@ -128,7 +143,12 @@ func (h *healer) insertUnlessDrifted(s *statement, k *known) {
 		if err := s.run(); err != nil || s.db.RowsAffected > 0 {
 			return
 		}
-		drawn, taken := resync.DrawnIsTaken(ctx, c, k.table)
+		drawn, taken, err := resync.DrawnIsTaken(ctx, c, k.table, s.beside(0, k.table))
+		if err != nil {
+			guard.Abort(ctx, c)
+			s.fail(err) // nothing was stored, and nobody can say why
+			return
+		}
 		if !taken {
 			return
 		}
@@ -142,6 +162,10 @@ func (h *healer) insertUnlessDrifted(s *statement, k *known) {
 		}
 		e.last.drawn = resync.Sight{Value: drawn, Found: true}
 		if !e.nextRound() || !e.healIn(ctx, c, foresight) {
+			if e.refusal.Has(resync.Canceled) || e.refusal.Has(resync.Connection) {
+				guard.Abort(ctx, c)
+				s.fail(e.refusal.Err) // the row is dropped, and the caller can try again
+			}
 			return
 		}
 	}
@@ -158,24 +182,32 @@ func (e *episode) leave(k *known, drawn int64) {
 }
 
 // know returns what is known of the table, outside a transaction by asking in a
-// short one of the plugin's own.
-func (h *healer) know(s *statement) *known {
+// short one of the plugin's own. A connection that is lost there fails the insert,
+// as it would have failed the INSERT: sent on another connection with nothing
+// known, it could change a row.
+func (h *healer) know(s *statement) (*known, error) {
 	if k := s.tables.get(s.target); k != nil {
-		return k
+		return k, nil
 	}
 	ctx := s.db.Statement.Context
 	if s.inTransaction() {
-		return h.lookUp(ctx, s)
+		return h.lookUp(ctx, s), nil
 	}
-	if !outsideForSure(s.db.Statement.Context, s.db) {
-		return nil
+	if !outsideForSure(ctx, s.db) {
+		return nil, nil
 	}
 	tx, err := beginOn(s.db, ctx, readCommitted)
-	if err != nil {
-		return nil
+	if err == nil {
+		defer tx.rollback()
+		var k *known
+		if k, err = h.readKnown(ctx, tx.conn, s); err == nil {
+			return k, nil
+		}
 	}
-	defer tx.rollback()
-	return h.readKnown(ctx, tx.conn, s)
+	if pgerr.Lost(err) && !errors.Is(err, gorm.ErrInvalidTransaction) {
+		return nil, err
+	}
+	return nil, nil // no transaction can be had here
 }
 
 // inTransaction runs fn in the statement's transaction, or in a short one of the

@@ -3,6 +3,7 @@ package plugin_test
 import (
 	"database/sql"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -116,6 +117,101 @@ func TestUpsertsThatAreLeftAlone(t *testing.T) {
 				seen.none(t)
 			})
 		})
+	}
+}
+
+// A drawn id that another row of the same upsert names is drift as well: both rows
+// are stored, each under an id of its own.
+func TestMixedUpsertThatDrawsItsOwnNamedID(t *testing.T) {
+	t.Parallel()
+	type item struct {
+		TenantID int64 `gorm:"primaryKey;autoIncrement:false"`
+		ID       int64 `gorm:"primaryKey;autoIncrement"`
+		Name     string
+	}
+	for name, onConflict := range map[string]clause.OnConflict{
+		"UpdateAll":         {UpdateAll: true},
+		"DO NOTHING":        {DoNothing: true},
+		"DO NOTHING by key": {Columns: byKey, DoNothing: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inModes(t, func(t *testing.T, m mode, place *pgtest.Place) {
+				place.Exec(drifted + "; SELECT setval('users_id_seq', 20)")
+				var seen incidents
+				db := place.Open(&m.config, plugin.New(seen.option()))
+				err := m.within(db, func(tx *gorm.DB) error {
+					return tx.Clauses(onConflict).Create(&[]user{{Name: "drawn"}, {ID: 22, Name: "named"}, {Name: "drawn too"}}).Error
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got := place.Text("SELECT * FROM users WHERE id > 20 ORDER BY name"); got != "23|drawn\n24|drawn too\n22|named" {
+					t.Errorf("stored\n%s", got)
+				}
+				if i := seen.one(t); i.Outcome != plugin.Healed && i.Outcome != plugin.AlreadyHealed || !i.Silent {
+					t.Errorf("incident %v", i)
+				}
+			})
+		})
+	}
+	t.Run("of another tenant", func(t *testing.T) {
+		t.Parallel()
+		inModes(t, func(t *testing.T, m mode, place *pgtest.Place) {
+			place.Exec("CREATE TABLE items (tenant_id bigint, id bigserial, name text, PRIMARY KEY (tenant_id, id))")
+			var seen incidents
+			db := place.Open(&m.config, plugin.New(seen.option()))
+			create := func(items ...item) error {
+				return m.within(db, func(tx *gorm.DB) error { return tx.Clauses(clause.OnConflict{UpdateAll: true}).Create(&items).Error })
+			}
+			if err := errors.Join(create(item{1, 0, "a"}, item{2, 2, "b"}), create(item{1, 0, "c"}, item{2, 3, "d"})); err != nil {
+				t.Fatal(err)
+			}
+			seen.none(t)
+			if err := create(item{1, 0, "e"}, item{1, 4, "f"}); err != nil {
+				t.Fatal(err)
+			}
+			if got := place.Text("SELECT * FROM items ORDER BY name"); got != "1|1|a\n2|2|b\n1|2|c\n2|3|d\n1|5|e\n1|4|f" {
+				t.Errorf("stored\n%s", got)
+			}
+			seen.one(t)
+		})
+	})
+}
+
+// P6: no statement behind a failed insert makes its transaction usable again.
+func TestUpsertsInAnAbortedTransaction(t *testing.T) {
+	t.Parallel()
+	for _, guard := range []plugin.Guard{plugin.GuardAuto, plugin.GuardSavepoint, plugin.GuardOff} {
+		for name, failing := range map[string][]user{
+			"behind one row":      {{Name: "old 3"}},
+			"behind several rows": {{Name: "a"}, {Name: "old 3"}},
+		} {
+			t.Run(fmt.Sprintf("guard %d, %s", guard, name), func(t *testing.T) {
+				t.Parallel()
+				place := pgtest.New(t)
+				place.Exec(drifted + "; SELECT setval('users_id_seq', 20); CREATE UNIQUE INDEX names ON users (name)")
+				db := place.Open(nil, plugin.New(plugin.WithGuard(guard)))
+				tx := db.Begin()
+				defer tx.Rollback()
+				if err := tx.Create(&failing).Error; err == nil {
+					t.Fatal("the first insert did not fail")
+				}
+				for _, onConflict := range []clause.OnConflict{{UpdateAll: true}, {DoNothing: true}, {Columns: byKey, DoNothing: true}} {
+					for _, rows := range [][]user{{{Name: "x"}}, {{Name: "x"}, {Name: "y"}}, {{ID: 5, Name: "x"}, {Name: "y"}}} {
+						if err := tx.Session(&gorm.Session{}).Clauses(onConflict).Create(&rows).Error; err == nil || !strings.Contains(err.Error(), "25P02") {
+							t.Errorf("%+v of %d rows: %v", onConflict, len(rows), err)
+						}
+					}
+				}
+				if err := tx.Commit().Error; err == nil {
+					t.Error("the transaction was committed")
+				}
+				if rows := place.Text("SELECT * FROM users ORDER BY id"); rows != oldRows() {
+					t.Errorf("rows\n%s", rows)
+				}
+			})
+		}
 	}
 }
 

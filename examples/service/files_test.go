@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	dto "github.com/prometheus/client_model/go"
-	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/promql/parser"
 	"go.yaml.in/yaml/v3"
 	"net/http"
@@ -51,7 +51,7 @@ func check(t *testing.T, families map[string]*dto.MetricFamily, where, text stri
 	for _, matchers := range selectors {
 		name := ""
 		for _, m := range matchers {
-			if m.Name == labels.MetricName {
+			if m.Name == model.MetricNameLabel {
 				name = m.Value
 			}
 		}
@@ -68,7 +68,7 @@ func check(t *testing.T, families map[string]*dto.MetricFamily, where, text stri
 			known[label.GetName()] = true
 		}
 		for _, m := range matchers {
-			if m.Name != labels.MetricName && !known[m.Name] {
+			if m.Name != model.MetricNameLabel && !known[m.Name] {
 				t.Errorf("%s: %s has no label %s", where, name, m.Name)
 			}
 		}

@@ -92,16 +92,21 @@ func (c *Column) indexed() bool {
 //	last      the sequence's last value, null where this unit does not read it, and where
 //	          it was never called and the role has only USAGE
 //	called    false when the last value is still to be given
+//	default   the text of the column's default, '' without one; it is asked for here
+//	          because that locks the table
 //
 // Sequences are read after the statement's snapshot was taken: a row that the
 // snapshot shows was drawn before.
 //
 //	%[1]d place   %[2]s large   %[3]s aggregate   %[4]s column   %[5]s table
 //	%[6]d, %[7]d the sequence's bounds   %[8]s where the last value comes from
+//	%[9]d the default's oid
 const lookUnit = `SELECT %[1]d, %[2]s,
   CASE WHEN NOT (%[2]s) THEN (SELECT pg_catalog.%[3]s(%[4]s)::pg_catalog.int8 FROM %[5]s
     WHERE %[4]s BETWEEN '%[6]d'::pg_catalog.int8 AND '%[7]d'::pg_catalog.int8) END,
-  s.last_value, s.is_called FROM %[8]s s`
+  s.last_value, s.is_called,
+  coalesce((SELECT pg_catalog.pg_get_expr(d.adbin, d.adrelid) FROM pg_catalog.pg_attrdef d WHERE d.oid = '%[9]d'::pg_catalog.oid), '')
+FROM %[8]s s`
 
 // Where the last value comes from: the sequence itself, or, for a role with USAGE
 // alone, the server's function, or nowhere.
@@ -131,7 +136,7 @@ func (u unit) text(place int) string {
 	case u.last:
 		last = fmt.Sprintf(lastAsked, seq.OID)
 	}
-	return fmt.Sprintf(lookUnit, place, large, seq.Aggregate(), catalog.Quote(u.column.FedColumn()), u.from, seq.Min, seq.Max, last)
+	return fmt.Sprintf(lookUnit, place, large, seq.Aggregate(), catalog.Quote(u.column.FedColumn()), u.from, seq.Min, seq.Max, last, u.column.DefaultOID)
 }
 
 // answer is one row of a look.
@@ -139,11 +144,16 @@ type answer struct {
 	large          bool
 	furthest, last sql.NullInt64
 	called         sql.NullBool
+	defaultText    string
 }
 
 // take adds a unit's answer to its column.
 func (u unit) take(a answer) {
 	c := u.column
+	if c.DefaultIs(a.defaultText); c.Unsupported != "" {
+		c.Err = unsupported(c.Fed)
+		return
+	}
 	if a.furthest.Valid {
 		c.Furthest = c.Furthest.With(c.Sequence, resync.Sight{Value: a.furthest.Int64, Found: true})
 	}
@@ -247,7 +257,7 @@ func (r *Report) lookAt(ctx context.Context, within Transaction, units []unit) e
 		return c.Query(ctx, strings.Join(texts, "\nUNION ALL\n"), nil, func(rows *sql.Rows) error {
 			var place int
 			var a answer
-			if err := rows.Scan(&place, &a.large, &a.furthest, &a.last, &a.called); err != nil {
+			if err := rows.Scan(&place, &a.large, &a.furthest, &a.last, &a.called, &a.defaultText); err != nil {
 				return err
 			}
 			answers[place] = a

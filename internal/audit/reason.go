@@ -18,7 +18,7 @@ func unreadable(f *catalog.Fed, role string) error {
 	case f.Foreign:
 		return refuse(resync.Unsupported, "table %s is a foreign table; audit it on its own server", f.QuotedName())
 	case f.Unsupported != "":
-		return refuse(resync.Unsupported, "table %s: %s, so its values cannot be compared with the sequence's", f.QuotedName(), f.Unsupported)
+		return unsupported(f)
 	case f.RowSecurity:
 		return refuse(resync.RowSecurity, "table %s: row-level security hides rows from role %s; audit as a role that has BYPASSRLS",
 			f.QuotedName(), catalog.Quote(role))
@@ -30,6 +30,10 @@ func unreadable(f *catalog.Fed, role string) error {
 			f.QuotedName(), f.Sequence.QuotedName(), catalog.Quote(role))
 	}
 	return nil
+}
+
+func unsupported(f *catalog.Fed) error {
+	return refuse(resync.Unsupported, "table %s: %s, so its values cannot be compared with the sequence's", f.QuotedName(), f.Unsupported)
 }
 
 func noIndex(f *catalog.Fed, consequence string) error {

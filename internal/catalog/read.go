@@ -250,20 +250,29 @@ func scan(rows *sql.Rows, t *Table) error {
 		// that the server rejects.
 		t.NotGuardable = "no right to draw from the sequence"
 	}
-	t.Unsupported = unsupported(t.Key[t.Column], typmod, identity, defaultText)
+	t.Unsupported = unsupportedType(t.Key[t.Column], typmod)
+	if t.Unsupported == "" && !identity {
+		t.Unsupported = unsupportedDefault(t.Key[t.Column], defaultText)
+	}
 	return nil
 }
 
-// unsupported says why the sequence of a column must never be moved, empty when
-// it may be.
-func unsupported(column Column, typmod int64, identity bool, defaultText string) string {
-	switch {
-	case !integral(column.Type, typmod):
-		return "column " + Quote(column.Name) + " has type " + column.Type + ", not an integer"
-	case !identity && defaultText != "" && !nextvalOnly.MatchString(defaultText):
-		return "the default of column " + Quote(column.Name) + " is " + defaultText + ", more than nextval of its sequence"
+// unsupportedType says why a column of this type has no sequence that may be moved,
+// empty when it may have one.
+func unsupportedType(column Column, typmod int64) string {
+	if integral(column.Type, typmod) {
+		return ""
 	}
-	return ""
+	return "column " + Quote(column.Name) + " has type " + column.Type + ", not an integer"
+}
+
+// unsupportedDefault says why the sequence in this default must never be moved, empty
+// when it may be.
+func unsupportedDefault(column Column, text string) string {
+	if text == "" || nextvalOnly.MatchString(text) {
+		return ""
+	}
+	return "the default of column " + Quote(column.Name) + " is " + text + ", more than nextval of its sequence"
 }
 
 // read takes in violated_indexes.
@@ -283,8 +292,13 @@ func (v *Violated) read(indexes string) error {
 	return nil
 }
 
-// settle adds what follows from the whole key.
+// settle adds what follows from the whole key. Texts that are alike are kept
+// once: a table is remembered as long as the program runs.
 func (t *Table) settle() {
+	alike(&t.Violated.Schema, t.Schema)
+	alike(&t.Sequence.Schema, t.Schema)
+	alike(&t.Violated.Name, t.Name)
+	alike(&t.Violated.Constraint, t.Constraint)
 	switch {
 	case t.NotGuardable != "":
 	case !t.Fed():
@@ -299,6 +313,12 @@ func (t *Table) settle() {
 		t.NotGuardable = "no SELECT on the key"
 	case t.RowSecurity:
 		t.NotGuardable = "row-level security"
+	}
+}
+
+func alike(text *string, other string) {
+	if *text == other {
+		*text = other
 	}
 }
 

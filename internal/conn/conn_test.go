@@ -168,3 +168,39 @@ func TestAFailureInTheMiddleOfTheRowsIsReported(t *testing.T) {
 		}
 	})
 }
+
+// What two sessions read of the catalog is the same only when their names are
+// searched in the same places and neither has changed anything.
+func TestASessionTellsWhatMakesItsSightItsOwn(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name, statement  string
+		wrote, elsewhere bool
+	}{
+		{"it has read", "SELECT count(*) FROM t", false, false},
+		{"it has written", "INSERT INTO t DEFAULT VALUES", true, false},
+		{"it has changed the table", "CREATE RULE r AS ON INSERT TO t DO ALSO NOTHING", true, false},
+		{"it has taken that back", "SAVEPOINT x; INSERT INTO t DEFAULT VALUES; ROLLBACK TO x", true, false},
+		{"another search_path", "SET LOCAL search_path = pg_temp, pg_catalog", false, true},
+		{"a temporary table", "CREATE TEMPORARY TABLE t (n int)", true, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			p := pgtest.New(t)
+			p.Exec("CREATE TABLE t (n int)")
+			inside(t, p.Open(nil), func(ctx context.Context, c *conn.Conn, _ *gorm.DB) {
+				before, err := conn.ReadSession(ctx, c)
+				must(t, err)
+				must(t, c.Exec(ctx, test.statement))
+				after, err := conn.ReadSession(ctx, c)
+				must(t, err)
+				if before.Wrote || after.Wrote != test.wrote {
+					t.Errorf("Wrote = %v, then %v, want %v", before.Wrote, after.Wrote, test.wrote)
+				}
+				if elsewhere := before.SearchPath != after.SearchPath; elsewhere != test.elsewhere {
+					t.Errorf("SearchPath = %q, then %q", before.SearchPath, after.SearchPath)
+				}
+			})
+		})
+	}
+}

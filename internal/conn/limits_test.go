@@ -161,7 +161,8 @@ func TestReadSessionTellsTheStateOfTheConnection(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			inside(t, pgtest.New(t).Open(nil), func(ctx context.Context, c *conn.Conn, _ *gorm.DB) {
+			p := pgtest.New(t)
+			inside(t, p.Open(nil), func(ctx context.Context, c *conn.Conn, _ *gorm.DB) {
 				if test.settings != "" {
 					must(t, c.Exec(ctx, test.settings))
 				}
@@ -170,7 +171,7 @@ func TestReadSessionTellsTheStateOfTheConnection(t *testing.T) {
 				if got.Database == "" {
 					t.Error("the database has no name")
 				}
-				test.want.Database = got.Database
+				test.want.Database, test.want.SearchPath = got.Database, p.Schema+"/0"
 				if test.want.Role == "" {
 					test.want.Role = self
 				}

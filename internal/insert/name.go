@@ -10,6 +10,12 @@ type Name struct {
 	Table  string
 }
 
+// Clone returns a name to keep: the one of a statement is a part of its text,
+// which a batch makes as long as a hundred thousand values.
+func (n Name) Clone() Name {
+	return Name{Schema: strings.Clone(n.Schema), Table: strings.Clone(n.Table)}
+}
+
 // TargetOf reads the name that follows INSERT INTO in a rendered statement. The
 // rendered text is the truth: with TableName() "s.bills" GORM's Statement.Table
 // has lost the schema. It reports false for anything but one or two identifiers.

@@ -31,6 +31,11 @@ const (
 	FeatureNotSupported    = "0A000"
 	LockNotAvailable       = "55P03"
 	QueryCanceled          = "57014"
+
+	// The beginnings of codes that end a connection: class 08, and what a server
+	// says as it shuts down, starts, recovers or drops the database.
+	connectionException = "08"
+	serverEnds          = "57P"
 )
 
 // Error is what the server said. A field that it did not send is empty: the
@@ -71,6 +76,14 @@ func From(err error) (Error, bool) {
 		return Error{pq.SQLState(), pq.Get('M'), pq.Get('D'), pq.Get('s'), pq.Get('t'), pq.Get('n'), pq.Get('R')}, true
 	}
 	return Error{}, false
+}
+
+// Lost reports whether err is about the connection and not about a statement: the
+// server said nothing, or only that it ends the connection. A statement that met
+// it may have run or not.
+func Lost(err error) bool {
+	e, spoke := From(err)
+	return err != nil && (!spoke || strings.HasPrefix(e.Code, connectionException) || strings.HasPrefix(e.Code, serverEnds))
 }
 
 // Is reports whether err carries a server error with one of the codes.

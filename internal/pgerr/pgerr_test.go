@@ -110,3 +110,29 @@ func TestIsComparesCodes(t *testing.T) {
 		})
 	}
 }
+
+func TestLostTellsTheConnectionFromTheStatement(t *testing.T) {
+	t.Parallel()
+	code := func(code string) error { return fmt.Errorf("insert: %w", &pgconn5.PgError{Code: code}) }
+	for _, test := range []struct {
+		name string
+		err  error
+		want bool
+	}{
+		{"no error", nil, false},
+		{"the network", io.ErrUnexpectedEOF, true},
+		{"a context that ended", context.Canceled, true},
+		{"the server shuts down", code("57P01"), true},
+		{"the server starts", code("57P03"), true},
+		{"a connection exception", code("08006"), true},
+		{"a cancelled statement", code(pgerr.QueryCanceled), false},
+		{"a unique violation", pq, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			if got := pgerr.Lost(test.err); got != test.want {
+				t.Errorf("Lost = %v, want %v", got, test.want)
+			}
+		})
+	}
+}

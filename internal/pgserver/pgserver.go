@@ -44,6 +44,12 @@ func Start(settings ...string) (*Server, error) {
 	if dsn := os.Getenv(DSN); dsn != "" {
 		return &Server{dsn: dsn, stop: func() {}}, nil
 	}
+	return StartOwn(settings...)
+}
+
+// StartOwn is Start for what one server cannot show, such as replication: it
+// starts a server also where SEQHEAL_DSN names one.
+func StartOwn(settings ...string) (*Server, error) {
 	var tried []error
 	for _, bin := range candidates() {
 		server, err := startFrom(bin, settings)

@@ -159,6 +159,19 @@ func TestStartTwiceGivesTwoServersAndStopRemovesThem(t *testing.T) {
 	}
 }
 
+func TestStartOwnStartsAServerBesideTheNamedOne(t *testing.T) {
+	needsPrograms(t)
+	t.Setenv(DSN, "postgres://somebody@example.invalid:1/db")
+	server, err := StartOwn("max_connections=17")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(server.Stop)
+	if n := ask(t, server.DSN(), "SHOW max_connections"); n != "17" {
+		t.Errorf("max_connections is %s, want the setting that was given", n)
+	}
+}
+
 func TestAKilledProgramLeavesNoServer(t *testing.T) {
 	t.Parallel()
 	needsPrograms(t)

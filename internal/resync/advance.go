@@ -8,7 +8,7 @@ package resync
 
 import (
 	"context"
-	"database/sql"
+	"fmt"
 
 	"github.com/seqheal/seqheal/internal/catalog"
 	"github.com/seqheal/seqheal/internal/conn"
@@ -31,12 +31,14 @@ const (
 // ASCII and must never change: versions of the plugin meet on it.
 const lockClass = 0x73657168
 
-// draw takes $2 values from the sequence with oid $1 and answers the last of
-// them; $3 tells a descending sequence.
+// draw takes $2 values from the sequence with oid $1 and answers the last of them.
+// That is not the furthest one when a session drew from its cache first and the
+// sequence has been set back meanwhile.
 const draw = `
-SELECT CASE WHEN $3::pg_catalog.bool THEN pg_catalog.min(d.v) ELSE pg_catalog.max(d.v) END
+SELECT d.v
 FROM (SELECT pg_catalog.nextval($1::pg_catalog.int8::pg_catalog.oid::pg_catalog.regclass) AS v
-      FROM (SELECT pg_catalog.generate_series(1, $2::pg_catalog.int8)) n OFFSET 0) d`
+      FROM (SELECT pg_catalog.generate_series(1, $2::pg_catalog.int8)) n OFFSET 0) d
+OFFSET $2::pg_catalog.int8 - 1`
 
 // lock serialises healers, in class $1, of the sequence with oid $2 until the savepoint is
 // rolled back. Two healers of one sequence can only disagree about who waits.
@@ -58,9 +60,10 @@ SELECT CASE WHEN pg_catalog.sign($3::pg_catalog.int8::pg_catalog.numeric) * ($2:
   THEN pg_catalog.setval($1::pg_catalog.int8::pg_catalog.oid::pg_catalog.regclass,
     (d.v + pg_catalog.ceil(($2::pg_catalog.int8::pg_catalog.numeric - d.v) / $3::pg_catalog.int8) * $3::pg_catalog.int8)::pg_catalog.int8)
   ELSE d.v END
-FROM (SELECT CASE WHEN $3::pg_catalog.int8 < 0 THEN pg_catalog.min(v) ELSE pg_catalog.max(v) END AS v
+FROM (SELECT drawn.v
       FROM (SELECT pg_catalog.nextval($1::pg_catalog.int8::pg_catalog.oid::pg_catalog.regclass) AS v
-            FROM pg_catalog.generate_series(1, $4::pg_catalog.int8)) drawn OFFSET 0) d`
+            FROM pg_catalog.generate_series(1, $4::pg_catalog.int8) OFFSET 0) drawn
+      OFFSET $4::pg_catalog.int8 - 1) d`
 
 // Move is where a sequence was and is.
 type Move struct {
@@ -98,8 +101,8 @@ type Goal struct {
 // the moves (PostgreSQL manual 9.17) and gives back the advisory lock. The next
 // nextval on this connection is then beyond the target, cached values included.
 //
-// It sends one statement when the sequence is past the target already, else
-// three or more.
+// It sends one statement when the sequence is past the target already, with CACHE
+// two, else three or more.
 func Advance(ctx context.Context, c *conn.Conn, goal Goal) (Move, error) {
 	seq := goal.Table.Sequence
 	if !seq.CanUse {
@@ -110,6 +113,17 @@ func Advance(ctx context.Context, c *conn.Conn, goal Goal) (Move, error) {
 		return Move{}, err
 	}
 	move := Move{From: back(first, seq), To: first}
+	if seq.Cache > 1 && seq.Reached(first, goal.Target) {
+		// It may be one of the session's cached values, from before the sequence
+		// was set back.
+		last, err := newest(ctx, c, seq)
+		if err != nil {
+			return move, err
+		}
+		if !seq.Reached(last, goal.Target) {
+			first, move = last, Move{From: last, To: last}
+		}
+	}
 	if seq.Reached(first, goal.Target) && (!goal.Guess || goal.Margin == 0) {
 		// This very draw went past the last row, or somebody else did before.
 		move.Moved = Distance(first, goal.Target) < Magnitude(seq.Increment)
@@ -173,10 +187,20 @@ func (g Goal) move(ctx context.Context, c *conn.Conn, last int64) (int64, error)
 	return last, nil
 }
 
-func drawOn(ctx context.Context, c *conn.Conn, seq catalog.Sequence, count int64) (int64, error) {
-	var last sql.NullInt64
-	err := c.Row(ctx, draw, []any{seq.OID, max(1, count), seq.Descending()}, &last)
-	return last.Int64, err
+func drawOn(ctx context.Context, c *conn.Conn, seq catalog.Sequence, count int64) (last int64, err error) {
+	err = c.Row(ctx, draw, []any{seq.OID, max(1, count)}, &last)
+	return last, err
+}
+
+// newest is a value behind which the sequence itself hands out the next one,
+// whatever this session has cached: its last value where that may be read, else
+// one drawn after all that can be cached.
+func newest(ctx context.Context, c *conn.Conn, seq catalog.Sequence) (last int64, err error) {
+	if !seq.CanRead {
+		return drawOn(ctx, c, seq, seq.Cache)
+	}
+	err = c.Row(ctx, fmt.Sprintf(preflightLast, seq.Increment, seq.QuotedName()), nil, &last)
+	return last, err
 }
 
 func jumpOn(ctx context.Context, c *conn.Conn, seq catalog.Sequence, target, far int64) (int64, error) {

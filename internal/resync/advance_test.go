@@ -75,6 +75,36 @@ func TestAdvanceDrawsOneValueOfAHealthySequence(t *testing.T) {
 	}
 }
 
+// What a session has cached tells nothing of a sequence that was set back meanwhile.
+func TestAdvanceOfASequenceThatWasSetBack(t *testing.T) {
+	t.Parallel()
+	for name, grants := range map[string]string{
+		"the sequence can be read": "GRANT USAGE, SELECT ON SEQUENCE t_id_seq TO $R;",
+		"it can only be drawn":     "GRANT USAGE ON SEQUENCE t_id_seq TO $R;",
+	} {
+		for _, left := range []int{0, 1, 3} {
+			t.Run(fmt.Sprintf("%s, %d left in the cache", name, left), func(t *testing.T) {
+				t.Parallel()
+				p := pgtest.New(t)
+				p.Exec(`CREATE TABLE t (id bigserial PRIMARY KEY); ALTER SEQUENCE t_id_seq CACHE 5; SELECT setval('t_id_seq', 100)`)
+				r := begin(t, asRole(t, p, "GRANT SELECT ON t TO $R;"+grants))
+				for range 5 - left {
+					r.next()
+				}
+				p.Exec(`SELECT setval('t_id_seq', 10)`)
+				if move, err := r.advance(r.goal(30)); err != nil || move.To < 30 {
+					t.Errorf("moved %+v, %v", move, err)
+				}
+				for range 12 {
+					if next := r.next(); next <= 30 {
+						t.Errorf("an insert draws %d", next)
+					}
+				}
+			})
+		}
+	}
+}
+
 func TestAdvancePassesValuesThatTheSessionCached(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"reflect"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/seqheal/seqheal/internal/catalog"
@@ -27,6 +28,20 @@ type Prefix struct {
 	Values  []string
 }
 
+// conditions is the SQL that fixes the columns, each after an AND, and args with
+// the values behind them. It is empty for nil.
+func (p *Prefix) conditions(args []any) (string, []any) {
+	if p == nil {
+		return "", args
+	}
+	var b strings.Builder
+	for i, fixed := range p.Columns {
+		args = append(args, p.Values[i])
+		fmt.Fprintf(&b, " AND %s = $%d::pg_catalog.text::%s", catalog.Quote(fixed.Name), len(args), fixed.Declared)
+	}
+	return b.String(), args
+}
+
 func look(ctx context.Context, c *conn.Conn, t *catalog.Table, prefix *Prefix) (Sight, error) {
 	low, high := t.Sequence.Min, t.Sequence.Max
 	sight, err := furthest(ctx, c, t, prefix, low, high)
@@ -39,16 +54,17 @@ func look(ctx context.Context, c *conn.Conn, t *catalog.Table, prefix *Prefix) (
 // furthest is the maximum (minimum when descending) of the column between two
 // values, by an index.
 func furthest(ctx context.Context, c *conn.Conn, t *catalog.Table, prefix *Prefix, low, high int64) (Sight, error) {
+	return furthestWhere(ctx, c, t, prefix, low, high, "")
+}
+
+// furthestWhere is furthest among the rows that fulfil a further condition, SQL
+// that begins with AND.
+func furthestWhere(ctx context.Context, c *conn.Conn, t *catalog.Table, prefix *Prefix, low, high int64, further string) (Sight, error) {
 	column := catalog.Quote(t.FedColumn())
 	text := "SELECT pg_catalog." + t.Sequence.Aggregate() + "(" + column + ")::pg_catalog.int8 FROM " + t.QuotedName() +
-		" WHERE " + column + " BETWEEN $1::pg_catalog.int8 AND $2::pg_catalog.int8"
-	args := []any{low, high}
-	if prefix != nil {
-		for i, fixed := range prefix.Columns {
-			args = append(args, prefix.Values[i])
-			text += fmt.Sprintf(" AND %s = $%d::pg_catalog.text::%s", catalog.Quote(fixed.Name), len(args), fixed.Declared)
-		}
-	}
+		" WHERE " + column + " BETWEEN $1::pg_catalog.int8 AND $2::pg_catalog.int8" + further
+	also, args := prefix.conditions([]any{low, high})
+	text += also
 	var value sql.NullInt64
 	err := c.Row(ctx, text, args, &value)
 	return Sight{Value: value.Int64, Found: value.Valid}, err

@@ -2,7 +2,11 @@ package resync
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
+	"slices"
+	"strconv"
+	"strings"
 
 	"github.com/seqheal/seqheal/internal/catalog"
 	"github.com/seqheal/seqheal/internal/conn"
@@ -14,10 +18,12 @@ import (
 const divisionByZero = "22012"
 
 // Every look ahead stands in a savepoint that is taken back, with a short wait for
-// somebody's migration.
+// somebody's migration. Its name is not the guard's: a failed insert leaves that
+// one behind in the aborted transaction, and going back to it would make a failure
+// undone.
 const (
-	setAside = "SAVEPOINT seqheal; SET LOCAL lock_timeout = 100"
-	takeBack = "ROLLBACK TO SAVEPOINT seqheal; RELEASE SAVEPOINT seqheal"
+	setAside = "SAVEPOINT seqheal_ahead; SET LOCAL lock_timeout = 100"
+	takeBack = "ROLLBACK TO SAVEPOINT seqheal_ahead; RELEASE SAVEPOINT seqheal_ahead"
 )
 
 // preflightSlack is how many values beyond the statement's own are looked at, for
@@ -26,49 +32,79 @@ const preflightSlack = 16
 
 // preflightLast reads the sequence's last value; the value before the next one
 // when none was drawn yet. Needs SELECT on the sequence.
-const preflightLast = "(SELECT CASE WHEN q.is_called THEN q.last_value ELSE q.last_value - (%[1]d) END FROM %[2]s q)"
+const preflightLast = "SELECT CASE WHEN q.is_called THEN q.last_value ELSE q.last_value - (%[1]d) END AS last FROM %[2]s q"
 
-// preflightDraw draws one value instead: with CACHE, what this session draws next
-// is known only to the session; and without SELECT on the sequence there is no
-// other way.
-const preflightDraw = "(SELECT pg_catalog.nextval(%[2]s::pg_catalog.int8::pg_catalog.oid::pg_catalog.regclass))"
+// preflightDraw draws values instead and answers the last: with CACHE, what this
+// session draws next is known only to the session; and without SELECT on the
+// sequence there is no other way.
+const preflightDraw = `SELECT d.v AS last FROM (SELECT pg_catalog.nextval(%[1]d::pg_catalog.oid::pg_catalog.regclass) AS v
+  FROM pg_catalog.generate_series(1, %[2]d) OFFSET 0) d OFFSET %[2]d - 1`
+
+// lasts is the SQL for the values behind which this session will draw, as last;
+// empty where the role can know none. With CACHE they are two: the rest of what
+// the session has cached, and behind it whatever the others have left of the
+// sequence.
+func lasts(seq catalog.Sequence) string {
+	shared := fmt.Sprintf(preflightLast, seq.Increment, seq.QuotedName())
+	switch {
+	case seq.CanRead && seq.Cache <= 1:
+		return shared
+	case !seq.CanUse:
+		return ""
+	case seq.CanRead:
+		return "(" + fmt.Sprintf(preflightDraw, seq.OID, 1) + ") UNION ALL (" + shared + ")"
+	}
+	// The last of as many draws is fresh from the sequence.
+	return fmt.Sprintf(preflightDraw, seq.OID, max(1, min(seq.Cache, slice)))
+}
 
 // preflight fails with division by zero when a row holds one of the values in
-// front of the last one. The range is read by an index. In SERIALIZABLE it does
-// not look: the look would make bystanders fail with 40001 (measured).
+// front of the last one, or when the statement itself names one. The range is read
+// by an index. In SERIALIZABLE it does not look: the look would make bystanders
+// fail with 40001 (measured).
 //
-//	%[1]s column   %[2]s table   %[3]s last value   %[4]s nearest   %[5]s furthest step
+//	%[1]s column   %[2]s table   %[3]s last values   %[4]s nearest   %[5]s furthest step
+//	%[6]s the ids that the statement names, with commas   %[7]d increment
+//
+// Values between the sequence's own steps are never drawn: in an odd/even scheme
+// they are the other node's.
 const preflight = `SELECT 1 / CASE WHEN pg_catalog.current_setting('transaction_isolation') = 'serializable' THEN 1
-  WHEN EXISTS (SELECT 1 FROM (SELECT %[3]s AS last OFFSET 0) s, %[2]s t
-               WHERE t.%[1]s BETWEEN s.last + (%[4]d) AND s.last + (%[5]d)) THEN 0 ELSE 1 END`
+  WHEN EXISTS (SELECT 1 FROM (SELECT last FROM (%[3]s) l OFFSET 0) s
+               WHERE EXISTS (SELECT 1 FROM %[2]s t WHERE t.%[1]s BETWEEN s.last + (%[4]d) AND s.last + (%[5]d) AND (t.%[1]s - s.last) %% (%[7]d) = 0)
+                  OR EXISTS (SELECT 1 FROM pg_catalog.unnest('{%[6]s}'::pg_catalog.int8[]) n(id)
+                             WHERE n.id BETWEEN s.last + (%[4]d) AND s.last + (%[5]d) AND (n.id - s.last) %% (%[7]d) = 0)) THEN 0 ELSE 1 END`
 
-// Preflight reports whether one of the next count values of the table's sequence
-// is taken, in one round trip when it is not; where only an index that begins with
+// Ahead is what an INSERT is about to do with a sequence.
+type Ahead struct {
+	// Count is how many values it draws.
+	Count int64
+	// Named are ids that other rows of it name: drawn, they would collide as well.
+	Named []int64
+	// Prefixes as in Look, one for each set of values among the drawing rows.
+	Prefixes []*Prefix
+}
+
+// Preflight reports whether one of the next values of the table's sequence is
+// taken, in one round trip when it is not; where only an index that begins with
 // other columns can tell, in two more and one for each prefix. c must be in a
 // transaction, which is left as it was. It answers with an error, and the statement is to be sent
 // all the same, when the role may not look or a lock is in the way.
-func Preflight(ctx context.Context, c *conn.Conn, t *catalog.Table, count int64, prefixes []*Prefix) (taken bool, err error) {
+func Preflight(ctx context.Context, c *conn.Conn, t *catalog.Table, a Ahead) (taken bool, err error) {
 	seq := t.Sequence
-	reach := spread(count+preflightSlack, seq.Increment)
-	if !t.Selectable || t.RowSecurity || !t.Indexed && len(prefixes) == 0 || !seq.CanUse && !seq.CanRead ||
+	reach := spread(a.Count+preflightSlack, seq.Increment)
+	if !t.Selectable || t.RowSecurity || !t.Indexed && len(a.Prefixes) == 0 || !seq.CanUse && (!seq.CanRead || seq.Cache > 1) ||
 		reach > 1<<40 { // a reach that could overflow beside the last value
 		return false, nil
 	}
-	last := fmt.Sprintf(preflightLast, seq.Increment, seq.QuotedName())
-	if seq.Cache > 1 || !seq.CanRead {
-		if !seq.CanUse {
-			return false, nil
-		}
-		last = fmt.Sprintf(preflightDraw, 0, fmt.Sprint(seq.OID))
-	}
+	last := lasts(seq)
 	near, far := seq.Increment, reach
 	if seq.Descending() {
 		near, far = -reach, seq.Increment
 	}
 	if !t.Indexed {
-		return preflightByPrefix(ctx, c, t, last, near, far, prefixes)
+		return preflightByPrefix(ctx, c, t, last, near, far, a)
 	}
-	question := fmt.Sprintf(preflight, catalog.Quote(t.FedColumn()), t.QuotedName(), last, near, far)
+	question := fmt.Sprintf(preflight, catalog.Quote(t.FedColumn()), t.QuotedName(), last, near, far, commas(a.Named), seq.Increment)
 	err = c.Exec(ctx, setAside+"; "+question+"; "+takeBack)
 	if err == nil {
 		return false, nil
@@ -82,26 +118,49 @@ func Preflight(ctx context.Context, c *conn.Conn, t *catalog.Table, count int64,
 	return false, err
 }
 
+// preflightLasts answers the last values themselves, none in SERIALIZABLE.
+//
+//	%[1]s last values
+const preflightLasts = `SELECT s.last FROM (%[1]s) s WHERE pg_catalog.current_setting('transaction_isolation') <> 'serializable'`
+
 // preflightByPrefix asks for each prefix by itself, its values as parameters.
-func preflightByPrefix(ctx context.Context, c *conn.Conn, t *catalog.Table, last string, near, far int64, prefixes []*Prefix) (taken bool, err error) {
+func preflightByPrefix(ctx context.Context, c *conn.Conn, t *catalog.Table, last string, near, far int64, a Ahead) (taken bool, err error) {
 	if err := c.Exec(ctx, setAside); err != nil {
 		return false, err
 	}
-	var from int64
-	var serializable bool
-	err = c.Row(ctx, "SELECT "+last+", pg_catalog.current_setting('transaction_isolation') = 'serializable'", nil, &from, &serializable)
-	for _, prefix := range prefixes {
-		if err != nil || taken || serializable {
-			break
+	var from []int64
+	err = c.Query(ctx, fmt.Sprintf(preflightLasts, last), nil, func(rows *sql.Rows) error {
+		from = append(from, 0)
+		return rows.Scan(&from[len(from)-1])
+	})
+	increment := t.Sequence.Increment
+	for _, from := range from {
+		taken = taken || slices.ContainsFunc(a.Named, func(id int64) bool {
+			return id >= from+near && id <= from+far && (id-from)%increment == 0
+		})
+		phase := fmt.Sprintf(" AND (%s - (%d)) %% (%d) = 0", catalog.Quote(t.FedColumn()), from, increment)
+		for _, prefix := range a.Prefixes {
+			if err != nil || taken {
+				break
+			}
+			var sight Sight
+			sight, err = furthestWhere(ctx, c, t, prefix, from+near, from+far, phase)
+			taken = sight.Found
 		}
-		var sight Sight
-		sight, err = furthest(ctx, c, t, prefix, from+near, from+far)
-		taken = sight.Found
 	}
 	if undo := c.Undo(ctx, takeBack); err == nil {
 		err = undo
 	}
 	return taken && err == nil, err
+}
+
+// commas writes numbers as the inside of an array.
+func commas(numbers []int64) string {
+	texts := make([]string, len(numbers))
+	for i, n := range numbers {
+		texts[i] = strconv.FormatInt(n, 10)
+	}
+	return strings.Join(texts, ",")
 }
 
 // behind answers whether a row holds the sequence's last value or one beyond it.
@@ -128,29 +187,32 @@ func MayBeBehind(ctx context.Context, c *conn.Conn, t *catalog.Table) (bool, err
 // drawn answers the value that this session drew last from the sequence with oid
 // $1, and whether a row of the very table holds it.
 //
-//	%[1]s column   %[2]s table, with ONLY unless partitioned
-const drawn = `SELECT d.v, EXISTS (SELECT 1 FROM %[2]s t WHERE t.%[1]s = d.v)
+//	%[1]s column   %[2]s table, with ONLY unless partitioned   %[3]s the key's other columns
+const drawn = `SELECT d.v, EXISTS (SELECT 1 FROM %[2]s t WHERE t.%[1]s = d.v%[3]s)
 FROM (SELECT pg_catalog.currval($1::pg_catalog.int8::pg_catalog.oid::pg_catalog.regclass) AS v OFFSET 0) d`
 
 // DrawnIsTaken reports whether the id that was last drawn on this connection
-// exists. It sends four statements in three round trips and leaves the
-// transaction as it was; where the role may not ask, it reports false.
-func DrawnIsTaken(ctx context.Context, c *conn.Conn, t *catalog.Table) (id int64, taken bool) {
+// exists, beside the given values of the key's other columns. It sends four
+// statements in three round trips and leaves the transaction as it was. Where the
+// role may not ask or the server does not say, it reports false; the error tells of a
+// connection or a context that has ended.
+func DrawnIsTaken(ctx context.Context, c *conn.Conn, t *catalog.Table, beside *Prefix) (id int64, taken bool, err error) {
 	if !t.Selectable || t.RowSecurity || !t.Sequence.CanUse && !t.Sequence.CanRead {
-		return 0, false
+		return 0, false, nil
 	}
 	table := t.QuotedName()
 	if !t.Partitioned {
 		table = "ONLY " + table
 	}
-	if c.Exec(ctx, setAside) != nil {
-		return 0, false
+	if err := c.Exec(ctx, setAside); err != nil {
+		return 0, false, err
 	}
-	err := c.Row(ctx, fmt.Sprintf(drawn, catalog.Quote(t.FedColumn()), table), []any{t.Sequence.OID}, &id, &taken)
-	if c.Undo(ctx, takeBack) != nil || err != nil {
-		return 0, false
+	also, args := beside.conditions([]any{t.Sequence.OID})
+	err = c.Row(ctx, fmt.Sprintf(drawn, catalog.Quote(t.FedColumn()), table, also), args, &id, &taken)
+	if undo := c.Undo(ctx, takeBack); undo != nil {
+		return 0, false, undo
 	}
-	return id, taken
+	return id, taken && err == nil, ctx.Err()
 }
 
 // lastDrawn answers the value that this session drew last from the sequence with

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/seqheal/seqheal/internal/guard"
+	"github.com/seqheal/seqheal/internal/pgerr"
 	"github.com/seqheal/seqheal/internal/pgtest"
 	"github.com/seqheal/seqheal/internal/resync"
 )
@@ -15,30 +16,64 @@ func TestPreflightAsksWhetherOneOfTheNextValuesIsTaken(t *testing.T) {
 	for _, test := range []struct {
 		name, setup string
 		count       int64
+		named       []int64
 		want        bool
 	}{
-		{"no rows", serial, 3, false},
-		{"the first value", serial + `INSERT INTO t VALUES (1)`, 3, true},
-		{"the last of the values", serial + `INSERT INTO t VALUES (100)`, 100, true},
-		{"far behind them", serial + `INSERT INTO t VALUES (2147483647)`, 3, false},
-		{"the last value itself is used up", serial + `SELECT setval('t_id_seq', 20); INSERT INTO t VALUES (20)`, 3, false},
-		{"the next value", serial + `SELECT setval('t_id_seq', 20); INSERT INTO t VALUES (21)`, 3, true},
-		{"downwards", descending + `INSERT INTO t VALUES (-2)`, 3, true},
-		{"downwards, rows behind", descending + `SELECT setval('t_id_seq', -20); INSERT INTO t VALUES (-20), (5)`, 3, false},
-		{"a cache", serial + `ALTER SEQUENCE t_id_seq CACHE 20; INSERT INTO t VALUES (3)`, 3, true},
-		{"a key without an index of its own", `CREATE TABLE t (id bigserial, x int, PRIMARY KEY (x, id)); INSERT INTO t VALUES (1, 1)`, 3, false},
-		{"a step that could overflow", serial + `ALTER SEQUENCE t_id_seq INCREMENT 4611686018427387904; INSERT INTO t VALUES (1)`, 3, false},
+		{"no rows", serial, 3, nil, false},
+		{"the first value", serial + `INSERT INTO t VALUES (1)`, 3, nil, true},
+		{"the last of the values", serial + `INSERT INTO t VALUES (100)`, 100, nil, true},
+		{"far behind them", serial + `INSERT INTO t VALUES (2147483647)`, 3, nil, false},
+		{"the last value itself is used up", serial + `SELECT setval('t_id_seq', 20); INSERT INTO t VALUES (20)`, 3, nil, false},
+		{"the next value", serial + `SELECT setval('t_id_seq', 20); INSERT INTO t VALUES (21)`, 3, nil, true},
+		{"downwards", descending + `INSERT INTO t VALUES (-2)`, 3, nil, true},
+		{"downwards, rows behind", descending + `SELECT setval('t_id_seq', -20); INSERT INTO t VALUES (-20), (5)`, 3, nil, false},
+		{"between the sequence's steps", serial + `ALTER SEQUENCE t_id_seq INCREMENT 2; INSERT INTO t VALUES (2), (4)`, 3, []int64{6}, false},
+		{"on one of its steps", serial + `ALTER SEQUENCE t_id_seq INCREMENT 2; INSERT INTO t VALUES (5)`, 3, nil, true},
+		{"an id of its own on a step", serial + `ALTER SEQUENCE t_id_seq INCREMENT 2`, 3, []int64{5}, true},
+		{"an id of the statement's own", serial, 3, []int64{500, 2}, true},
+		{"an id of its own behind", serial + `SELECT setval('t_id_seq', 20)`, 3, []int64{20, 500}, false},
+		{"an id of its own downwards", descending, 3, []int64{-3}, true},
+		{"a cache and an id of its own", serial + `ALTER SEQUENCE t_id_seq CACHE 20`, 3, []int64{4}, true},
+		{"a cache", serial + `ALTER SEQUENCE t_id_seq CACHE 20; INSERT INTO t VALUES (3)`, 3, nil, true},
+		{"a key without an index of its own", `CREATE TABLE t (id bigserial, x int, PRIMARY KEY (x, id)); INSERT INTO t VALUES (1, 1)`, 3, nil, false},
+		{"a step that could overflow", serial + `ALTER SEQUENCE t_id_seq INCREMENT 4611686018427387904; INSERT INTO t VALUES (1)`, 3, nil, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			p := pgtest.New(t)
 			p.Exec(test.setup)
 			r := begin(t, p.Open(nil))
-			if got, err := resync.Preflight(r.ctx, r.conn, r.table, test.count, nil); err != nil || got != test.want {
+			if got, err := resync.Preflight(r.ctx, r.conn, r.table, resync.Ahead{Count: test.count, Named: test.named}); err != nil || got != test.want {
 				t.Errorf("Preflight = %v, %v; want %v", got, err, test.want)
 			}
 			if limit := r.setting("lock_timeout"); limit != "0" {
 				t.Errorf("the transaction goes on with lock_timeout %s", limit)
+			}
+		})
+	}
+}
+
+func TestPreflightBehindAPrefix(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name, setup string
+		named       []int64
+		want        bool
+	}{
+		{"another prefix", `INSERT INTO t VALUES (2, 3)`, nil, false},
+		{"the prefix", `INSERT INTO t VALUES (1, 3)`, nil, true},
+		{"between the sequence's steps", `INSERT INTO t VALUES (1, 2)`, []int64{4}, false},
+		{"an id of the statement's own", ``, []int64{5}, true},
+		{"far behind", `INSERT INTO t VALUES (1, 501)`, []int64{501}, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			p := pgtest.New(t)
+			p.Exec(`CREATE TABLE t (x int, id bigserial, PRIMARY KEY (x, id)); ALTER SEQUENCE t_id_seq INCREMENT 2; ` + test.setup)
+			r := begin(t, p.Open(nil))
+			ahead := resync.Ahead{Count: 3, Named: test.named, Prefixes: []*resync.Prefix{{Columns: r.table.Key[:1], Values: []string{"1"}}}}
+			if got, err := resync.Preflight(r.ctx, r.conn, r.table, ahead); err != nil || got != test.want {
+				t.Errorf("Preflight = %v, %v; want %v", got, err, test.want)
 			}
 		})
 	}
@@ -51,12 +86,57 @@ func (r *trip) setting(name string) (value string) {
 	return value
 }
 
+// A session with CACHE draws what it holds first, and then whatever the others
+// have left of the sequence.
+func TestPreflightLooksBehindTheSessionsCache(t *testing.T) {
+	t.Parallel()
+	for name, grants := range map[string]string{
+		"the sequence can be read": "GRANT USAGE, SELECT ON SEQUENCE t_id_seq TO $R;",
+		"it can only be drawn":     "GRANT USAGE ON SEQUENCE t_id_seq TO $R;",
+	} {
+		for key, prefixes := range map[string]bool{"PRIMARY KEY (id)": false, "PRIMARY KEY (x, id)": true} {
+			t.Run(name+", "+key, func(t *testing.T) {
+				t.Parallel()
+				p := pgtest.New(t)
+				p.Exec(`CREATE TABLE t (x int DEFAULT 1, id bigserial, ` + key + `); ALTER SEQUENCE t_id_seq CACHE 5`)
+				r := begin(t, asRole(t, p, "GRANT SELECT ON t TO $R;"+grants))
+				r.next() // 2 to 5 are cached
+				p.Exec(`SELECT setval('t_id_seq', 1000); INSERT INTO t (id) VALUES (1003)`)
+				ahead := resync.Ahead{Count: 8}
+				if prefixes {
+					ahead.Prefixes = []*resync.Prefix{{Columns: r.table.Key[:1], Values: []string{"1"}}}
+				}
+				if got, err := resync.Preflight(r.ctx, r.conn, r.table, ahead); err != nil || !got {
+					t.Errorf("Preflight = %v, %v", got, err)
+				}
+			})
+		}
+	}
+}
+
+func TestPreflightLeavesAnAbortedTransactionAborted(t *testing.T) {
+	t.Parallel()
+	p := pgtest.New(t)
+	p.Exec(`CREATE TABLE t (id bigserial PRIMARY KEY)`)
+	r := begin(t, p.Open(nil))
+	must(t, guard.Set(r.ctx, r.conn)) // as a failed insert leaves it
+	if err := r.conn.Exec(r.ctx, "SELECT 1 / 0"); err == nil {
+		t.Fatal("no error")
+	}
+	if taken, err := resync.Preflight(r.ctx, r.conn, r.table, resync.Ahead{Count: 1}); taken || err == nil {
+		t.Errorf("Preflight = %v, %v", taken, err)
+	}
+	if err := r.conn.Exec(r.ctx, "SELECT 1"); !pgerr.Is(err, pgerr.InFailedTransaction) {
+		t.Errorf("the transaction goes on: %v", err)
+	}
+}
+
 func TestPreflightDoesNotLookInSerializable(t *testing.T) {
 	t.Parallel()
 	p := pgtest.New(t)
 	p.Exec(`CREATE TABLE t (id bigserial PRIMARY KEY); INSERT INTO t VALUES (1)`)
 	r := begin(t, p.OpenDSN(p.DSNFor(map[string]string{"default_transaction_isolation": "serializable"}), nil))
-	if got, err := resync.Preflight(r.ctx, r.conn, r.table, 3, nil); err != nil || got {
+	if got, err := resync.Preflight(r.ctx, r.conn, r.table, resync.Ahead{Count: 3}); err != nil || got {
 		t.Errorf("Preflight = %v, %v", got, err)
 	}
 	if n := p.Int("SELECT count(*) FROM pg_locks WHERE mode = 'SIReadLock' AND relation IN ('$S.t'::regclass, '$S.t_pkey'::regclass)"); n != 0 {
@@ -74,7 +154,7 @@ func TestPreflightGivesUpOnALockedTable(t *testing.T) {
 	defer func() { _ = holder.Rollback() }()
 	_, err = holder.Exec("LOCK TABLE t")
 	must(t, err)
-	if taken, err := resync.Preflight(r.ctx, r.conn, r.table, 3, nil); taken || !resync.Explain(err).Has(resync.Timeout) {
+	if taken, err := resync.Preflight(r.ctx, r.conn, r.table, resync.Ahead{Count: 3}); taken || !resync.Explain(err).Has(resync.Timeout) {
 		t.Errorf("Preflight = %v, %v; want a timeout", taken, err)
 	}
 	if limit := r.setting("lock_timeout"); limit != "0" {
@@ -114,13 +194,13 @@ func TestDrawnIsTakenAsksForTheValueOfThisSession(t *testing.T) {
 	p := pgtest.New(t)
 	p.Exec(`CREATE TABLE t (id bigserial PRIMARY KEY); CREATE TABLE heir () INHERITS (t); INSERT INTO t VALUES (2); INSERT INTO heir VALUES (3)`)
 	r := begin(t, p.Open(nil))
-	if _, taken := resync.DrawnIsTaken(r.ctx, r.conn, r.table); taken {
+	if _, taken, err := resync.DrawnIsTaken(r.ctx, r.conn, r.table, nil); taken || err != nil {
 		t.Error("a value is taken though none was drawn")
 	}
 	for want, taken := range []bool{false, true, false} { // 3 is a row of another table
 		r.next()
-		if id, got := resync.DrawnIsTaken(r.ctx, r.conn, r.table); got != taken || id != int64(want+1) {
-			t.Errorf("DrawnIsTaken = %d, %v; want %d, %v", id, got, want+1, taken)
+		if id, got, err := resync.DrawnIsTaken(r.ctx, r.conn, r.table, nil); err != nil || got != taken || id != int64(want+1) {
+			t.Errorf("DrawnIsTaken = %d, %v, %v; want %d, %v", id, got, err, want+1, taken)
 		}
 	}
 	must(t, guard.Set(r.ctx, r.conn)) // the transaction is alive

@@ -1,6 +1,7 @@
 package resync
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -55,11 +56,13 @@ func Explain(err error) *Refusal {
 	if errors.As(err, &known) {
 		return known
 	}
-	server, spoke := pgerr.From(err)
+	server, _ := pgerr.From(err)
 	switch {
 	case errors.Is(err, conn.ErrTimeSpent):
 		return &Refusal{Reason: Timeout, Err: err}
-	case !spoke:
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return &Refusal{Reason: Canceled, Err: err}
+	case pgerr.Lost(err):
 		return &Refusal{Reason: Connection, Err: err}
 	}
 	switch server.Code {

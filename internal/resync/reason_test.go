@@ -32,6 +32,7 @@ func TestExplainNamesTheReasonOfEveryError(t *testing.T) {
 		{"read-only", server(pgerr.ReadOnlyTransaction), resync.ReadOnly, true},
 		{"end of the sequence", server(pgerr.SequenceLimitReached), resync.Exhausted, true},
 		{"anything else the server says", server("XX000"), resync.Database, false},
+		{"a server that shuts down", server("57P01"), resync.Connection, false},
 		{"broken connection", io.ErrUnexpectedEOF, resync.Connection, false},
 		{"cancelled context", context.Canceled, resync.Connection, false},
 		{"closed connection", sql.ErrConnDone, resync.Connection, false},

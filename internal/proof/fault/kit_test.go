@@ -1,0 +1,209 @@
+// Package fault_test shows what an insert that heals comes to when the connection,
+// the server or a lock fails it.
+package fault_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
+
+	"github.com/seqheal/seqheal/internal/pgtest"
+	"github.com/seqheal/seqheal/internal/proof/proxy"
+	"github.com/seqheal/seqheal/plugin"
+)
+
+// long runs the longer variants.
+var long = os.Getenv("SEQHEAL_LONG") != ""
+
+// theServers are the goroutines of the server that all tests share.
+var (
+	theServers goleak.Option
+	atServer   sync.Once
+)
+
+// TestMain looks for goroutines that any of the tests left behind (P9).
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if theServers != nil {
+		if err := goleak.Find(theServers); err != nil {
+			fmt.Fprintln(os.Stderr, "left behind by the tests:", err)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+type user struct {
+	ID   int64
+	Name string
+}
+
+// drifted is the article's table, and a table for what else the caller's
+// transaction does.
+const (
+	drifted = `CREATE TABLE users (id bigserial PRIMARY KEY, name text); CREATE TABLE notes (text text)`
+	// rewind makes it anew: twenty rows with explicit ids, a sequence that gives 6
+	// next.
+	rewind = `TRUNCATE users, notes; INSERT INTO users SELECT g, 'old ' || g FROM generate_series(1, 20) g;
+SELECT setval('users_id_seq', 5)`
+)
+
+// oldRows is what rewind leaves in users.
+func oldRows() map[int64]string {
+	rows := map[int64]string{}
+	for id := range int64(20) {
+		rows[id+1] = fmt.Sprintf("old %d", id+1)
+	}
+	return rows
+}
+
+// room is a schema with a drifted table and a proxy before its server.
+type room struct {
+	*pgtest.Place
+	t     *testing.T
+	proxy *proxy.Proxy
+	// through is the connection string that leads through the proxy; sessions that
+	// come by it bear the schema's name.
+	through string
+}
+
+func newRoom(t *testing.T) *room {
+	t.Helper()
+	atServer.Do(func() {
+		pgtest.Server(t)
+		theServers = goleak.IgnoreCurrent()
+	})
+	r := &room{Place: pgtest.New(t), t: t}
+	var err error
+	r.proxy, r.through, err = proxy.StartFor(r.DSNFor(map[string]string{"application_name": r.Schema}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = r.proxy.Close() })
+	r.Exec(drifted)
+	r.Exec(rewind)
+	return r
+}
+
+// users reads the whole table.
+func (r *room) users() map[int64]string {
+	r.t.Helper()
+	rows, err := r.SQL.Query("SELECT id, name FROM users")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer func() { _ = rows.Close() }()
+	all := map[int64]string{}
+	for rows.Next() {
+		var id int64
+		var name string
+		if err := rows.Scan(&id, &name); err != nil {
+			r.t.Fatal(err)
+		}
+		all[id] = name
+	}
+	if err := rows.Err(); err != nil {
+		r.t.Fatal(err)
+	}
+	return all
+}
+
+func (r *room) lastValue() int64 { return r.Int("SELECT last_value FROM users_id_seq") }
+
+// leftovers counts the advisory locks on the sequence, whoever holds them, and
+// the room's sessions that hold a transaction open.
+const leftovers = `
+SELECT (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 'users_id_seq'::regclass::oid)
+  + (SELECT count(*) FROM pg_stat_activity WHERE application_name = current_schema() AND state LIKE 'idle in transaction%')`
+
+// sessions counts the room's sessions.
+const sessions = "SELECT count(*) FROM pg_stat_activity WHERE application_name = current_schema()"
+
+// incidents collects what a plugin reports.
+type incidents struct {
+	mutex sync.Mutex
+	all   []plugin.Incident
+}
+
+func (i *incidents) option() plugin.Option {
+	return plugin.OnIncident(func(_ context.Context, incident plugin.Incident) {
+		i.mutex.Lock()
+		defer i.mutex.Unlock()
+		i.all = append(i.all, incident)
+	})
+}
+
+func (i *incidents) list() []plugin.Incident {
+	i.mutex.Lock()
+	defer i.mutex.Unlock()
+	return append([]plugin.Incident(nil), i.all...)
+}
+
+// mode is one of the three ways in which GORM inserts.
+type mode string
+
+const (
+	noTransaction      mode = "no transaction"
+	gormsTransaction   mode = "GORM's transaction"
+	callersTransaction mode = "caller's transaction"
+)
+
+var modes = []mode{noTransaction, gormsTransaction, callersTransaction}
+
+func (m mode) config() *gorm.Config {
+	return &gorm.Config{SkipDefaultTransaction: m == noTransaction}
+}
+
+// shape is a kind of insert that meets drift.
+type shape struct {
+	name string
+	// rows are sent; those without an id are new. A row with an id exists.
+	rows  []user
+	build func(*gorm.DB) *gorm.DB
+}
+
+var shapes = []shape{
+	{"one row", []user{{Name: "new"}}, func(db *gorm.DB) *gorm.DB { return db }},
+	{"two rows", []user{{Name: "new"}, {Name: "newer"}}, func(db *gorm.DB) *gorm.DB { return db }},
+	{"mixed upsert", []user{{ID: 3, Name: "named"}, {Name: "new"}}, func(db *gorm.DB) *gorm.DB {
+		return db.Clauses(clause.OnConflict{UpdateAll: true})
+	}},
+	{"do nothing", []user{{Name: "new"}}, func(db *gorm.DB) *gorm.DB {
+		return db.Clauses(clause.OnConflict{DoNothing: true})
+	}},
+	{"do nothing, two rows", []user{{Name: "new"}, {Name: "newer"}}, func(db *gorm.DB) *gorm.DB {
+		return db.Clauses(clause.OnConflict{DoNothing: true})
+	}},
+}
+
+// send inserts the shape's rows and returns them as the caller then has them.
+func (s shape) send(db *gorm.DB) ([]user, error) {
+	if len(s.rows) == 1 {
+		row := s.rows[0]
+		err := s.build(db).Create(&row).Error
+		return []user{row}, err
+	}
+	rows := append([]user(nil), s.rows...)
+	err := s.build(db).Create(&rows).Error
+	return rows, err
+}
+
+// with is the old rows and the shape's, at the ids that they have in the table.
+func (s shape) with(rows []user) map[int64]string {
+	all := oldRows()
+	for _, row := range rows {
+		all[row.ID] = row.Name
+	}
+	return all
+}
+
+// soon is within which a fault that is to happen has happened; far more than any
+// machine needs.
+const soon = 30 * time.Second

@@ -1,0 +1,141 @@
+package fault_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"gorm.io/gorm"
+
+	"github.com/seqheal/seqheal/internal/proof/proxy"
+	"github.com/seqheal/seqheal/plugin"
+)
+
+// kinds are the inserts that the faults are shown on: one row in each mode under
+// each guard, and what else heals on a path of its own.
+func kinds() (all []run) {
+	for _, m := range modes {
+		for _, s := range shapes {
+			all = append(all, run{mode: m, shape: s, guard: plugin.GuardAuto})
+			if s.name == "one row" && m != noTransaction {
+				all = append(all, run{mode: m, shape: s, guard: plugin.GuardSavepoint})
+			}
+		}
+	}
+	return all
+}
+
+func (r *run) name() string {
+	if r.guard == plugin.GuardSavepoint {
+		return fmt.Sprintf("%s, %s, savepoint", r.mode, r.shape.name)
+	}
+	return fmt.Sprintf("%s, %s", r.mode, r.shape.name)
+}
+
+// A connection that is cut, stalled until the caller gives up, or slow, before or
+// after any one statement of an insert that heals (P3, P4, P6, P9): the caller
+// gets its rows or an error, nobody else's row is touched, and nothing stays
+// behind. A lost answer to COMMIT is the one case in which an error comes for rows
+// that are stored.
+func TestEveryStatementOfAHeal(t *testing.T) {
+	t.Parallel()
+	for _, kind := range kinds() {
+		t.Run(kind.name(), func(t *testing.T) {
+			t.Parallel()
+			kind.room = newRoom(t)
+			statements := kind.withoutFault(t)
+			for i, statement := range statements {
+				for _, moment := range []proxy.Moment{proxy.Before, proxy.After} {
+					for _, effect := range []proxy.Effect{proxy.Cut, proxy.Stall, proxy.Delay} {
+						if effect == proxy.Stall && i >= kind.sent {
+							continue // the caller has not given up on its own statements
+						}
+						f := proxy.Fault{Statement: i + 1, Moment: moment, Effect: effect, For: 5 * time.Millisecond}
+						name := fmt.Sprintf("%s %s %d %s", effect, moment, i+1, brief(statement.Text))
+						if !t.Run(name, func(t *testing.T) { kind.withFault(t, f, statement) }) {
+							return // the others would only say it again
+						}
+					}
+				}
+			}
+		})
+	}
+}
+
+// withoutFault counts the statements of the insert, up to the end of its
+// transaction.
+func (r *run) withoutFault(t *testing.T) (statements []proxy.Statement) {
+	r.open(r.throughProxy)
+	r.insert(func(func()) { r.proxy.Fail(proxy.Fault{}) })
+	statements = r.proxy.Statements()
+	if err := errors.Join(r.err, r.later, r.committed); err != nil {
+		t.Fatal(err)
+	}
+	r.check(t, noCommit)
+	return statements
+}
+
+func (r *run) throughProxy(config *gorm.Config, plugins ...gorm.Plugin) *gorm.DB {
+	return r.OpenDSN(r.through, config, plugins...)
+}
+
+// withFault runs the insert with one fault; the caller gives up when it stalls.
+func (r run) withFault(t *testing.T, f proxy.Fault, statement proxy.Statement) {
+	own := *r.room
+	own.t = t
+	r.room = &own
+	r.open(r.throughProxy)
+	finished := make(chan struct{})
+	var hit <-chan struct{}
+	met := make(chan bool, 1)
+	r.insert(func(giveUp func()) {
+		hit = r.proxy.Fail(f)
+		go func() {
+			select {
+			case <-hit:
+				if f.Effect == proxy.Stall {
+					giveUp()
+				}
+				met <- true
+			case <-finished:
+				met <- false
+			}
+		}()
+	})
+	select {
+	case <-hit: // before finished is closed, which would make it a coin toss
+		<-met
+	default:
+		close(finished)
+		<-met
+		t.Fatalf("only %d statements were sent, not %d", len(r.proxy.Statements()), f.Statement)
+	}
+	if f.Effect == proxy.Delay {
+		if err := errors.Join(r.err, r.later, r.committed); err != nil {
+			t.Errorf("a delay made it fail: %v", err)
+		}
+	}
+	if f.Effect == proxy.Stall && r.err != nil && !errors.Is(r.err, context.Canceled) {
+		t.Logf("the caller gave up and got %v", r.err)
+	}
+	commit := noCommit
+	switch {
+	case f.Effect == proxy.Delay:
+	case statement.Text == "RELEASE SAVEPOINT seqheal":
+		commit = closing
+	case statement.Text == "commit":
+		if commit = commitLost; f.Moment == proxy.After {
+			commit = answerLost
+		}
+	}
+	r.check(t, commit)
+}
+
+// brief is the beginning of a statement, for the name of a test.
+func brief(text string) string {
+	text = strings.Join(strings.Fields(text), " ")
+	return text[:min(len(text), 30)]
+}

@@ -1,0 +1,81 @@
+package model
+
+import (
+	"context"
+	"database/sql"
+	"testing"
+
+	"gorm.io/driver/postgres"
+	"gorm.io/gorm"
+	"gorm.io/gorm/logger"
+
+	"github.com/seqheal/seqheal/internal/pgtest"
+	"github.com/seqheal/seqheal/plugin"
+)
+
+// worker runs programs one after the other in a schema of its own.
+type worker struct {
+	place *pgtest.Place
+	// app is one application's connection, other another's. Each is a single
+	// connection, so that a seed finds the sequence's cached values where they were.
+	app, other *sql.DB
+	warm       map[setting]*gorm.DB
+	incidents  []plugin.Incident
+}
+
+// setting is one way of opening GORM.
+type setting struct {
+	pool  *sql.DB
+	mode  mode
+	guard plugin.Guard
+	// prepared and translated are GORM's PrepareStmt and TranslateError.
+	prepared, translated bool
+}
+
+func newWorker(t *testing.T, create string) *worker {
+	w := &worker{place: pgtest.New(t), warm: map[setting]*gorm.DB{}}
+	w.place.Exec(create)
+	for _, pool := range []**sql.DB{&w.app, &w.other} {
+		opened, err := sql.Open("pgx", w.place.DSN)
+		if err != nil {
+			t.Fatal(err)
+		}
+		opened.SetMaxOpenConns(1)
+		t.Cleanup(func() { _ = opened.Close() })
+		*pool = opened
+	}
+	return w
+}
+
+// open opens GORM with the plugin on a pool. A warm one is kept, and has seen the
+// tables: warmUp inserts into each.
+func (w *worker) open(s setting, warm bool, warmUp func(*gorm.DB) error) (*gorm.DB, error) {
+	if db := w.warm[s]; warm && db != nil {
+		return db, nil
+	}
+	db, err := gorm.Open(postgres.New(postgres.Config{Conn: s.pool}), &gorm.Config{
+		SkipDefaultTransaction: s.mode == noTransaction, PrepareStmt: s.prepared, TranslateError: s.translated,
+		Logger: logger.Discard, DisableAutomaticPing: true,
+	})
+	if err != nil {
+		return nil, err
+	}
+	heal := plugin.New(plugin.WithGuard(s.guard), plugin.OnIncident(func(_ context.Context, i plugin.Incident) {
+		w.incidents = append(w.incidents, i)
+	}))
+	if err := db.Use(heal); err != nil {
+		return nil, err
+	}
+	if warm {
+		w.warm[s] = db
+		return db, db.Transaction(warmUp)
+	}
+	return db, nil
+}
+
+// take hands out the incidents since the last call.
+func (w *worker) take() []plugin.Incident {
+	all := w.incidents
+	w.incidents = nil
+	return all
+}

@@ -1,0 +1,88 @@
+package plugin_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"gorm.io/driver/postgres"
+	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
+
+	"github.com/seqheal/seqheal/internal/pgtest"
+)
+
+// An upsert whose connection or context ends while the plugin asks about its table
+// fails like one whose connection ends under the INSERT (P1): sent all the same, it
+// would overwrite a row, or drop its own without a word.
+func TestAnUpsertIsNotSentWithoutAnAnswer(t *testing.T) {
+	t.Parallel()
+	mixed := func(tx *gorm.DB) error {
+		return tx.Clauses(clause.OnConflict{UpdateAll: true}).Create(&[]user{{ID: 3, Name: "named"}, {Name: "new"}}).Error
+	}
+	doNothing := func(tx *gorm.DB) error {
+		return tx.Clauses(clause.OnConflict{DoNothing: true}).Create(&user{Name: "new"}).Error
+	}
+	for _, test := range []struct {
+		name   string
+		mode   mode
+		insert func(*gorm.DB) error
+		asks   string // in the plugin's question
+		cancel bool   // the caller gives up, and the connection lives
+	}{
+		{"mixed, the table is asked for", modes[0], mixed, "WITH named", false},
+		{"mixed, the table is asked for and the caller gives up", modes[0], mixed, "WITH named", true},
+		{"do nothing, the table is asked for", modes[0], doNothing, "WITH named", false},
+		{"do nothing, the sequence is asked for", modes[0], doNothing, "q.last_value AS last", false},
+		{"do nothing, the drawn id is asked for", modes[0], doNothing, "pg_catalog.currval", false},
+		{"do nothing in a transaction, the drawn id is asked for", modes[2], doNothing, "pg_catalog.currval", false},
+		{"do nothing, the heal begins and the caller gives up", modes[0], doNothing, "'transaction_isolation'", true},
+		{"do nothing in a transaction, the heal begins and the caller gives up", modes[2], doNothing, "'transaction_isolation'", true},
+		{"do nothing in a transaction, the drawn id is asked for and the caller gives up", modes[2], doNothing, "SAVEPOINT seqheal; SET LOCAL lock_timeout", true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			place := pgtest.New(t)
+			place.Exec(drifted)
+			ctx, cancel := context.WithCancel(context.Background())
+			defer cancel()
+			asked := false
+			pool := tapped(t, place, func(c *tappedConn, query string) error {
+				if asked || !strings.Contains(query, test.asks) {
+					return nil
+				}
+				if asked = true; test.cancel {
+					cancel()
+					return nil
+				}
+				return c.kill()
+			})
+			var seen incidents
+			db, err := gorm.Open(postgres.New(postgres.Config{Conn: pool}), withPlugin(&test.mode.config, seen.option()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			inserted := false
+			err = test.mode.within(db, func(tx *gorm.DB) error {
+				err := test.insert(tx.WithContext(ctx))
+				inserted = err == nil
+				return nil // the caller commits whatever it came to
+			})
+			if !asked || inserted {
+				t.Errorf("asked %v, the insert succeeded %v, the commit returned %v", asked, inserted, err)
+			}
+			if test.cancel && test.mode.name == modes[2].name && err == nil {
+				t.Error("the transaction of a failed insert was committed (P6)")
+			}
+			if got := place.Text("SELECT * FROM users ORDER BY id"); got != oldRows() {
+				t.Errorf("rows\n%s", got)
+			}
+			if err := test.mode.within(db, test.insert); err != nil {
+				t.Errorf("the next try: %v", err)
+			}
+			if place.Int("SELECT count(*) FROM users WHERE id > 20 AND name = 'new'") != 1 {
+				t.Errorf("the next try stored\n%s", place.Text("SELECT * FROM users ORDER BY id"))
+			}
+		})
+	}
+}

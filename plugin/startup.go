@@ -1,0 +1,59 @@
+package plugin
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+
+	"gorm.io/gorm"
+)
+
+// WithStartupAudit audits when the plugin is registered, before the application's first
+// request: the tables of its models with OfModels, or all. Each column that is not in
+// sync is logged, at most 20 of them, and a line that counts them. With AndResync the
+// sequences that are behind are moved then.
+//
+//	db.Use(plugin.New(plugin.WithStartupAudit(plugin.OfModels(&User{}, &Order{}), plugin.AndResync())))
+//
+// Trouble, such as a database that cannot be reached yet, is logged and does not keep
+// the plugin from being registered.
+func WithStartupAudit(options ...AuditOption) Option {
+	return func(s *settings) { s.startup = append([]AuditOption{}, options...) }
+}
+
+// startupLines is how many columns are logged one by one.
+const startupLines = 20
+
+func (p *Plugin) auditAtStartup(db *gorm.DB) {
+	if p.settings.startup == nil {
+		return
+	}
+	ctx := context.Background()
+	findings, err := Audit(ctx, db, p.settings.startup...)
+	var odd []Finding
+	for _, f := range findings {
+		if f.Moved || f.State != StateInSync && f.Reason != ReasonUnsupported {
+			odd = append(odd, f)
+		}
+	}
+	for _, f := range odd[:min(len(odd), startupLines)] {
+		p.safely(ctx, db.Logger, func() { p.logFinding(ctx, db, f) })
+	}
+	summary := fmt.Sprintf("seqheal: startup audit: %d columns fed by sequences, %d of them to look at", len(findings), len(odd))
+	switch {
+	case err != nil && len(findings) == 0: // the columns' own errors have been logged
+		p.complain(ctx, db.Logger, fmt.Sprintf("seqheal: startup audit: %v", err))
+	case p.settings.logger != nil:
+		p.settings.logger.LogAttrs(ctx, slog.LevelInfo, summary)
+	default:
+		db.Logger.Info(ctx, "%s", summary)
+	}
+}
+
+func (p *Plugin) logFinding(ctx context.Context, db *gorm.DB, f Finding) {
+	if p.settings.logger != nil {
+		p.settings.logger.LogAttrs(ctx, slog.LevelWarn, "seqheal: startup audit", slog.Any("finding", f))
+		return
+	}
+	db.Logger.Warn(ctx, "%s", "seqheal: startup audit: "+f.String())
+}

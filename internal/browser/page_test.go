@@ -8,7 +8,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
@@ -110,6 +112,20 @@ func TestTheButton(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A browser that was given another token meanwhile, in a tab that another site opened,
+// can still use the button of the page that was open before.
+func TestTheButtonAfterAnotherToken(t *testing.T) {
+	t.Parallel()
+	s := serve(t, drifted, status.AllowResync())
+	b := open(t, "status.test")
+	b.do(chromedp.Navigate(s.at("status.test")), chromedp.WaitVisible("#resync-button"))
+	before := evaluate[string](b, "document.querySelector('form input').value")
+	command(b, network.ClearBrowserCookies, cdp.Empty{})
+	b.eventually("the page to have the new token", "document.querySelector('form input').value !== '"+before+"'")
+	b.do(chromedp.Click("#resync-button"))
+	b.eventually("the page to tell of the resync", "document.querySelector('#resync').textContent.includes('users_id_seq')")
 }
 
 // Another site cannot use the button, with a form or from a script, although the

@@ -82,18 +82,16 @@ func TestScreenshots(t *testing.T) {
 		width, height int64
 		phone         bool
 	}{
-		{"status-light.png", "light", 1180, 900, false}, {"status-dark.png", "dark", 1180, 900, false}, {"status-phone.png", "light", 390, 844, true},
+		{"status-light.png", "light", 1180, 1240, false}, {"status-dark.png", "dark", 1180, 1240, false}, {"status-phone.png", "light", 390, 844, true},
 	} {
 		b := open(t, "127.0.0.1")
 		command(b, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: shot.scheme}}})
 		options := []chromedp.EmulateViewportOption{chromedp.EmulateScale(1.5)}
-		take := chromedp.FullScreenshot(100)
 		if shot.phone {
 			options = append(options, chromedp.EmulateMobile)
-			take = chromedp.CaptureScreenshot()
 		}
 		b.do(chromedp.EmulateViewport(shot.width, shot.height, options...), chromedp.Navigate(server.URL+path), chromedp.WaitVisible("#tables"))
-		picture, err := chromedp.Run(b, take)
+		picture, err := chromedp.Run(b, chromedp.CaptureScreenshot())
 		if err != nil {
 			t.Fatal(err)
 		}

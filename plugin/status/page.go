@@ -40,7 +40,7 @@ func hashOf(text string) string {
 // What a page shows of long lists; the JSON has all.
 const (
 	shownFindings  = 300
-	shownIncidents = 30
+	shownIncidents = 20
 	shownTables    = 50
 )
 
@@ -202,8 +202,10 @@ func took(d time.Duration) string {
 	switch {
 	case d > 0 && d < 100*time.Microsecond:
 		return "<0.1 ms"
-	case d < 10*time.Second:
+	case d < time.Second:
 		return strconv.FormatFloat(d.Seconds()*1000, 'f', 1, 64) + " ms"
+	case d < time.Minute:
+		return strconv.FormatFloat(d.Seconds(), 'f', 1, 64) + " s"
 	case d < time.Hour:
 		return d.Round(100 * time.Millisecond).String()
 	}

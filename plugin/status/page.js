@@ -19,6 +19,9 @@
       old.replaceChildren(...document.importNode(fresh, true).childNodes);
       if (focused) document.getElementById(focused)?.focus({ preventScroll: true });
     }
+    // The browser may have been given another token, by a tab that it opened from elsewhere.
+    const token = document.querySelector("form input"), given = next.querySelector("form input");
+    if (token && given) token.value = given.value;
     document.title = next.title;
   };
 

@@ -58,6 +58,14 @@ func TestNumbersAreReadable(t *testing.T) {
 			t.Errorf("number(%d) = %s", n, got)
 		}
 	}
+	for d, want := range map[time.Duration]string{
+		0: "0.0 ms", 99 * time.Microsecond: "<0.1 ms", 1234 * time.Microsecond: "1.2 ms", 2177 * time.Millisecond: "2.2 s",
+		61*time.Second + 260*time.Millisecond: "1m1.3s", 3*time.Hour + 1100*time.Millisecond: "3h0m1s",
+	} {
+		if got := took(d); got != want {
+			t.Errorf("took(%s) = %s", d, got)
+		}
+	}
 	for share, want := range map[float64]string{0: "0", 1e-9: "<0.1", 0.0123: "1.2", 0.5: "50", 0.9999: "99", 1: "100"} {
 		if got := percent(share); got != want {
 			t.Errorf("percent(%g) = %s", share, got)

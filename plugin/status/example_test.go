@@ -1,0 +1,27 @@
+package status_test
+
+import (
+	"net/http"
+
+	"gorm.io/driver/postgres"
+	"gorm.io/gorm"
+
+	"github.com/seqheal/seqheal/plugin"
+	"github.com/seqheal/seqheal/plugin/status"
+)
+
+func ExampleHandler() {
+	db, err := gorm.Open(postgres.Open("postgres://app@localhost/app"), &gorm.Config{})
+	if err != nil {
+		panic(err)
+	}
+	healing := plugin.New()
+	if err := db.Use(healing); err != nil {
+		panic(err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/debug/seqheal/", status.Handler(healing, db))
+	// With a button, and for two schemas only:
+	mux.Handle("/admin/sequences", status.Handler(healing, db,
+		status.AllowResync(), status.WithAudit(plugin.InSchemas("shop", "billing"))))
+}

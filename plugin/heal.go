@@ -243,13 +243,23 @@ func (e *episode) lookAndMove(ctx context.Context, c *conn.Conn) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if !move.Moved && before.Found && e.target == before {
-		// The sequence was past every row before this run as well: something
-		// else than the sequence sets the id, and that is not our business.
+	if !move.Moved && before.Found && e.target == before && e.setElsewhere() {
+		// The sequence was past every row before this run as well.
 		e.ours = e.moved
 		return false, nil
 	}
 	return true, nil
+}
+
+// setElsewhere reports whether something else than the sequence may set the id
+// that collides, a trigger say, which is not our business. Not where nothing of
+// the kind is on the table, nor where it was another id before: then the sequence
+// was moved back in between, and somebody else has moved it forward again.
+func (e *episode) setElsewhere() bool {
+	if e.table.NotGuardable == "" {
+		return false
+	}
+	return !e.key.Found || !e.keyBefore.Found || e.key == e.keyBefore
 }
 
 // moveBothWays moves the sequence through WithResyncDB and then draws past what

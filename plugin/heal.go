@@ -39,8 +39,9 @@ func (e *episode) presume() {
 	}
 	if k := e.s.tables.get(e.s.target); k != nil && k.table.Fed() {
 		e.table = k.table
-		e.ours = e.last.err == nil ||
-			e.last.constraint == k.table.Constraint && k.mayCollide(e.s) && !e.s.insert.Names(k.table.FedColumn())
+		primary := e.last.constraint == k.table.Constraint || e.s.tables.judge(e.last.server) == primaryKey ||
+			k.table.Partitioned && strings.HasSuffix(e.last.constraint, "_pkey")
+		e.ours = e.last.err == nil || primary && k.mayCollide(e.s) && !e.s.insert.Names(k.table.FedColumn())
 		return
 	}
 	e.ours = strings.HasSuffix(e.last.constraint, "_pkey") && e.s.modelOmitsKey()

@@ -155,3 +155,48 @@ func TestRaceBehindThePreflightOfATableWithATriggerAfterInsert(t *testing.T) {
 		}
 	})
 }
+
+// P8: a heal whose connection breaks, or whose caller gives up, before the catalog
+// is read is reported all the same.
+func TestAHealThatCannotBeginIsReported(t *testing.T) {
+	t.Parallel()
+	const partitioned = `CREATE TABLE users (id bigserial PRIMARY KEY, name text) PARTITION BY HASH (id);
+		CREATE TABLE users_a PARTITION OF users FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+		CREATE TABLE users_b PARTITION OF users FOR VALUES WITH (MODULUS 2, REMAINDER 1);
+		INSERT INTO users SELECT g, 'old ' || g FROM generate_series(1, 20) g`
+	for name, table := range map[string]string{"ordinary": drifted, "partitioned": partitioned} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inModes(t, func(t *testing.T, m mode, place *pgtest.Place) {
+				place.Exec(table + "; SELECT setval('users_id_seq', 20)")
+				collided := false
+				pool := tapped(t, place, func(c *tappedConn, query string) error {
+					if collided {
+						_ = c.kill()
+					}
+					collided = collided || strings.HasPrefix(query, "INSERT") && strings.Contains(query, `"users"`) &&
+						place.Int("SELECT last_value FROM users_id_seq") < 20
+					return nil
+				})
+				var seen incidents
+				db, err := gorm.Open(postgres.New(postgres.Config{Conn: pool}), withPlugin(&m.config, seen.option(), plugin.WithGuard(plugin.GuardSavepoint)))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := db.Create(&user{Name: "known"}).Error; err != nil {
+					t.Fatal(err)
+				}
+				place.Exec("SELECT setval('users_id_seq', 1)")
+				if err := m.within(db, func(tx *gorm.DB) error { return tx.Create(&user{Name: "new"}).Error }); err == nil {
+					t.Error("no error")
+				}
+				if i := seen.one(t); i.Outcome != plugin.Failed || i.Table == "" {
+					t.Errorf("incident %v", i)
+				}
+				if n := place.Int("SELECT count(*) FROM users WHERE name = 'new'"); n != 0 {
+					t.Errorf("%d rows were stored", n)
+				}
+			})
+		})
+	}
+}

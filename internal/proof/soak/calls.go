@@ -41,6 +41,9 @@ var calls = []struct {
 func (w *worker) step() {
 	p, chosen := pick(w.crew.pools), pick(calls)
 	table := pick([]string{plainTable, plainTable, cachedTable, partedTable, triggerTable})
+	if p.guard == plugin.GuardOff && table == cachedTable {
+		table = plainTable // what the session has cached defeats the caller's retry, as GuardOff says
+	}
 	a := &attempt{}
 	ctx := context.WithValue(context.Background(), attemptKey{}, a)
 	impatient := rand.IntN(50) == 0
@@ -72,16 +75,19 @@ func (w *worker) step() {
 		*a = attempt{} // GuardOff leaves the retry of the transaction to the caller
 		err = run()
 	}
-	w.settle(a, err, stored, names, p.cut || impatient)
+	how := fmt.Sprintf("guard %d, in the caller's transaction: %v", p.guard, caller)
+	w.settle(a, how, err, stored, names, p.cut || impatient)
 }
 
 // settle enters what came of a call.
-func (w *worker) settle(a *attempt, err error, stored func() []entry, names []string, mayBreak bool) {
+func (w *worker) settle(a *attempt, how string, err error, stored func() []entry, names []string, mayBreak bool) {
 	c := w.crew
 	c.mutex.Lock()
 	defer c.mutex.Unlock()
 	b := &c.batch
 	switch {
+	case err == nil && slices.Contains(a.reasons, plugin.ReasonRounds):
+		b.Counts.Outrun++ // a row under DO NOTHING was dropped, and that was reported
 	case err == nil:
 		for _, e := range stored() {
 			b.stored(e.table, e.id, e.content)
@@ -90,7 +96,7 @@ func (w *worker) settle(a *attempt, err error, stored func() []entry, names []st
 				w.own[e.table] = w.own[e.table][25:]
 			}
 		}
-	case errors.Is(err, plugin.ErrRowsMissing):
+	case errors.Is(err, plugin.ErrRowsMissing) || metItself(err):
 		b.Counts.Missing++ // a mixed upsert lost a race; its transaction is rolled back
 	case duplicate(err) && slices.Contains(a.reasons, plugin.ReasonRounds):
 		b.Counts.Outrun++
@@ -100,13 +106,20 @@ func (w *worker) settle(a *attempt, err error, stored func() []entry, names []st
 		b.Counts.Unsure++
 		b.Unsure = append(b.Unsure, names...)
 	default:
-		b.Unexpected = append(b.Unexpected, fmt.Sprintf("%v (incidents %v, healed %v, names %v)", err, a.reasons, a.healed, names))
+		b.Unexpected = append(b.Unexpected, fmt.Sprintf("%v (%s, reasons %v, healed %v, rows %v)", err, how, a.reasons, a.healed, names))
 	}
+}
+
+// metItself tells an upsert that drew the very id that another of its rows names:
+// the sequence was moved back behind the plugin's look.
+func metItself(err error) bool {
+	var server *pgconn.PgError
+	return errors.As(err, &server) && server.Code == "21000"
 }
 
 // broke tells of a heal that ended with its connection or its caller's patience.
 func broke(reason plugin.Reason) bool {
-	return reason == plugin.ReasonCanceled || reason == plugin.ReasonConnection
+	return reason == plugin.ReasonCanceled || reason == plugin.ReasonConnection || reason == plugin.ReasonTimeout
 }
 
 // duplicate tells a 23505, translated or not.

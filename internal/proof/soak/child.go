@@ -41,7 +41,7 @@ func beChild() error {
 			return err
 		}
 	}
-	return c.close()
+	return errors.Join(c.close(), leaks())
 }
 
 // child is the second process, seen from the first.

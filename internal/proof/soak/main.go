@@ -45,14 +45,21 @@ func main() {
 	total, err := soak(ctx)
 	stop()
 	if err == nil {
-		if leak := goleak.Find(); leak != nil {
-			err = fmt.Errorf("goroutines are left: %w", leak)
-		}
+		err = leaks()
 	}
 	if err != nil {
 		log.Fatalf("FAILED after %s: %v", total, err)
 	}
 	fmt.Printf("ok: %s\n", total)
+}
+
+// leaks finds goroutines that are left; GORM's cache of prepared statements
+// leaves one of its own (v1.31.2).
+func leaks() error {
+	if err := goleak.Find(goleak.IgnoreAnyFunction("gorm.io/gorm/internal/lru.NewLRU[...].func1")); err != nil {
+		return fmt.Errorf("goroutines are left: %w", err)
+	}
+	return nil
 }
 
 // soak runs the application and checks it, until the time is over or a promise

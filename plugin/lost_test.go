@@ -43,7 +43,7 @@ func TestAnUpsertIsNotSentWithoutAnAnswer(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			place := pgtest.New(t)
-			place.Exec(drifted)
+			place.Exec(drifted + "; CREATE UNIQUE INDEX ON users (name)")
 			ctx, cancel := context.WithCancel(context.Background())
 			defer cancel()
 			asked := false

@@ -128,6 +128,9 @@ var auditCases = []struct {
 		want: "t.id numeric(30,0) behind 0 of 20 behind 20", after: "t.id numeric(30,0) in_sync 20 of 20 moved 1 to 20"},
 	{name: "a domain", make: `CREATE DOMAIN "User Id" AS int; CREATE SEQUENCE s; CREATE TABLE t (id "User Id" PRIMARY KEY DEFAULT nextval('s')); INSERT INTO t VALUES (20)`,
 		want: `t.id "User Id" behind 0 of 20 behind 20`, after: `t.id "User Id" in_sync 20 of 20 moved 1 to 20`},
+	{name: "a domain over a domain", make: `CREATE DOMAIN inner_id AS numeric(20,0); CREATE DOMAIN outer_id AS inner_id; CREATE SEQUENCE s;
+		CREATE TABLE t (id outer_id PRIMARY KEY DEFAULT nextval('s')); INSERT INTO t VALUES (20)`,
+		want: `t.id outer_id behind 0 of 20 behind 20`, after: `t.id outer_id in_sync 20 of 20 moved 1 to 20`},
 	{name: "hostile names", make: `CREATE TABLE "x'); DROP TABLE y; --" ("a"" = 1) --" serial PRIMARY KEY); INSERT INTO "x'); DROP TABLE y; --" VALUES (20)`,
 		want:  `x'); DROP TABLE y; --.a" = 1) -- integer behind 0 of 20 behind 20`,
 		after: `x'); DROP TABLE y; --.a" = 1) -- integer in_sync 20 of 20 moved 1 to 20`},

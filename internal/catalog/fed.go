@@ -99,7 +99,7 @@ SELECT v.wanted, v.relid::pg_catalog.int8, v.nspname::pg_catalog.text, v.relname
   coalesce(pg_catalog.has_schema_privilege(v.nspoid, 'USAGE') AND pg_catalog.has_column_privilege(v.relid, a.attnum, 'SELECT'), false) AS selectable,
   a.attname::pg_catalog.text, coalesce(base.typname, t.typname)::pg_catalog.text AS typname,
   pg_catalog.format_type(a.atttypid, NULL) AS declared, pg_catalog.format_type(a.atttypid, a.atttypmod) AS shown,
-  coalesce(CASE WHEN t.typtype = 'd' THEN t.typtypmod ELSE a.atttypmod END, -1) AS typmod,
+  coalesce(base.typmod, a.atttypmod) AS typmod,
   coalesce(v.default_oid::pg_catalog.int8, 0) AS default_oid,
   v.seq::pg_catalog.int8 AS seq_oid, sn.nspname::pg_catalog.text AS seq_schema, sc.relname::pg_catalog.text AS seq_name,
   q.seqstart, q.seqmin, q.seqmax, q.seqincrement, q.seqcache, q.seqcycle,
@@ -110,7 +110,7 @@ SELECT v.wanted, v.relid::pg_catalog.int8, v.nspname::pg_catalog.text, v.relname
 FROM sharing v
 JOIN pg_catalog.pg_attribute a ON a.attrelid = v.relid AND a.attnum = v.attnum AND NOT a.attisdropped
 JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
-LEFT JOIN pg_catalog.pg_type base ON t.typtype = 'd' AND base.oid = t.typbasetype
+` + baseType + `
 JOIN pg_catalog.pg_class sc ON sc.oid = v.seq
 JOIN pg_catalog.pg_namespace sn ON sn.oid = sc.relnamespace
 JOIN pg_catalog.pg_sequence q ON q.seqrelid = v.seq

@@ -41,7 +41,8 @@ func InSchemas(schemas ...string) AuditOption {
 // OfTables audits these tables only. A name is written as GORM knows it, letter case
 // kept and with a dot after the schema (Users, billing.invoices), or quoted as
 // Incident.Table and Finding.QuotedTable give it ("billing"."invoices"). Without a
-// schema the search_path decides. A partition stands for its root.
+// schema the search_path decides. A partition stands for its root, and a root for all of
+// its partitions.
 func OfTables(tables ...string) AuditOption {
 	return func(s *auditSettings) {
 		for _, table := range tables {
@@ -78,7 +79,8 @@ func AndResync() AuditOption {
 
 // Audit reads every column that a sequence feeds, in a key or not, and says how it
 // stands to its sequence. The findings are ordered by schema, table and column; a
-// partitioned table is one. Without AndResync it only reads: it works on a standby
+// partitioned table is one, beside those of its partitions that have sequences of their
+// own. Without AndResync it only reads: it works on a standby
 // and in a read-only transaction.
 //
 // It sends a few queries to the catalog and then one statement for each fifty tables

@@ -91,6 +91,13 @@ var auditCases = []struct {
 	{name: "more partitions than locks", make: `CREATE TABLE t (id bigserial, k int, PRIMARY KEY (id, k)) PARTITION BY LIST (k);
 		DO $$ BEGIN FOR i IN 1..150 LOOP EXECUTE format('CREATE TABLE t_%s PARTITION OF t FOR VALUES IN (%s)', i, i); END LOOP; END $$; INSERT INTO t VALUES (7, 3), (20, 149)`,
 		want: "t.id bigint behind 0 of 20 behind 20", after: "t.id bigint in_sync 20 of 20 moved 1 to 20"},
+	{name: "partitions with sequences of their own", make: `CREATE TABLE t (id bigserial, k int, PRIMARY KEY (id, k)) PARTITION BY LIST (k); CREATE TABLE t_2 PARTITION OF t FOR VALUES IN (2);
+		CREATE TABLE t_1 (id bigserial, k int NOT NULL); ALTER TABLE t ATTACH PARTITION t_1 FOR VALUES IN (1); INSERT INTO t_1 VALUES (20, 1); INSERT INTO t_2 VALUES (30, 2)`,
+		want:  "t.id bigint behind 0 of 30 behind 30\nt_1.id bigint behind 0 of 20 behind 20",
+		after: "t.id bigint in_sync 30 of 30 moved 1 to 30\nt_1.id bigint in_sync 20 of 20 moved 1 to 20"},
+	{name: "a partition with a sequence, a root without", make: `CREATE TABLE t (id bigint, k int, PRIMARY KEY (id, k)) PARTITION BY LIST (k);
+		CREATE TABLE t_1 (id bigserial, k int NOT NULL); ALTER TABLE t ATTACH PARTITION t_1 FOR VALUES IN (1); INSERT INTO t_1 VALUES (20, 1)`,
+		want: "t_1.id bigint behind 0 of 20 behind 20", after: "t_1.id bigint in_sync 20 of 20 moved 1 to 20"},
 	{name: "inheritance", make: `CREATE TABLE t (id serial PRIMARY KEY); CREATE TABLE u (PRIMARY KEY (id)) INHERITS (t); INSERT INTO t VALUES (5); INSERT INTO u VALUES (20)`,
 		want:  "t.id integer behind 0 of 20 behind 20\nu.id integer behind 0 of 20 behind 20",
 		after: "t.id integer in_sync 20 of 20 moved 1 to 20\nu.id integer in_sync 20 of 20 moved 1 to 20"},
@@ -206,7 +213,8 @@ func TestTablesAreFoundByTheNamesPeopleWrite(t *testing.T) {
 	t.Parallel()
 	p := pgtest.New(t)
 	p.Exec(`CREATE TABLE "Users" (id serial PRIMARY KEY); CREATE TABLE "a.b" (id serial PRIMARY KEY); CREATE TABLE other (id serial PRIMARY KEY);
-		CREATE TABLE parted (id serial PRIMARY KEY) PARTITION BY RANGE (id); CREATE TABLE parted_1 PARTITION OF parted DEFAULT; CREATE VIEW seen AS SELECT * FROM other`)
+		CREATE TABLE parted (id serial PRIMARY KEY) PARTITION BY RANGE (id); CREATE TABLE parted_1 PARTITION OF parted DEFAULT;
+		CREATE TABLE top (k int, id int) PARTITION BY LIST (k); CREATE TABLE leaf (k int, id serial); ALTER TABLE top ATTACH PARTITION leaf DEFAULT; CREATE VIEW seen AS SELECT * FROM other`)
 	db := p.Open(nil)
 	// A prefix is how GORM is told of a schema.
 	prefixed := p.Open(&gorm.Config{NamingStrategy: schema.NamingStrategy{TablePrefix: p.Schema + ".", SingularTable: true, NoLowerCase: true}})
@@ -223,6 +231,8 @@ func TestTablesAreFoundByTheNamesPeopleWrite(t *testing.T) {
 		{option: plugin.OfTables(`"a.b"`), want: "a.b.id integer in_sync 0 of none"},
 		{option: plugin.OfTables("other", "Users"), want: "Users.id integer in_sync 0 of none\nother.id integer in_sync 0 of none"},
 		{option: plugin.OfTables("parted_1"), want: "parted.id integer in_sync 0 of none"},
+		{option: plugin.OfTables("leaf"), want: "leaf.id integer in_sync 0 of none"},
+		{option: plugin.OfTables("top"), want: "leaf.id integer in_sync 0 of none"},
 		{option: plugin.OfTables("users", "other"), want: "users.  unreadable not_found\nother.id integer in_sync 0 of none", fails: true},
 		{option: plugin.OfTables("seen"), want: "seen.  unreadable unsupported", fails: true},
 		{option: plugin.OfTables("a.b.c"), want: "a.b.c.  unreadable not_found", fails: true},

@@ -46,13 +46,14 @@ type Descendant struct {
 }
 
 // readFed lists the columns that sequences feed, a row for each. Partitions are
-// left to their root, other sessions' temporary tables and the system's to
-// themselves.
+// left to their root, but for those that draw from a sequence of their own (rows come
+// into these directly, too); other sessions' temporary tables and the system's are left
+// to themselves.
 //
 // $1  a JSON array of schemas, [] for all
 // $2  a JSON array of the oids of tables, [] for all
 //
-//	wanted            it is in one of the schemas and one of the tables
+//	wanted            it is in one of the schemas and one of the tables, or a partition of one
 //	relkind           r, p or f
 //	indexed           a valid whole-table btree begins with the column
 //	indexes           how many indexes the table has
@@ -81,10 +82,11 @@ WITH fed AS MATERIALIZED (
 ), seen AS MATERIALIZED (
   SELECT f.*, c.relname, c.relkind, c.relhassubclass, n.nspname, n.oid AS nspoid,
     ($1::pg_catalog.text = '[]' OR n.nspname::pg_catalog.text IN (SELECT pg_catalog.json_array_elements_text($1::pg_catalog.text::pg_catalog.json)))
-    AND ($2::pg_catalog.text = '[]' OR c.oid IN (
+    AND ($2::pg_catalog.text = '[]' OR coalesce(pg_catalog.pg_partition_root(c.oid::pg_catalog.regclass)::pg_catalog.oid, c.oid) IN (
       SELECT e::pg_catalog.int8::pg_catalog.oid FROM pg_catalog.json_array_elements_text($2::pg_catalog.text::pg_catalog.json) e)) AS wanted
   FROM fed f
-  JOIN pg_catalog.pg_class c ON c.oid = f.relid AND c.relkind IN ('r','p','f') AND NOT c.relispartition
+  JOIN pg_catalog.pg_class c ON c.oid = f.relid AND c.relkind IN ('r','p','f') AND (NOT c.relispartition OR NOT EXISTS (
+    SELECT 1 FROM fed r WHERE r.seq = f.seq AND r.relid = pg_catalog.pg_partition_root(c.oid::pg_catalog.regclass)::pg_catalog.oid))
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
   WHERE n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast') AND NOT pg_catalog.pg_is_other_temp_schema(n.oid)
 ), sharing AS MATERIALIZED (

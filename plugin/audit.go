@@ -72,7 +72,7 @@ func OnProgress(fn func(done, total int)) AuditOption {
 
 // AndResync moves forward the sequences that the audit finds behind, under the rules
 // of a heal: forward only, one healer of a sequence at a time, in the sequence's own
-// steps.
+// steps. In a session with DryRun nothing is moved.
 func AndResync() AuditOption {
 	return func(s *auditSettings) { s.resync = true }
 }
@@ -121,6 +121,7 @@ func (s auditSettings) run(ctx context.Context, db *gorm.DB) ([]Finding, error) 
 	if s.models != nil && len(s.tables) == 0 {
 		return nil, nil
 	}
+	s.resync = s.resync && !db.DryRun
 	within := transactions(ctx, db, &sql.TxOptions{Isolation: sql.LevelReadCommitted, ReadOnly: !s.resync})
 	report, err := audit.Read(ctx, within, audit.Scope{
 		Schemas: s.schemas, Tables: s.tables, TableTimeout: s.timeout, Progress: s.progress,

@@ -239,6 +239,27 @@ func TestAnAuditInsideATransaction(t *testing.T) {
 	}
 }
 
+// A DryRun session sends nothing that changes anything.
+func TestAResyncInADryRunOnlyAudits(t *testing.T) {
+	t.Parallel()
+	p := pgtest.New(t)
+	p.Exec(behindA)
+	findings, err := plugin.Resync(t.Context(), p.Open(nil).Session(&gorm.Session{DryRun: true}), "a")
+	if got, next := toldAll(findings), p.Int("SELECT nextval('a_id_seq')"); err != nil || got != "a.id integer behind 0 of 10 behind 10" || next != 1 {
+		t.Errorf("%v: the sequence gives %d\n%s", err, next, got)
+	}
+}
+
+func TestAnAuditMayTakeItsTime(t *testing.T) {
+	t.Parallel()
+	p := pgtest.New(t)
+	p.Exec(behindA)
+	findings, err := plugin.Audit(t.Context(), p.Open(nil), plugin.OfTables("a"), plugin.WithTableTimeout(1000*time.Hour))
+	if got := toldAll(findings); err != nil || got != "a.id integer behind 0 of 10 behind 10" {
+		t.Errorf("%v\n%s", err, got)
+	}
+}
+
 // A connection on which the caller has begun by hand is left in its transaction.
 func TestAnAuditInsideAManualBegin(t *testing.T) {
 	t.Parallel()

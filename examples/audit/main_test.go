@@ -46,6 +46,8 @@ func TestExitCodes(t *testing.T) {
 		{name: "behind", make: inSync + behind, code: 1, out: []string{"behind   $S.Users", "2 columns fed by sequences, 1 behind, 1 in sync"}},
 		{name: "nearly exhausted", make: nearly, code: 1, out: []string{"nearly exhausted  $S.small", "91.6%"}},
 		{name: "a default that is more than nextval", make: odd, out: []string{"unreadable  $S.odd", "more than nextval"}},
+		{name: "a default that is more than nextval, asked for", make: odd, arguments: []string{"-table", "odd"}, code: 2, out: []string{"unreadable  $S.odd"}},
+		{name: "a view", make: `CREATE VIEW seen AS SELECT 1 AS id`, arguments: []string{"-table", "seen"}, code: 2, out: []string{"is a view"}},
 		{name: "fixed", make: behind + further, arguments: []string{"-fix"}, out: []string{"in sync  $S.orders", "moved 1 → 2000", "moved 1 → 20", "; moved 2\n"}},
 		{name: "one table", make: behind + further, arguments: []string{"-table", "orders"}, code: 1, out: []string{"$S.orders"}, not: "Users"},
 		{name: "one table fixed", make: behind + further, arguments: []string{"-table", `$S.Users`, "-fix"}, out: []string{"moved 1 → 20"}, not: "orders"},

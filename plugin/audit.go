@@ -81,7 +81,9 @@ func AndResync() AuditOption {
 // stands to its sequence. The findings are ordered by schema, table and column; a
 // partitioned table is one, beside those of its partitions that have sequences of their
 // own. Without AndResync it only reads: it works on a standby
-// and in a read-only transaction.
+// and in a read-only transaction. On a standby a sequence reads up to 32 values further
+// than on its primary, for PostgreSQL logs them in advance: where it goes on after a
+// promotion.
 //
 // It sends a few queries to the catalog and then one statement for each fifty tables
 // or so, each in a short transaction that locks at most 200 relations; inside a

@@ -31,6 +31,7 @@ const (
 type Server struct {
 	dsn  string
 	dir  string
+	bin  string // the folder of its programs, empty for one that was not started from them
 	stop func()
 }
 
@@ -101,11 +102,7 @@ func (s *Server) Stop() { s.stop() }
 // startFrom makes a cluster with the programs in bin and starts it, trying
 // another port when the first is taken meanwhile.
 func startFrom(bin string, settings []string) (server *Server, err error) {
-	account, err := serverAccount()
-	if err != nil {
-		return nil, err
-	}
-	dir, err := os.MkdirTemp("", "seqheal-postgres-")
+	account, dir, err := place()
 	if err != nil {
 		return nil, err
 	}
@@ -114,9 +111,6 @@ func startFrom(bin string, settings []string) (server *Server, err error) {
 			err = errors.Join(err, os.RemoveAll(dir))
 		}
 	}()
-	if err := account.own(dir); err != nil {
-		return nil, err
-	}
 	data := filepath.Join(dir, "data")
 	initdb := account.command(filepath.Join(bin, "initdb"), "--pgdata", data, "--username", "postgres",
 		"--auth", "trust", "--encoding", "UTF8", "--locale", "C", "--no-sync")
@@ -126,10 +120,65 @@ func startFrom(bin string, settings []string) (server *Server, err error) {
 	}
 	for range 3 {
 		if server, err = run(account, bin, dir, data, settings); err == nil {
+			server.bin = bin
 			return server, nil
 		}
 	}
 	return nil, err
+}
+
+// StartStandby starts a hot standby that holds what this server does now, and follows
+// nobody. The copy is taken as it lies: nobody may write meanwhile.
+func (s *Server) StartStandby() (standby *Server, err error) {
+	if s.bin == "" {
+		return nil, errors.New("a standby is made of a server that was started from its programs on this machine")
+	}
+	if err := s.checkpoint(); err != nil {
+		return nil, err
+	}
+	account, dir, err := place()
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.RemoveAll(dir))
+		}
+	}()
+	const script = `cp -R "$1/data" "$2/data" && rm "$2/data/postmaster.pid" && : >"$2/data/standby.signal"`
+	cp := account.command("/bin/sh", "-c", script, "sh", s.dir, dir)
+	cp.Dir = dir
+	if out, err := cp.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("copy the data: %w: %s", err, out)
+	}
+	return run(account, s.bin, dir, filepath.Join(dir, "data"), nil)
+}
+
+// checkpoint brings everything into the files.
+func (s *Server) checkpoint() error {
+	db, err := sql.Open("pgx", s.dsn)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = db.Close() }()
+	_, err = db.Exec("CHECKPOINT")
+	return err
+}
+
+// place makes a folder that belongs to the account which runs servers.
+func place() (*account, string, error) {
+	account, err := serverAccount()
+	if err != nil {
+		return nil, "", err
+	}
+	dir, err := os.MkdirTemp("", "seqheal-postgres-")
+	if err != nil {
+		return nil, "", err
+	}
+	if err := account.own(dir); err != nil {
+		return nil, "", errors.Join(err, os.RemoveAll(dir))
+	}
+	return account, dir, nil
 }
 
 // run starts the server on a free port and waits until it answers. A watchdog

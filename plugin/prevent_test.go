@@ -40,6 +40,9 @@ var preventing = []struct {
 	{"far in front", func(db *gorm.DB) error { return db.Create(&user{ID: 5_000_000_000, Name: "x"}).Error }, 5_000_000_000},
 	{"near the end of the range", func(db *gorm.DB) error { return db.Create(&user{ID: 9223372036854775000, Name: "x"}).Error }, 10},
 	{"an id outside the range", func(db *gorm.DB) error { return db.Create(&user{ID: -3, Name: "x"}).Error }, 10},
+	{"an id that the statement computes, beside one that it names", func(db *gorm.DB) error {
+		return db.Table("users").Create([]map[string]any{{"id": gorm.Expr("24 + 1")}, {"id": 26}}).Error
+	}, 26},
 	{"an id that is not sent", func(db *gorm.DB) error { return db.Select("Name").Create(&user{ID: 99, Name: "x"}).Error }, 11},
 	{"no id", func(db *gorm.DB) error { return db.Create(&user{Name: "x"}).Error }, 11},
 	{"an insert that fails", func(db *gorm.DB) error {

@@ -1,7 +1,9 @@
 package catalog_test
 
 import (
+	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/seqheal/seqheal/internal/catalog"
 	"github.com/seqheal/seqheal/internal/pgtest"
@@ -43,6 +45,24 @@ func TestTheServerReadsQuotedNamesBack(t *testing.T) {
 		}
 		if err := rows.Close(); err != nil {
 			t.Error(err)
+		}
+	}
+}
+
+func TestTheServerReadsLiteralsBack(t *testing.T) {
+	t.Parallel()
+	p := pgtest.New(t)
+	p.SQL.SetMaxOpenConns(1)
+	for _, conforming := range []string{"on", "off"} {
+		p.Exec("SET standard_conforming_strings = " + conforming)
+		for _, text := range []string{"", "users", "it's", `back\slash`, `\'; SELECT 1; --`, "a\x1b[2J\nb", "c1 \u009b31m", "Größe"} {
+			literal := catalog.Literal(text)
+			if got := p.Text("SELECT " + literal); got != text {
+				t.Errorf("%s: the server reads %q, want %q", conforming, got, text)
+			}
+			if strings.ContainsFunc(literal, unicode.IsControl) {
+				t.Errorf("control characters in %q", literal)
+			}
 		}
 	}
 }

@@ -98,6 +98,9 @@ func (t *tables) unpass(seq catalog.Sequence) {
 // back: the sequence stays moved even when the transaction rolls back. An id in the last
 // tenth of what is left of the range is left alone, as is one that the statement
 // computes. What prevention cannot do, a heal does when an insert collides.
+//
+// Whoever draws while an import names rising ids is given the very ids that the import
+// is still to name, and the import then meets them: let it name its furthest id first.
 func WithPrevention() Option {
 	return func(s *settings) { s.prevention = true }
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/seqheal/seqheal/internal/catalog"
+	"github.com/seqheal/seqheal/internal/pgerr"
 	"github.com/seqheal/seqheal/internal/resync"
 )
 
@@ -42,6 +43,10 @@ func (h *healer) prevent(s *statement) {
 	switch err := resync.Pass(ctx, s.conn(), t, passed, furthest.Value, inside); {
 	case errors.Is(err, resync.ErrTooFar):
 		h.cannotPrevent(s, t, "may not set it and they are too far for drawing", "UPDATE")
+	case pgerr.Is(err, pgerr.InsufficientPrivilege):
+		h.cannotPrevent(s, t, "may not both draw from it and ask for its last value", "USAGE, SELECT")
+	case pgerr.Is(err, pgerr.InternalError), pgerr.Is(err, pgerr.UndefinedTable): // what PostgreSQL says to the oid of a sequence that is gone
+		s.tables.forget(s.target, catalog.Name{Schema: t.Violated.Schema, Table: t.Violated.Name})
 	case err == nil && !resync.Near(t, furthest.Value):
 		s.tables.pass(t.Sequence, furthest.Value)
 	}

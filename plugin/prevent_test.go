@@ -362,36 +362,3 @@ func TestPreventionInTrouble(t *testing.T) {
 		}
 	})
 }
-
-// Importers that work side by side and a drawing application lose nothing, as long as
-// the importers name ids that are far apart: the application draws what lies between.
-func TestPreventionUnderConcurrentImports(t *testing.T) {
-	t.Parallel()
-	p := pgtest.New(t)
-	p.Exec(`CREATE TABLE users (id bigserial PRIMARY KEY, name text)`)
-	db := p.Open(nil, plugin.New(plugin.WithPrevention()))
-	var group sync.WaitGroup
-	for worker := range 4 {
-		group.Go(func() {
-			for i := range 50 {
-				if err := db.Create(&user{ID: int64(100_000 + i*10_000 + worker*1_000), Name: "named"}).Error; err != nil {
-					t.Error(err)
-				}
-			}
-		})
-		group.Go(func() {
-			for range 50 {
-				if err := db.Create(&user{Name: "drawn"}).Error; err != nil {
-					t.Error(err)
-				}
-			}
-		})
-	}
-	group.Wait()
-	if got := p.Text("SELECT name, count(*) FROM users GROUP BY name ORDER BY name"); got != "drawn|200\nnamed|200" {
-		t.Errorf("rows: %s", got)
-	}
-	if behind := p.Int("SELECT (SELECT max(id) FROM users) - last_value FROM users_id_seq"); behind > 0 {
-		t.Errorf("the sequence is %d behind", behind)
-	}
-}

@@ -31,6 +31,7 @@ const (
 	FeatureNotSupported    = "0A000"
 	LockNotAvailable       = "55P03"
 	QueryCanceled          = "57014"
+	InternalError          = "XX000"
 )
 
 // Error is what the server said. A field that it did not send is empty: the

@@ -41,7 +41,8 @@ func InSchemas(schemas ...string) AuditOption {
 // OfTables audits these tables only. A name is written as GORM knows it, letter case
 // kept and with a dot after the schema (Users, billing.invoices), or quoted as
 // Incident.Table and Finding.QuotedTable give it ("billing"."invoices"). Without a
-// schema the search_path decides. A partition stands for its root.
+// schema the search_path decides. A partition stands for its root, and a root for all of
+// its partitions.
 func OfTables(tables ...string) AuditOption {
 	return func(s *auditSettings) {
 		for _, table := range tables {
@@ -71,15 +72,18 @@ func OnProgress(fn func(done, total int)) AuditOption {
 
 // AndResync moves forward the sequences that the audit finds behind, under the rules
 // of a heal: forward only, one healer of a sequence at a time, in the sequence's own
-// steps.
+// steps. In a session with DryRun nothing is moved.
 func AndResync() AuditOption {
 	return func(s *auditSettings) { s.resync = true }
 }
 
 // Audit reads every column that a sequence feeds, in a key or not, and says how it
 // stands to its sequence. The findings are ordered by schema, table and column; a
-// partitioned table is one. Without AndResync it only reads: it works on a standby
-// and in a read-only transaction.
+// partitioned table is one, beside those of its partitions that have sequences of their
+// own. Without AndResync it only reads: it works on a standby
+// and in a read-only transaction. On a standby a sequence reads up to 32 values further
+// than on its primary, for PostgreSQL logs them in advance: where it goes on after a
+// promotion.
 //
 // It sends a few queries to the catalog and then one statement for each fifty tables
 // or so, each in a short transaction that locks at most 200 relations; inside a
@@ -119,6 +123,7 @@ func (s auditSettings) run(ctx context.Context, db *gorm.DB) ([]Finding, error) 
 	if s.models != nil && len(s.tables) == 0 {
 		return nil, nil
 	}
+	s.resync = s.resync && !db.DryRun
 	within := transactions(ctx, db, &sql.TxOptions{Isolation: sql.LevelReadCommitted, ReadOnly: !s.resync})
 	report, err := audit.Read(ctx, within, audit.Scope{
 		Schemas: s.schemas, Tables: s.tables, TableTimeout: s.timeout, Progress: s.progress,

@@ -70,6 +70,34 @@ g.id integer behind 0 of 20000000 behind 20000000 permission`
 	}
 }
 
+// UPDATE alone lets a role draw, and not ask for the last value: PostgreSQL 18 answers
+// null, as for a sequence that never gave one.
+func TestAnAuditByARoleThatMayOnlyUpdateTheSequence(t *testing.T) {
+	t.Parallel()
+	p := pgtest.New(t)
+	p.Exec(`CREATE TABLE a (id serial PRIMARY KEY); INSERT INTO a SELECT FROM generate_series(1, 10)`)
+	role := p.Role()
+	p.Exec("GRANT SELECT ON a TO " + role + "; GRANT UPDATE ON SEQUENCE a_id_seq TO " + role)
+	findings, err := plugin.Audit(t.Context(), p.OpenDSN(p.DSNFor(map[string]string{"user": role}), nil), plugin.OfTables("a"))
+	if got := toldAll(findings); err != nil || got != "a.id integer unreadable permission" || !strings.Contains(findings[0].Err.Error(), "GRANT SELECT ON SEQUENCE") {
+		t.Errorf("%v\n%s: %v", err, got, findings)
+	}
+}
+
+// The right that is missing may be the one on the schema.
+func TestAnAuditByARoleThatMayNotUseTheSchema(t *testing.T) {
+	t.Parallel()
+	p := pgtest.New(t)
+	p.Exec(behindA)
+	role := p.Role()
+	p.Exec("GRANT SELECT ON a TO " + role + "; GRANT ALL ON SEQUENCE a_id_seq TO " + role + "; REVOKE USAGE ON SCHEMA $S FROM " + role)
+	findings, err := plugin.Audit(t.Context(), p.OpenDSN(p.DSNFor(map[string]string{"user": role}), nil), plugin.InSchemas(p.Schema))
+	want := fmt.Sprintf(`table "%[1]s"."a": role "%[2]s" may not use its schema; GRANT USAGE ON SCHEMA "%[1]s" TO "%[2]s"`, p.Schema, role)
+	if len(findings) != 1 || err != nil || findings[0].Reason != plugin.ReasonPermission || findings[0].Err.Error() != want {
+		t.Errorf("%v\n%v", err, findings)
+	}
+}
+
 // A table that goes away between the reading of the catalog and the look at the table
 // is named, and the rest is done.
 func TestATableIsDroppedWhileAnAuditRuns(t *testing.T) {
@@ -208,6 +236,27 @@ func TestAnAuditInsideATransaction(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// A DryRun session sends nothing that changes anything.
+func TestAResyncInADryRunOnlyAudits(t *testing.T) {
+	t.Parallel()
+	p := pgtest.New(t)
+	p.Exec(behindA)
+	findings, err := plugin.Resync(t.Context(), p.Open(nil).Session(&gorm.Session{DryRun: true}), "a")
+	if got, next := toldAll(findings), p.Int("SELECT nextval('a_id_seq')"); err != nil || got != "a.id integer behind 0 of 10 behind 10" || next != 1 {
+		t.Errorf("%v: the sequence gives %d\n%s", err, next, got)
+	}
+}
+
+func TestAnAuditMayTakeItsTime(t *testing.T) {
+	t.Parallel()
+	p := pgtest.New(t)
+	p.Exec(behindA)
+	findings, err := plugin.Audit(t.Context(), p.Open(nil), plugin.OfTables("a"), plugin.WithTableTimeout(1000*time.Hour))
+	if got := toldAll(findings); err != nil || got != "a.id integer behind 0 of 10 behind 10" {
+		t.Errorf("%v\n%s", err, got)
 	}
 }
 

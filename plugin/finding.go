@@ -94,33 +94,37 @@ func (f Finding) String() string {
 // the values between.
 const longSteps = 500_000
 
-// Statements that SQL writes, for a sequence's quoted literal.
+// Statements that SQL writes. Each draws what one session caches and compares the last
+// of it; where that is short of the furthest value it goes the whole steps that are
+// left. A second run, or one for another column of the same sequence, only draws.
 //
-//	%[1]s sequence   %[2]d values to draw   %[3]s min or max
-//	%[4]d where it then stands   %[5]s the comparison "short of"
+//	%[1]s sequence, as a literal   %[2]d its cache   %[3]s min or max   %[4]d furthest value
+//	%[5]s the comparison "short of"   %[6]d increment
 const (
-	sqlNear = `SELECT pg_catalog.%[3]s(pg_catalog.nextval(%[1]s::pg_catalog.regclass)) FROM pg_catalog.generate_series(1, %[2]d);`
-	sqlFar  = `SELECT CASE WHEN d.v %[5]s %[4]d THEN pg_catalog.setval(%[1]s::pg_catalog.regclass, %[4]d) ELSE d.v END
+	sqlNear  = sqlCase + `(SELECT pg_catalog.%[3]s(pg_catalog.nextval(%[1]s::pg_catalog.regclass)) FROM pg_catalog.generate_series(1, ` + sqlSteps + `::pg_catalog.int8))` + sqlDraw
+	sqlFar   = sqlCase + `pg_catalog.setval(%[1]s::pg_catalog.regclass, (d.v + ` + sqlSteps + ` * '%[6]d'::pg_catalog.int8)::pg_catalog.int8)` + sqlDraw
+	sqlCase  = `SELECT CASE WHEN d.v %[5]s '%[4]d'::pg_catalog.int8 THEN `
+	sqlSteps = `pg_catalog.ceil(('%[4]d'::pg_catalog.numeric - d.v) / '%[6]d'::pg_catalog.int8)`
+	sqlDraw  = ` ELSE d.v END
 FROM (SELECT pg_catalog.%[3]s(pg_catalog.nextval(%[1]s::pg_catalog.regclass)) AS v FROM pg_catalog.generate_series(1, %[2]d) OFFSET 0) d;`
 )
 
 // SQL is a statement, ready to paste into psql, that does for this sequence what
-// Resync would: it draws the values up to the furthest one, or draws one, compares
-// and sets, so that it never moves the sequence backwards. It is empty when there is
-// nothing to move.
+// Resync would: it draws the values up to the furthest one, or draws, compares and sets
+// at once, so that it never moves the sequence backwards and may be run again. It is
+// empty when there is nothing to move.
 func (f Finding) SQL() string {
 	if f.State != StateBehind || f.Estimated {
 		return ""
 	}
-	aggregate, short := "max", "<"
+	aggregate, short, text := "max", "<", sqlNear
 	if f.Increment < 0 {
 		aggregate, short = "min", ">"
 	}
-	sequence := catalog.Literal(f.Sequence)
-	if f.Behind <= longSteps {
-		return fmt.Sprintf(sqlNear, sequence, f.Behind, aggregate)
+	if f.Behind > longSteps {
+		text = sqlFar
 	}
-	return fmt.Sprintf(sqlFar, sequence, f.Cache, aggregate, f.Last+f.Behind*f.Increment, short)
+	return fmt.Sprintf(text, catalog.Literal(f.Sequence), max(1, f.Cache), aggregate, f.Furthest, short, f.Increment)
 }
 
 // record is the one list of a finding's field names.

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/seqheal/seqheal/internal/catalog"
+	"github.com/seqheal/seqheal/internal/pgerr"
 	"github.com/seqheal/seqheal/internal/resync"
 )
 
@@ -22,10 +23,7 @@ func (h *healer) prevent(s *statement) {
 		return
 	}
 	t := k.table
-	explicit, readable := s.insert.Explicit(t.FedColumn())
-	if !readable {
-		return
-	}
+	explicit, _ := s.insert.Explicit(t.FedColumn()) // what is no int64 is beyond every sequence, or computed
 	furthest := resync.Sight{}
 	for _, id := range explicit {
 		if t.Sequence.Contains(id) {
@@ -45,6 +43,10 @@ func (h *healer) prevent(s *statement) {
 	switch err := resync.Pass(ctx, s.conn(), t, passed, furthest.Value, inside); {
 	case errors.Is(err, resync.ErrTooFar):
 		h.cannotPrevent(s, t, "may not set it and they are too far for drawing", "UPDATE")
+	case pgerr.Is(err, pgerr.InsufficientPrivilege):
+		h.cannotPrevent(s, t, "may not both draw from it and ask for its last value", "USAGE, SELECT")
+	case pgerr.Is(err, pgerr.InternalError), pgerr.Is(err, pgerr.UndefinedTable): // what PostgreSQL says to the oid of a sequence that is gone
+		s.tables.forget(s.target, catalog.Name{Schema: t.Violated.Schema, Table: t.Violated.Name})
 	case err == nil && !resync.Near(t, furthest.Value):
 		s.tables.pass(t.Sequence, furthest.Value)
 	}
@@ -101,6 +103,9 @@ func (t *tables) unpass(seq catalog.Sequence) {
 // back: the sequence stays moved even when the transaction rolls back. An id in the last
 // tenth of what is left of the range is left alone, as is one that the statement
 // computes. What prevention cannot do, a heal does when an insert collides.
+//
+// Whoever draws while an import names rising ids is given the very ids that the import
+// is still to name, and the import then meets them: let it name its furthest id first.
 func WithPrevention() Option {
 	return func(s *settings) { s.prevention = true }
 }

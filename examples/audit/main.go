@@ -117,7 +117,7 @@ func run(ctx context.Context, arguments []string, out, diagnostics screen) int {
 		_, _ = fmt.Fprintln(diagnostics, "audit:", withoutPassword(o.dsn, err))
 		return failure
 	}
-	return code(findings)
+	return code(findings, len(o.tables) > 0)
 }
 
 func open(ctx context.Context, dsn string) (*gorm.DB, error) {
@@ -160,15 +160,15 @@ func (o options) print(out screen, findings []plugin.Finding) error {
 }
 
 // code is the exit code that the findings deserve. A column whose default is more than
-// nextval is nobody's error.
-func code(findings []plugin.Finding) int {
+// nextval is nobody's error, unless somebody asked for its table: nothing was said of it.
+func code(findings []plugin.Finding, named bool) int {
 	worst := allInSync
 	for _, f := range findings {
 		switch f.State {
 		case plugin.StateBehind, plugin.StateExhausted, plugin.StateNearlyExhausted:
 			worst = max(worst, attention)
 		case plugin.StateUnreadable:
-			if f.Reason != plugin.ReasonUnsupported {
+			if named || f.Reason != plugin.ReasonUnsupported {
 				worst = failure
 			}
 		}

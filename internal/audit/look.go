@@ -17,7 +17,8 @@ import (
 const (
 	// locksAtOnce bounds the tables, indexes and sequences that one statement locks:
 	// the server's lock table has some thousands of places for everybody. Only a
-	// partitioned table whose partitions the role may not read one by one can need more.
+	// partitioned table can need more, whose partitions the role may not read one by one
+	// or which has a value near the end of the range: that is looked for in the whole.
 	locksAtOnce = 200
 	// smallTable is the size in bytes up to which a table without a fitting index is
 	// read from end to end.
@@ -283,8 +284,8 @@ func (r *Report) limit(c *conn.Conn) (release func()) {
 	return c.Within(time.Now().Add(r.scope.TableTimeout), r.session.StatementTimeout, lock)
 }
 
-// lookCloser sees to the columns of which a bound on the index tells too little: a
-// large table without an index, and a value near the end of the range.
+// lookCloser sees to the columns of which the furthest value tells too little: of a
+// large table without an index, and near the end of the range.
 func (r *Report) lookCloser(ctx context.Context, within Transaction) error {
 	for _, c := range r.all() {
 		if c.Err != nil {
@@ -297,11 +298,10 @@ func (r *Report) lookCloser(ctx context.Context, within Transaction) error {
 				defer r.limit(cn)()
 				return c.estimate(ctx, cn)
 			})
-		case c.Furthest.Found && c.indexed() && !c.Sequence.Reached(c.Last, c.Furthest.Value):
+		case c.Furthest.Found && !c.Sequence.Reached(c.Last, c.Furthest.Value):
 			err = within(ctx, func(ctx context.Context, cn *conn.Conn) error {
 				defer r.limit(cn)()
-				c.Furthest.Value, c.Outlier, err = resync.Room(ctx, cn, &c.Table, c.Last, c.Furthest.Value)
-				return err
+				return c.makeRoom(ctx, cn)
 			})
 		}
 		if lost(ctx, err) {
@@ -312,6 +312,15 @@ func (r *Report) lookCloser(ctx context.Context, within Transaction) error {
 		}
 	}
 	return nil
+}
+
+// makeRoom leaves out a value near the end of the range. Of the rows before it only
+// those in front of the sequence are then known.
+func (c *Column) makeRoom(ctx context.Context, cn *conn.Conn) (err error) {
+	if c.Furthest.Value, c.Outlier, err = resync.Room(ctx, cn, &c.Table, c.Last, c.Furthest.Value); c.Outlier.Found {
+		c.Furthest.Found = c.Furthest.Value != c.Last
+	}
+	return err
 }
 
 // estimate answers the furthest value among those that ANALYZE has noted for a

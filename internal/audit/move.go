@@ -72,10 +72,7 @@ func (r *Report) moveOne(ctx context.Context, within Transaction, columns []*Col
 	if err == nil {
 		err = within(ctx, func(ctx context.Context, c *conn.Conn) (err error) {
 			defer c.Within(time.Now().Add(r.scope.TableTimeout), r.session.StatementTimeout, r.session.LockTimeout)()
-			goal := resync.Goal{Table: &furthest.Table, Target: furthest.Furthest.Value, Rows: 1, Role: r.session.Role}
-			if furthest.indexed() {
-				goal.Below = c
-			}
+			goal := resync.Goal{Table: &furthest.Table, Target: furthest.Furthest.Value, Rows: 1, Below: c, Role: r.session.Role}
 			move, err = resync.Advance(ctx, c, goal)
 			return err
 		})

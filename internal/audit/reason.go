@@ -22,10 +22,13 @@ func unreadable(f *catalog.Fed, role string) error {
 	case f.RowSecurity:
 		return refuse(resync.RowSecurity, "table %s: row-level security hides rows from role %s; audit as a role that has BYPASSRLS",
 			f.QuotedName(), catalog.Quote(role))
+	case !f.Reachable:
+		return refuse(resync.Permission, "table %s: role %[3]s may not use its schema; GRANT USAGE ON SCHEMA %[2]s TO %[3]s",
+			f.QuotedName(), catalog.Quote(f.Schema), catalog.Quote(role))
 	case !f.Selectable:
 		return refuse(resync.Permission, "table %[1]s: role %[3]s may not read column %[2]s; GRANT SELECT (%[2]s) ON %[1]s TO %[3]s",
 			f.QuotedName(), column, catalog.Quote(role))
-	case !f.Sequence.CanRead && !f.Sequence.CanUse:
+	case !f.LastReadable:
 		return refuse(resync.Permission, "table %s: role %[3]s may not read sequence %[2]s; GRANT SELECT ON SEQUENCE %[2]s TO %[3]s",
 			f.QuotedName(), f.Sequence.QuotedName(), catalog.Quote(role))
 	}

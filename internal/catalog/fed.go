@@ -24,6 +24,11 @@ type Fed struct {
 	DefaultOID int64
 	// Start is the sequence's first value.
 	Start int64
+	// Reachable is false for a table in a schema that the role may not use.
+	Reachable bool
+	// LastReadable is true when the role may ask for the sequence's last value: by
+	// SELECT or USAGE, while UPDATE alone lets it draw.
+	LastReadable bool
 	// Foreign is true for a foreign table, whose rows are elsewhere.
 	Foreign bool
 	// Below are the tables that inherit from this one, partitions included.
@@ -46,17 +51,20 @@ type Descendant struct {
 }
 
 // readFed lists the columns that sequences feed, a row for each. Partitions are
-// left to their root, other sessions' temporary tables and the system's to
-// themselves.
+// left to their root, but for those that draw from a sequence of their own (rows come
+// into these directly, too); other sessions' temporary tables and the system's are left
+// to themselves.
 //
 // $1  a JSON array of schemas, [] for all
 // $2  a JSON array of the oids of tables, [] for all
 //
-//	wanted            it is in one of the schemas and one of the tables
+//	wanted            it is in one of the schemas and one of the tables, or a partition of one
 //	relkind           r, p or f
 //	indexed           a valid whole-table btree begins with the column
 //	indexes           how many indexes the table has
+//	reachable         the role may use the table's schema
 //	selectable        the role may read the column
+//	seq_last          the role may ask for the last value, by SELECT or by pg_sequence_last_value
 //	start             the sequence's START
 //	reached           it shares its sequence with a wanted one: by a window, for a semi-join is
 //	                  planned for a handful of rows and took 9 s for 10,000 (measured)
@@ -81,10 +89,11 @@ WITH fed AS MATERIALIZED (
 ), seen AS MATERIALIZED (
   SELECT f.*, c.relname, c.relkind, c.relhassubclass, n.nspname, n.oid AS nspoid,
     ($1::pg_catalog.text = '[]' OR n.nspname::pg_catalog.text IN (SELECT pg_catalog.json_array_elements_text($1::pg_catalog.text::pg_catalog.json)))
-    AND ($2::pg_catalog.text = '[]' OR c.oid IN (
+    AND ($2::pg_catalog.text = '[]' OR coalesce(pg_catalog.pg_partition_root(c.oid::pg_catalog.regclass)::pg_catalog.oid, c.oid) IN (
       SELECT e::pg_catalog.int8::pg_catalog.oid FROM pg_catalog.json_array_elements_text($2::pg_catalog.text::pg_catalog.json) e)) AS wanted
   FROM fed f
-  JOIN pg_catalog.pg_class c ON c.oid = f.relid AND c.relkind IN ('r','p','f') AND NOT c.relispartition
+  JOIN pg_catalog.pg_class c ON c.oid = f.relid AND c.relkind IN ('r','p','f') AND (NOT c.relispartition OR NOT EXISTS (
+    SELECT 1 FROM fed r WHERE r.seq = f.seq AND r.relid = pg_catalog.pg_partition_root(c.oid::pg_catalog.regclass)::pg_catalog.oid))
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
   WHERE n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast') AND NOT pg_catalog.pg_is_other_temp_schema(n.oid)
 ), sharing AS MATERIALIZED (
@@ -96,21 +105,23 @@ SELECT v.wanted, v.relid::pg_catalog.int8, v.nspname::pg_catalog.text, v.relname
   EXISTS (SELECT 1 FROM pg_catalog.pg_index b JOIN pg_catalog.pg_class bc ON bc.oid = b.indexrelid
           WHERE bc.relam = 403 AND b.indrelid = v.relid AND b.indisvalid AND b.indpred IS NULL AND b.indkey[0] = v.attnum) AS indexed,
   (SELECT pg_catalog.count(*) FROM pg_catalog.pg_index b WHERE b.indrelid = v.relid) AS indexes,
-  coalesce(pg_catalog.has_schema_privilege(v.nspoid, 'USAGE') AND pg_catalog.has_column_privilege(v.relid, a.attnum, 'SELECT'), false) AS selectable,
+  coalesce(pg_catalog.has_schema_privilege(v.nspoid, 'USAGE'), false) AS reachable,
+  coalesce(pg_catalog.has_column_privilege(v.relid, a.attnum, 'SELECT'), false) AS selectable,
   a.attname::pg_catalog.text, coalesce(base.typname, t.typname)::pg_catalog.text AS typname,
   pg_catalog.format_type(a.atttypid, NULL) AS declared, pg_catalog.format_type(a.atttypid, a.atttypmod) AS shown,
-  coalesce(CASE WHEN t.typtype = 'd' THEN t.typtypmod ELSE a.atttypmod END, -1) AS typmod,
+  coalesce(base.typmod, a.atttypmod) AS typmod,
   coalesce(v.default_oid::pg_catalog.int8, 0) AS default_oid,
   v.seq::pg_catalog.int8 AS seq_oid, sn.nspname::pg_catalog.text AS seq_schema, sc.relname::pg_catalog.text AS seq_name,
   q.seqstart, q.seqmin, q.seqmax, q.seqincrement, q.seqcache, q.seqcycle,
   coalesce(pg_catalog.has_sequence_privilege(v.seq, 'USAGE,UPDATE'), false) AS seq_use,
   coalesce(pg_catalog.has_sequence_privilege(v.seq, 'UPDATE'), false) AS seq_update,
   coalesce(pg_catalog.has_schema_privilege(sn.oid, 'USAGE') AND pg_catalog.has_sequence_privilege(v.seq, 'SELECT'), false) AS seq_select,
+  coalesce(pg_catalog.has_sequence_privilege(v.seq, 'USAGE,SELECT'), false) AS seq_last,
   v.feeders
 FROM sharing v
 JOIN pg_catalog.pg_attribute a ON a.attrelid = v.relid AND a.attnum = v.attnum AND NOT a.attisdropped
 JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
-LEFT JOIN pg_catalog.pg_type base ON t.typtype = 'd' AND base.oid = t.typbasetype
+` + baseType + `
 JOIN pg_catalog.pg_class sc ON sc.oid = v.seq
 JOIN pg_catalog.pg_namespace sn ON sn.oid = sc.relnamespace
 JOIN pg_catalog.pg_sequence q ON q.seqrelid = v.seq
@@ -158,10 +169,10 @@ func scanFed(rows *sql.Rows) (f *Fed, descends bool, err error) {
 	var kind string
 	var typmod int64
 	seq := &f.Sequence
-	err = rows.Scan(&f.Wanted, &f.OID, &f.Schema, &f.Name, &kind, &descends, &f.RowSecurity, &f.Indexed, &f.Indexes, &f.Selectable,
+	err = rows.Scan(&f.Wanted, &f.OID, &f.Schema, &f.Name, &kind, &descends, &f.RowSecurity, &f.Indexed, &f.Indexes, &f.Reachable, &f.Selectable,
 		&column.Name, &column.Type, &column.Declared, &f.Shown, &typmod, &f.DefaultOID,
 		&seq.OID, &seq.Schema, &seq.Name, &f.Start, &seq.Min, &seq.Max, &seq.Increment, &seq.Cache, &seq.Cycle,
-		&seq.CanUse, &seq.CanUpdate, &seq.CanRead, &seq.Feeders)
+		&seq.CanUse, &seq.CanUpdate, &seq.CanRead, &f.LastReadable, &seq.Feeders)
 	f.Key = []Column{column}
 	f.Partitioned, f.Foreign = kind == "p", kind == "f"
 	f.Unsupported = unsupportedType(column, typmod)

@@ -1,6 +1,10 @@
 package catalog
 
-import "strings"
+import (
+	"fmt"
+	"strings"
+	"unicode"
+)
 
 // Quote writes an identifier, each part quoted, for use in SQL text. It is the
 // only way in which a name enters a statement of the plugin's.
@@ -18,11 +22,26 @@ func Quote(parts ...string) string {
 }
 
 // Literal writes a string constant for use in SQL text, the same under every
-// setting of standard_conforming_strings (PostgreSQL manual 4.1.2).
+// setting of standard_conforming_strings (PostgreSQL manual 4.1.2). Control characters
+// are escaped, so that the text can be shown on a terminal.
 func Literal(text string) string {
-	literal := "'" + strings.ReplaceAll(text, "'", "''") + "'"
-	if strings.Contains(text, `\`) {
-		return " E" + strings.ReplaceAll(literal, `\`, `\\`)
+	if !strings.ContainsFunc(text, escaped) {
+		return "'" + strings.ReplaceAll(text, "'", "''") + "'"
 	}
-	return literal
+	var b strings.Builder
+	b.WriteString(" E'")
+	for _, r := range text {
+		switch {
+		case r == '\'':
+			b.WriteString("''")
+		case escaped(r):
+			fmt.Fprintf(&b, `\u%04x`, r)
+		default:
+			b.WriteRune(r)
+		}
+	}
+	b.WriteByte('\'')
+	return b.String()
 }
+
+func escaped(r rune) bool { return r == '\\' || unicode.IsControl(r) }

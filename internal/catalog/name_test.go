@@ -3,6 +3,7 @@ package catalog_test
 import (
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/seqheal/seqheal/internal/catalog"
 	"github.com/seqheal/seqheal/internal/pgtest"
@@ -97,4 +98,22 @@ func unquote(text string) (name, rest string, ok bool) {
 		return string(read), text[i+1:], true
 	}
 	return "", text, false
+}
+
+func TestTheServerReadsLiteralsBack(t *testing.T) {
+	t.Parallel()
+	p := pgtest.New(t)
+	p.SQL.SetMaxOpenConns(1)
+	for _, conforming := range []string{"on", "off"} {
+		p.Exec("SET standard_conforming_strings = " + conforming)
+		for _, text := range []string{"", "users", "it's", `back\slash`, `\'; SELECT 1; --`, "a\x1b[2J\nb", "c1 \u009b31m", "Größe"} {
+			literal := catalog.Literal(text)
+			if got := p.Text("SELECT " + literal); got != text {
+				t.Errorf("%s: the server reads %q, want %q", conforming, got, text)
+			}
+			if strings.ContainsFunc(literal, unicode.IsControl) {
+				t.Errorf("control characters in %q", literal)
+			}
+		}
+	}
 }

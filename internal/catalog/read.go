@@ -18,6 +18,17 @@ var ErrNotFound = errors.New("table not found in the catalog")
 // schema leaves it to the search_path.
 type Name struct{ Schema, Table string }
 
+// baseType joins what a domain t stands on in the end, and its modifier; without a
+// row for any other type.
+const baseType = `LEFT JOIN LATERAL (
+    WITH RECURSIVE below AS (
+      SELECT t.typbasetype AS oid, t.typtypmod AS typmod WHERE t.typtype = 'd'
+      UNION ALL
+      SELECT d.typbasetype, d.typtypmod FROM below JOIN pg_catalog.pg_type d ON d.oid = below.oid AND d.typtype = 'd'
+    )
+    SELECT b.oid, b.typname, below.typmod FROM below JOIN pg_catalog.pg_type b ON b.oid = below.oid AND b.typtype <> 'd'
+  ) base ON true`
+
 // readTable describes one table, a row for each column of its primary key, or
 // one row with nulls there when it has none.
 //
@@ -80,14 +91,14 @@ WITH named AS MATERIALIZED (
          coalesce(base.typname, t.typname) AS typname,
          pg_catalog.format_type(a.atttypid, NULL) AS declared,
          CASE WHEN coalesce(base.oid, t.oid) = 'pg_catalog.numeric'::pg_catalog.regtype
-              THEN CASE WHEN t.typtype = 'd' THEN t.typtypmod ELSE a.atttypmod END END AS typmod,
+              THEN coalesce(base.typmod, a.atttypmod) END AS typmod,
          d.oid AS default_oid, pg_catalog.pg_get_expr(d.adbin, d.adrelid) AS default_text
   FROM subject s
   JOIN pg_catalog.pg_index i ON i.indrelid = s.oid AND i.indisprimary
   CROSS JOIN LATERAL pg_catalog.unnest(i.indkey::pg_catalog.int2[]) WITH ORDINALITY AS k(attnum, ord)
   JOIN pg_catalog.pg_attribute a ON a.attrelid = s.oid AND a.attnum = k.attnum
   JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
-  LEFT JOIN pg_catalog.pg_type base ON t.typtype = 'd' AND base.oid = t.typbasetype
+  ` + baseType + `
   LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
   WHERE k.ord <= i.indnkeyatts
 ), fed AS (

@@ -56,6 +56,8 @@ func TestReadFindsTheSequenceThatFeedsTheKey(t *testing.T) {
 			facts{constraint: "t_pkey", key: "id:int8", column: "id", sequence: "s"}},
 		{"domain over numeric", `CREATE DOMAIN did AS numeric(10,0); CREATE SEQUENCE s; CREATE TABLE t (id did DEFAULT nextval('s') PRIMARY KEY)`,
 			facts{constraint: "t_pkey", key: "id:numeric", column: "id", sequence: "s"}},
+		{"domain over a domain", `CREATE DOMAIN inner_id AS numeric(10,0); CREATE DOMAIN outer_id AS inner_id; CREATE SEQUENCE s; CREATE TABLE t (id outer_id DEFAULT nextval('s') PRIMARY KEY)`,
+			facts{constraint: "t_pkey", key: "id:numeric", column: "id", sequence: "s"}},
 		{"domain over numeric with fractions", `CREATE DOMAIN did AS numeric(10,2); CREATE SEQUENCE s; CREATE TABLE t (id did DEFAULT nextval('s') PRIMARY KEY)`,
 			unsupported("numeric", `column "id" has type numeric, not an integer`)},
 		{"uuid", `CREATE TABLE t (id uuid DEFAULT md5('x')::uuid PRIMARY KEY)`, uuidKey},

@@ -8,6 +8,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -218,10 +219,11 @@ func (l *limits) apply(ctx context.Context, c *Conn) error {
 // savepoint, as the limits are.
 const PlanAsWritten = "SET LOCAL join_collapse_limit = 1; SET LOCAL jit = off"
 
-// milliseconds is the shorter of both, never 0: the server takes that as no limit.
+// milliseconds is the shorter of both, never 0, which the server takes as no limit, and
+// never more than its integer holds, 24 days.
 func milliseconds(left, own time.Duration) int64 {
 	if own > 0 && own < left {
 		left = own
 	}
-	return max(1, left.Milliseconds())
+	return min(max(1, left.Milliseconds()), math.MaxInt32)
 }

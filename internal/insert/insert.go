@@ -114,23 +114,24 @@ func (in Insert) Omitted(column string) int {
 
 // Explicit returns the integers that rows name for the column themselves. It
 // reports false when a row names something that is no integer here, such as an
-// expression: then nothing can be said of the ids.
+// expression: then these are not all the ids.
 func (in Insert) Explicit(column string) (ids []int64, ok bool) {
 	index := in.column(column)
 	if index < 0 {
 		return nil, true
 	}
+	ok = true
 	for _, row := range in.Values.Values {
 		if isDefault(row[index]) {
 			continue
 		}
-		id, known := integer(row[index])
-		if !known {
-			return nil, false
+		if id, known := integer(row[index]); known {
+			ids = append(ids, id)
+		} else {
+			ok = false
 		}
-		ids = append(ids, id)
 	}
-	return ids, true
+	return ids, ok
 }
 
 // Value returns what a row names for the column. It reports false for a row

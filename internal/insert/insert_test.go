@@ -98,13 +98,15 @@ func TestExplicitReadsIdsAsTheDriverSendsThem(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			in := read(t, clauses([]string{"id"}, []any{byDefault}, []any{test.value}))
+			in := read(t, clauses([]string{"id"}, []any{byDefault}, []any{test.value}, []any{8}))
 			ids, ok := in.Explicit("id")
+			want := []int64{test.want, 8}
+			if !test.ok {
+				want = []int64{8}
+			}
 			switch {
-			case ok != test.ok:
-				t.Errorf("Explicit = %v, %v; want %v", ids, ok, test.ok)
-			case ok && !slices.Equal(ids, []int64{test.want}):
-				t.Errorf("Explicit = %v, want %d", ids, test.want)
+			case ok != test.ok || !slices.Equal(ids, want):
+				t.Errorf("Explicit = %v, %v; want %v, %v", ids, ok, want, test.ok)
 			case in.Omitted("id") != 1 || !in.Names("id"):
 				t.Errorf("Omitted = %d, Names = %v: only the first row leaves it out", in.Omitted("id"), in.Names("id"))
 			}

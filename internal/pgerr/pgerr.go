@@ -31,6 +31,7 @@ const (
 	FeatureNotSupported    = "0A000"
 	LockNotAvailable       = "55P03"
 	QueryCanceled          = "57014"
+	InternalError          = "XX000"
 
 	// The beginnings of codes that end a connection: class 08, and what a server
 	// says as it shuts down, starts, recovers or drops the database.

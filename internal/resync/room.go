@@ -60,8 +60,8 @@ func (g *Goal) makeRoom(ctx context.Context, last int64) (Sight, error) {
 }
 
 // Room is where a move from last to the furthest value would go: there, or below it
-// when it is an outlier, which is then answered as well. It looks by the index; c
-// must be in a transaction or savepoint that ends with an error.
+// when it is an outlier, which is then answered as well. It looks by an index, or from
+// end to end in a small table; c must be in a transaction or savepoint that ends with an error.
 func Room(ctx context.Context, c *conn.Conn, t *catalog.Table, last, furthest int64) (target int64, outlier Sight, err error) {
 	goal := Goal{Table: t, Target: furthest, Rows: 1, Below: c}
 	outlier, err = goal.makeRoom(ctx, last)

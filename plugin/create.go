@@ -244,9 +244,7 @@ func (f fence) send(ctx context.Context) (hit collision, collided bool) {
 	if hit, collided = f.h.collided(s, err); !collided {
 		return collision{}, false
 	}
-	if guard.Undo(ctx, c) != nil {
-		return collision{}, false // the connection is gone; the first error stands
-	}
+	_ = guard.Undo(ctx, c) // where it fails, the heal does, and says so
 	return hit, true
 }
 

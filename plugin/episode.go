@@ -45,23 +45,26 @@ type episode struct {
 	// target is the furthest value that a round had to pass.
 	target resync.Sight
 	// guess is true when the target is only what the collision told.
-	guess    bool
-	key      resync.Sight
-	from, to int64
-	drew     bool
-	moved    bool
-	outlier  resync.Sight
-	refusal  *resync.Refusal
-	poisoned error // ErrTableChanged
-	noSecond error // why there is no second connection to look from
+	guess bool
+	key   resync.Sight
+	// keyBefore is the key of the round before.
+	keyBefore resync.Sight
+	from, to  int64
+	drew      bool
+	moved     bool
+	outlier   resync.Sight
+	refusal   *resync.Refusal
+	poisoned  error // ErrTableChanged
+	noSecond  error // why there is no second connection to look from
 }
 
 func (h *healer) open(s *statement, hit collision, guardName string) *episode {
+	s.tables.opened.Add(1)
 	return &episode{h: h, s: s, started: time.Now(), guard: guardName, first: hit.err, last: hit}
 }
 
 // meet takes in the collision of a retry.
-func (e *episode) meet(hit collision) { e.last = hit }
+func (e *episode) meet(hit collision) { e.last, e.keyBefore = hit, e.key }
 
 // nextRound reports whether another heal is allowed.
 func (e *episode) nextRound() bool {
@@ -95,6 +98,7 @@ func (e *episode) deadline(ctx context.Context) time.Time {
 
 // close has the episode reported, unless it was none of the plugin's business.
 func (e *episode) close() {
+	e.s.tables.closed.Add(1)
 	if !e.ours {
 		return
 	}

@@ -13,8 +13,16 @@ import (
 	"github.com/seqheal/seqheal/plugin"
 )
 
+// Order is a model of the application's.
+type Order struct{ ID int64 }
+
+// incidentsTotal stands for a counter of the application's metrics.
+func incidentsTotal(table, outcome string) { fmt.Println(table, outcome) }
+
 func Example() {
-	db, err := gorm.Open(postgres.Open(os.Getenv("DATABASE_URL")), &gorm.Config{})
+	dsn := os.Getenv("DATABASE_URL")
+
+	db, err := gorm.Open(postgres.Open(dsn), &gorm.Config{})
 	if err != nil {
 		panic(err)
 	}
@@ -27,10 +35,45 @@ func ExampleNew() {
 	healing := plugin.New(
 		plugin.WithLogger(slog.Default()),
 		plugin.WithResyncTimeout(2*time.Second),
-		plugin.OnIncident(func(_ context.Context, i plugin.Incident) {
-			fmt.Println(i.Outcome, i.Table, i.From, i.To)
+		plugin.WithPrevention(),
+		plugin.OnIncident(func(ctx context.Context, i plugin.Incident) {
+			incidentsTotal(i.Table, string(i.Outcome))
 		}),
 	)
-	fmt.Println(healing.Name(), healing.Stats().Total(), "incidents")
-	// Output: seqheal 0 incidents
+	fmt.Println(healing.Name(), healing.Stats().Healed)
+	// Output: seqheal 0
+}
+
+func ExampleAudit() {
+	var ctx context.Context
+	var db *gorm.DB
+
+	findings, err := plugin.Audit(ctx, db)
+	for _, f := range findings {
+		if f.State == plugin.StateBehind {
+			fmt.Println(f.QuotedTable(), f.Behind, f.SQL())
+		}
+	}
+	_ = err
+}
+
+func ExampleResync() {
+	var ctx context.Context
+	var db *gorm.DB
+
+	moved, err := plugin.Resync(ctx, db, "users", "billing.invoices") // none named: all
+	_, _ = moved, err
+}
+
+func ExampleWithStartupAudit() {
+	var db *gorm.DB
+
+	err := db.Use(plugin.New(
+		plugin.WithStartupAudit(plugin.OfModels(&Order{}), plugin.AndResync()),
+	))
+	_ = err
+}
+
+func ExampleWithGuard() {
+	plugin.New(plugin.WithGuard(plugin.GuardSavepoint))
 }

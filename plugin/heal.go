@@ -39,8 +39,9 @@ func (e *episode) presume() {
 	}
 	if k := e.s.tables.get(e.s.target); k != nil && k.table.Fed() {
 		e.table = k.table
-		e.ours = e.last.err == nil ||
-			e.last.constraint == k.table.Constraint && k.mayCollide(e.s) && !e.s.insert.Names(k.table.FedColumn())
+		primary := e.last.constraint == k.table.Constraint || e.s.tables.judge(e.last.server) == primaryKey ||
+			k.table.Partitioned && strings.HasSuffix(e.last.constraint, "_pkey")
+		e.ours = e.last.err == nil || primary && k.mayCollide(e.s) && !e.s.insert.Names(k.table.FedColumn())
 		return
 	}
 	e.ours = strings.HasSuffix(e.last.constraint, "_pkey") && e.s.modelOmitsKey()
@@ -243,13 +244,23 @@ func (e *episode) lookAndMove(ctx context.Context, c *conn.Conn) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if !move.Moved && before.Found && e.target == before {
-		// The sequence was past every row before this run as well: something
-		// else than the sequence sets the id, and that is not our business.
+	if !move.Moved && before.Found && e.target == before && e.setElsewhere() {
+		// The sequence was past every row before this run as well.
 		e.ours = e.moved
 		return false, nil
 	}
 	return true, nil
+}
+
+// setElsewhere reports whether something else than the sequence may set the id
+// that collides, a trigger say, which is not our business. Not where nothing of
+// the kind is on the table, nor where it was another id before: then the sequence
+// was moved back in between, and somebody else has moved it forward again.
+func (e *episode) setElsewhere() bool {
+	if e.table.NotGuardable == "" {
+		return false
+	}
+	return !e.key.Found || !e.keyBefore.Found || e.key == e.keyBefore
 }
 
 // moveBothWays moves the sequence through WithResyncDB and then draws past what

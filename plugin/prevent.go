@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -35,17 +36,26 @@ func (h *healer) prevent(s *statement) {
 	if !furthest.Found || passed.Found && t.Sequence.Reached(passed.Value, furthest.Value) || t.Sequence.Reached(furthest.Value, t.Limit()) {
 		return
 	}
-	ctx := s.db.Statement.Context
 	if !t.Sequence.CanUse {
-		s.tables.pass(t.Sequence, t.Limit()) // said once
-		h.plugin.complain(ctx, s.db.Logger, fmt.Sprintf("seqheal: ids named for table %s cannot move sequence %[2]s along, for the role may not draw from it: "+
-			"GRANT USAGE ON SEQUENCE %[2]s to it", t.QuotedName(), t.Sequence.QuotedName()))
+		h.cannotPrevent(s, t, "may not draw from it", "USAGE")
 		return
 	}
+	ctx := s.db.Statement.Context
 	inside := s.inTransaction() || !outsideForSure(ctx, s.db)
-	if resync.Pass(ctx, s.conn(), t, passed, furthest.Value, inside) == nil && !resync.Near(t, furthest.Value) {
+	switch err := resync.Pass(ctx, s.conn(), t, passed, furthest.Value, inside); {
+	case errors.Is(err, resync.ErrTooFar):
+		h.cannotPrevent(s, t, "may not set it and they are too far for drawing", "UPDATE")
+	case err == nil && !resync.Near(t, furthest.Value):
 		s.tables.pass(t.Sequence, furthest.Value)
 	}
+}
+
+// cannotPrevent says once which right is missing, and leaves the sequence alone from
+// then on.
+func (h *healer) cannotPrevent(s *statement, t *catalog.Table, lacking, right string) {
+	s.tables.pass(t.Sequence, t.Limit())
+	h.plugin.complain(s.db.Statement.Context, s.db.Logger, fmt.Sprintf("seqheal: ids named for table %s cannot move sequence %[2]s along, for the role %s: "+
+		"GRANT %s ON SEQUENCE %[2]s to it", t.QuotedName(), t.Sequence.QuotedName(), lacking, right))
 }
 
 // mayNameIDs reports whether a row names a value for one of the model's key columns;

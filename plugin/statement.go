@@ -38,6 +38,8 @@ type statement struct {
 	readable bool
 	// tables is what is known of the tables of its database.
 	tables *tables
+	// healsBefore is how many episodes were over when the statement was prepared.
+	healsBefore int64
 	// effect is what drift would have done to the statement without an error.
 	effect string
 	// closed holds the episodes that wait to be reported.
@@ -92,6 +94,7 @@ func (h *healer) prepare(db *gorm.DB) *statement {
 		return nil
 	}
 	s.tables = h.tablesOf(db)
+	s.healsBefore = s.tables.closed.Load()
 	s.remember()
 	s.clauses = s.usual[:0]
 	for name, c := range db.Statement.Clauses {

@@ -3,6 +3,7 @@ package plugin
 import (
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/seqheal/seqheal/internal/catalog"
 	"github.com/seqheal/seqheal/internal/guard"
@@ -30,7 +31,13 @@ type tables struct {
 	// firstReads and freshReads are the catalog reads under way.
 	firstReads shared[*known]
 	freshReads shared[*catalog.Table]
+	// opened and closed count episodes.
+	opened, closed atomic.Int64
 }
+
+// healedSince reports whether an episode was under way at some time since closed
+// was read.
+func (t *tables) healedSince(closed int64) bool { return t.opened.Load() > closed }
 
 // known is a table as it was read.
 type known struct {

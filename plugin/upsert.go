@@ -83,7 +83,7 @@ func (h *healer) upsertMixed(s *statement, k *known) {
 	restricted := !onConflict.DoNothing && s.updateOnly(t)
 	h.afterPreflight(s, k)
 	sent := int64(s.insert.Rows())
-	if s.db.Error != nil || !restricted || callersWhere || t.InsertTrigger || t.UpsertTrigger || t.UpdateTrigger || s.db.RowsAffected >= sent {
+	if s.db.Error != nil || !restricted || callersWhere || t.UpsertTrigger || t.UpdateTrigger || s.db.RowsAffected >= sent {
 		return
 	}
 	missing := fmt.Errorf("%w: %d of %d rows for table %s came back; rows with explicit ids were inserted in front of sequence %s meanwhile, roll back and try again",
@@ -122,17 +122,28 @@ func (h *healer) insertOrDrop(s *statement, k *known) {
 	if err := s.run(); err != nil || s.db.RowsAffected > 0 || k.table.InsertTrigger {
 		return
 	}
-	behind, err := resync.MayBeBehind(s.db.Statement.Context, s.conn(), k.table)
-	if pgerr.Lost(err) {
-		s.fail(err) // nothing was stored, and nobody can say why
-		return
-	}
-	if err != nil || !behind {
+	if !h.mayHaveMetDrift(s, k) {
 		return
 	}
 	// currval is the session's: the statement is sent again in a transaction,
 	// where no pooler can put another session between. It was dropped, so it can.
 	h.inTransaction(s, func() { h.insertUnlessDrifted(s, k) })
+}
+
+// mayHaveMetDrift reports whether a row that was dropped outside a transaction can
+// have been dropped for its key. With no other unique index nothing else explains
+// it. With one, the sequence tells, unless somebody in this process healed
+// meanwhile: then it is past the rows and was not when the row was sent.
+func (h *healer) mayHaveMetDrift(s *statement, k *known) bool {
+	if len(k.table.Violated.Others) == 0 || s.tables.healedSince(s.healsBefore) {
+		return true
+	}
+	behind, err := resync.MayBeBehind(s.db.Statement.Context, s.conn(), k.table)
+	if pgerr.Lost(err) {
+		s.fail(err) // nothing was stored, and nobody can say why
+		return false
+	}
+	return err == nil && (behind || s.tables.healedSince(s.healsBefore))
 }
 
 func (h *healer) insertUnlessDrifted(s *statement, k *known) {

@@ -66,7 +66,7 @@ func parse(arguments []string, out io.Writer) (options, error) {
 	var o options
 	flags := flag.NewFlagSet("audit", flag.ContinueOnError)
 	flags.SetOutput(out)
-	flags.StringVar(&o.dsn, "dsn", os.Getenv("DATABASE_URL"), "connection string; DATABASE_URL without it")
+	flags.StringVar(&o.dsn, "dsn", "", "connection string; DATABASE_URL without it") // a default would be shown by -h
 	flags.BoolVar(&o.fix, "fix", false, "move forward the sequences that are behind")
 	flags.BoolVar(&o.dry, "dry-run", false, "print the SQL that would move them, ready for psql, and change nothing")
 	flags.BoolVar(&o.json, "json", false, "print the findings as a JSON array")
@@ -75,6 +75,9 @@ func parse(arguments []string, out io.Writer) (options, error) {
 	flags.DurationVar(&o.timeout, "timeout", 5*time.Second, "time for one table")
 	if err := flags.Parse(arguments); err != nil {
 		return o, err
+	}
+	if o.dsn == "" {
+		o.dsn = os.Getenv("DATABASE_URL")
 	}
 	switch {
 	case flags.NArg() > 0:

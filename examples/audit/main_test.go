@@ -164,6 +164,19 @@ func TestBadArguments(t *testing.T) {
 	}
 }
 
+// The usage is printed into a pipeline's log, and DATABASE_URL is where its secret is.
+func TestTheUsageHasNoPassword(t *testing.T) {
+	t.Setenv("DATABASE_URL", "postgres://app:s3cret@127.0.0.1:1/db?sslmode=disable")
+	for _, flag := range []string{"-h", "-no-such-flag"} {
+		if got := runWith(t, false, flag); !strings.Contains(got.diagnostics, "DATABASE_URL") || strings.Contains(got.diagnostics, "s3cret") {
+			t.Errorf("%s: %s", flag, got.diagnostics)
+		}
+	}
+	if got := runWith(t, false); got.code != 2 || !strings.Contains(got.diagnostics, "127.0.0.1:1") {
+		t.Errorf("DATABASE_URL is not used: %+v", got)
+	}
+}
+
 func TestTheReasonOfAConnectionThatFailsHasNoPassword(t *testing.T) {
 	t.Parallel()
 	for _, dsn := range []string{
@@ -173,6 +186,8 @@ func TestTheReasonOfAConnectionThatFailsHasNoPassword(t *testing.T) {
 		"postgres://app:s3cr/t@127.0.0.1:1/db",
 		"postgres://app:s3cr/t@127.0.0.1:notaport/db",
 		"postgres://127.0.0.1:1/db?user=app&password=s3cr/t&sslmode=disable",
+		"host=127.0.0.1 port=1 user=app password s3cr/t",
+		"host=127.0.0.1 port=1 user=app password='it is s3cr/t",
 	} {
 		got := runWith(t, false, "-dsn", dsn)
 		if got.code != 2 || strings.Contains(got.diagnostics, "s3cr") || len(got.diagnostics) < 20 {

@@ -8,13 +8,17 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
+// quotedDSN is the connection string in the driver's reason when it cannot be parsed:
+// what is a password in it, only its author knows.
+var quotedDSN = regexp.MustCompile("(?s)cannot parse `.*`: ")
+
 var passwordOf = regexp.MustCompile(`(?i)password\s*=\s*('(?:[^'\\]|\\.)*'|[^\s&]+)`)
 
 // withoutPassword is the driver's reason without the password of the connection
 // string, in whatever form it was written. The drivers take most of them out
 // themselves, but not those of a string that they cannot read.
 func withoutPassword(dsn string, err error) string {
-	text := err.Error()
+	text := quotedDSN.ReplaceAllString(err.Error(), "cannot parse the connection string: ")
 	var secrets []string
 	if config, err := pgx.ParseConfig(dsn); err == nil {
 		secrets = append(secrets, config.Password)

@@ -35,7 +35,7 @@ type Insert struct {
 // statement whose shape it does not know, which then must be left alone.
 func Read(clauses map[string]clause.Clause) (Insert, bool) {
 	values, ok := clauses["VALUES"].Expression.(clause.Values)
-	if !ok {
+	if !ok || !rectangular(values) {
 		return Insert{}, false
 	}
 	in := Insert{Values: values, Plain: plain(clauses)}
@@ -52,6 +52,17 @@ func Read(clauses map[string]clause.Clause) (Insert, bool) {
 			(len(returning.Columns) == 1 && returning.Columns[0].Name == "*")
 	}
 	return in, true
+}
+
+// rectangular reports whether each row has a value for each column. GORM's own
+// have; the server refuses any other.
+func rectangular(values clause.Values) bool {
+	for _, row := range values.Values {
+		if len(row) != len(values.Columns) {
+			return false
+		}
+	}
+	return true
 }
 
 func plain(clauses map[string]clause.Clause) bool {

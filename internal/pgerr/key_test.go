@@ -40,6 +40,10 @@ func TestKeyReadsTheDetail(t *testing.T) {
 		{"the mark in a text", "Key (name, id)=(x)=(9, 42) already exists.", 1, 2, 42, true},
 		{"the mark ends a text", "Key (id, name)=(42, x)=() already exists.", 0, 2, 42, true},
 
+		{"the mark in a column's name", `Key ("x)=(7, ", name)=(5, 6) already exists.`, 0, 2, 5, true},
+		{"a quote and the mark in a column's name", `Key ("x"")=(7, ", name)=(5, 6) already exists.`, 0, 2, 5, true},
+		{"no end of the names", `Key ("id)=(5) already exists.`, 0, 1, 0, false},
+
 		{"no detail", "", 0, 1, 0, false},
 		{"withheld", "Key already exists.", 0, 1, 0, false},
 		{"truncated in the value", "Key (id)=(5", 0, 1, 0, false},
@@ -96,4 +100,62 @@ func FuzzKey(f *testing.F) {
 			}
 		}
 	})
+}
+
+// languages are the detail in some of the languages that lc_messages gives it in;
+// %s is what the server writes into it.
+var languages = []string{
+	"Key %s already exists.", "Schlüssel »%s« existiert bereits.", "La clé « %s » existe déjà.", "Ya existe la llave %s.",
+	"キー %s はすでに存在します。", `Ключ "%s" уже существует.`, "%s 키가 이미 있습니다.", `键值"%s" 已经存在`, "%s anahtarı zaten mevcut.",
+	"La chiave %s esiste già.", "%s",
+}
+
+// FuzzKeyOfAnyDetail builds the detail as the server does, from names and values,
+// and reads each value back. A value that cannot be told apart is not told, and none
+// is ever taken for another.
+func FuzzKeyOfAnyDetail(f *testing.F) {
+	for _, hostile := range []string{"", "plain", "Doe, Jane", ")=(", "a)=(b, 7) ", `"`, `""`, "»", "(", ")", ", ", "7, 8, 9", "\xff\x00", "x)", "null"} {
+		f.Add(uint(0), int64(5), hostile, hostile, hostile)
+		f.Add(uint(1), int64(math.MinInt64), "plain", hostile, "")
+		f.Add(uint(5), int64(math.MaxInt64), hostile, "", hostile)
+	}
+	f.Fuzz(func(t *testing.T, language uint, id int64, column, before, after string) {
+		column = catalogName(column)
+		words := languages[language%uint(len(languages))]
+		for _, test := range []struct {
+			names, values string
+			index, count  int
+			ambiguous     bool
+		}{
+			{column, fmt.Sprint(id), 0, 1, false},
+			{column + ", a", fmt.Sprintf("%d, %s", id, after), 0, 2, false},
+			{"a, " + column, fmt.Sprintf("%s, %d", before, id), 1, 2, false},
+			{"a, " + column + ", b", fmt.Sprintf("%s, %d, %s", before, id, after), 1, 3, strings.Contains(before+"\n"+after, ", ")},
+		} {
+			detail := strings.Replace(words, "%s", "("+test.names+")=("+test.values+")", 1)
+			key, ok := pgerr.Error{Detail: detail}.Key(test.index, test.count)
+			if test.ambiguous {
+				continue // a text with the separator may look like the number beside it
+			}
+			if !ok || key != id {
+				t.Errorf("Key(%d, %d) of %q = %d, %v; want %d", test.index, test.count, detail, key, ok, id)
+			}
+			if strings.Contains(before+after, ")") || len(detail) > 300 {
+				continue // cut behind one, a text would end where the key does
+			}
+			for cut := range len(detail) {
+				if key, ok := (pgerr.Error{Detail: detail[:cut]}).Key(test.index, test.count); ok && key != id {
+					t.Errorf("Key(%d, %d) of %q = %d, the end is missing", test.index, test.count, detail[:cut], key)
+				}
+			}
+		}
+	})
+}
+
+// catalogName quotes a name as the server does when it is not plain.
+func catalogName(name string) string {
+	if name == "" {
+		return "id"
+	}
+	return `"` + strings.ReplaceAll(name, `"`, `""`) + `"`
 }

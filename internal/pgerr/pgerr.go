@@ -107,7 +107,7 @@ func Is(err error, codes ...string) bool {
 // separator makes the parts ambiguous; then only the first and the last column
 // can be told, and anything else reports false.
 func (e Error) Key(index, count int) (int64, bool) {
-	_, rest, found := strings.Cut(e.Detail, ")=(")
+	rest, found := behindNames(e.Detail)
 	if !found {
 		return 0, false
 	}
@@ -127,6 +127,26 @@ func (e Error) Key(index, count int) (int64, bool) {
 		return integer(parts[len(parts)-1])
 	}
 	return 0, false
+}
+
+// behindNames is what follows the ")=(" behind the column names. The server quotes
+// names that are not plain, so that one which contains the mark does not end the
+// list.
+func behindNames(detail string) (string, bool) {
+	start := strings.IndexByte(detail, '(')
+	if start < 0 {
+		return "", false
+	}
+	quoted := false
+	for i := start; i < len(detail); i++ {
+		switch {
+		case detail[i] == '"':
+			quoted = !quoted
+		case detail[i] == ')' && !quoted:
+			return strings.CutPrefix(detail[i:], ")=(")
+		}
+	}
+	return "", false
 }
 
 func integer(text string) (int64, bool) {

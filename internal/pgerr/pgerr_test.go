@@ -136,3 +136,32 @@ func TestLostTellsTheConnectionFromTheStatement(t *testing.T) {
 		})
 	}
 }
+
+// FuzzFrom gives the same fields to the errors of every driver, plain, wrapped and
+// joined, and finds the same in each.
+func FuzzFrom(f *testing.F) {
+	f.Add(want.Code, want.Message, want.Detail, want.Schema, want.Table, want.Constraint, want.Routine)
+	f.Add("", "", "", "", "", "", "")
+	f.Add("23505", "\xff", "%!s(MISSING) %w", "s.t", `"`, "\x00", "23505")
+	f.Fuzz(func(t *testing.T, code, message, detail, schema, table, constraint, routine string) {
+		same := pgerr.Error{Code: code, Message: message, Detail: detail, Schema: schema, Table: table, Constraint: constraint, Routine: routine}
+		drivers := []error{
+			&pgconn5.PgError{Code: code, Message: message, Detail: detail, SchemaName: schema, TableName: table, ConstraintName: constraint, Routine: routine},
+			&pgconn4.PgError{Code: code, Message: message, Detail: detail, SchemaName: schema, TableName: table, ConstraintName: constraint, Routine: routine},
+			pqError{'C': code, 'M': message, 'D': detail, 's': schema, 't': table, 'n': constraint, 'R': routine},
+		}
+		for _, err := range drivers {
+			for _, wrapped := range []error{err, fmt.Errorf("%s: %w", message, err), errors.Join(errors.New(message), err), fmt.Errorf("%v; %w", io.EOF, err)} {
+				if got, ok := pgerr.From(wrapped); !ok || got != same {
+					t.Errorf("From(%T) = %+v, %v; want %+v", err, got, ok, same)
+				}
+				if !pgerr.Is(wrapped, code) || pgerr.Is(wrapped, code+"x") {
+					t.Errorf("Is(%T) does not compare code %q", err, code)
+				}
+			}
+			if got, ok := pgerr.From(errors.New(err.Error())); ok {
+				t.Errorf("From of the text of %T = %+v", err, got)
+			}
+		}
+	})
+}

@@ -3,17 +3,12 @@
 package pgserver
 
 import (
-	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"net"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strconv"
-	"time"
 
 	_ "github.com/jackc/pgx/v5/stdlib" // the driver for the first connection
 )
@@ -32,6 +27,8 @@ type Server struct {
 	dsn  string
 	dir  string
 	stop func()
+	// run is nil for a server that was not started from programs on the machine.
+	run *running
 }
 
 // Start returns the server that SEQHEAL_DSN names, or starts one from the
@@ -130,95 +127,6 @@ func startFrom(bin string, settings []string) (server *Server, err error) {
 		}
 	}
 	return nil, err
-}
-
-// run starts the server on a free port and waits until it answers. A watchdog
-// holds the reading end of a pipe: when this program ends, however, the pipe
-// closes, and the watchdog stops the server and removes its folder.
-func run(account *account, bin, dir, data string, settings []string) (*Server, error) {
-	port, err := freePort()
-	if err != nil {
-		return nil, err
-	}
-	log, err := os.Create(filepath.Join(dir, "log"))
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = log.Close() }()
-	arguments := []string{"-D", data, "-p", strconv.Itoa(port), "-h", "127.0.0.1", "-k", "",
-		"-c", "fsync=off", "-c", "full_page_writes=off", "-c", "max_connections=300",
-		"-c", "shared_buffers=128MB", "-c", "autovacuum_naptime=10min", "-c", "max_prepared_transactions=10"}
-	for _, setting := range settings {
-		arguments = append(arguments, "-c", setting)
-	}
-	postgres := account.command(filepath.Join(bin, "postgres"), arguments...)
-	postgres.Dir, postgres.Stdout, postgres.Stderr = dir, log, log
-	if err := postgres.Start(); err != nil {
-		return nil, err
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- postgres.Wait() }()
-	watchdog, leash, err := watch(postgres.Process.Pid, dir)
-	if err != nil {
-		_ = postgres.Process.Kill()
-		return nil, err
-	}
-	s := &Server{dsn: fmt.Sprintf("postgres://postgres@127.0.0.1:%d/postgres?sslmode=disable", port), dir: dir}
-	s.stop = func() {
-		_ = leash.Close()
-		_ = watchdog.Wait()
-	}
-	if err := s.answers(ended); err != nil {
-		text, _ := os.ReadFile(log.Name())
-		// The watchdog would remove the folder, which the next try needs, as soon
-		// as its unreachable pipe is collected.
-		_ = watchdog.Process.Kill()
-		_ = watchdog.Wait()
-		_ = postgres.Process.Kill()
-		return nil, fmt.Errorf("%w: %s", err, text)
-	}
-	return s, nil
-}
-
-// watch starts the watchdog in a process group of its own, which Ctrl-C at the
-// terminal does not reach.
-func watch(pid int, dir string) (*exec.Cmd, interface{ Close() error }, error) {
-	const script = `cat >/dev/null; kill -INT "$1" 2>/dev/null
-n=0; while kill -0 "$1" 2>/dev/null && [ $n -lt 100 ]; do n=$((n+1)); sleep 0.05; done
-kill -KILL "$1" 2>/dev/null; rm -rf "$2"`
-	watchdog := exec.Command("/bin/sh", "-c", script, "sh", strconv.Itoa(pid), dir)
-	watchdog.Dir = "/"
-	ownGroup(watchdog)
-	leash, err := watchdog.StdinPipe()
-	if err != nil {
-		return nil, nil, err
-	}
-	return watchdog, leash, watchdog.Start()
-}
-
-// answers waits until the server takes a connection or has ended.
-func (s *Server) answers(ended <-chan error) error {
-	db, err := sql.Open("pgx", s.dsn)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = db.Close() }()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	retry := time.NewTicker(20 * time.Millisecond)
-	defer retry.Stop()
-	for {
-		if err := db.PingContext(ctx); err == nil {
-			return nil
-		}
-		select {
-		case err := <-ended:
-			return fmt.Errorf("the server ended at once: %v", err)
-		case <-ctx.Done():
-			return errors.New("the server did not answer within 30 seconds")
-		case <-retry.C:
-		}
-	}
 }
 
 func freePort() (int, error) {

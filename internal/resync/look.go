@@ -190,6 +190,9 @@ func Text(value any) (string, bool) {
 	}
 	switch v := value.(type) {
 	case time.Time:
+		if _, offset := v.Zone(); -60 < offset && offset < 0 {
+			return "", false // Format writes "+00:00:-17"
+		}
 		// The drivers send no more than the server's microseconds, cut off.
 		return v.Truncate(time.Microsecond).Format("2006-01-02 15:04:05.999999Z07:00:00"), true
 	case fmt.Stringer:

@@ -4,6 +4,8 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"io"
+	"math"
+	"strconv"
 	"testing"
 	"time"
 
@@ -79,4 +81,46 @@ func TestATimeInThePrefixMeetsTheStoredOne(t *testing.T) {
 			}
 		})
 	}
+}
+
+// FuzzText: what is written of a number, a text or a time reads back as the same
+// one, a time to the microsecond.
+func FuzzText(f *testing.F) {
+	f.Add("it's", int64(0), uint64(0), int64(0), 0)
+	f.Add("\xff\x00", int64(math.MinInt64), uint64(math.MaxUint64), noon.UnixNano(), 5*3600+1800)
+	f.Add("", int64(math.MaxInt64), uint64(7), int64(-1), -12*3600)
+	f.Add("a", int64(1), uint64(0), int64(0), -17)
+	f.Add("2026-11-23", int64(-1), uint64(1), int64(-999), 59)
+	f.Fuzz(func(t *testing.T, text string, number int64, unsigned uint64, nanoseconds int64, offset int) {
+		if got, ok := resync.Text(text); !ok || got != text {
+			t.Errorf("Text(%q) = %q, %v", text, got, ok)
+		}
+		if got, ok := resync.Text(tenant(text)); !ok || got != text {
+			t.Errorf("Text of a named text = %q, %v", got, ok)
+		}
+		for _, value := range []any{number, &sql.NullInt64{Int64: number, Valid: true}, valuer{value: number}} {
+			got, ok := resync.Text(value)
+			if back, err := strconv.ParseInt(got, 10, 64); !ok || err != nil || back != number {
+				t.Errorf("Text(%T of %d) = %q, %v", value, number, got, ok)
+			}
+		}
+		got, ok := resync.Text(unsigned)
+		if back, err := strconv.ParseUint(got, 10, 64); !ok || err != nil || back != unsigned {
+			t.Errorf("Text(%d) = %q, %v", unsigned, got, ok)
+		}
+		at := time.Unix(0, nanoseconds).In(time.FixedZone("", offset%(15*3600)))
+		for _, value := range []any{at, sql.NullTime{Time: at, Valid: true}} {
+			got, ok := resync.Text(value)
+			if _, offset := at.Zone(); -60 < offset && offset < 0 {
+				if ok {
+					t.Errorf("Text(%s) = %q, which no server reads", at, got)
+				}
+				continue
+			}
+			back, err := time.Parse("2006-01-02 15:04:05.999999Z07:00:00", got)
+			if !ok || err != nil || back.Sub(at).Abs() >= time.Microsecond || back.Nanosecond()%1000 != 0 {
+				t.Errorf("Text(%s) = %q, %v: %s, %v", at, got, ok, back, err)
+			}
+		}
+	})
 }

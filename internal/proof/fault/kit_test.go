@@ -4,6 +4,7 @@ package fault_test
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"sync"
@@ -30,6 +31,10 @@ var (
 
 // TestMain looks for goroutines that any of the tests left behind (P9).
 func TestMain(m *testing.M) {
+	flag.Parse()
+	if !isSet("test.parallel") {
+		_ = flag.Set("test.parallel", "8") // they wait for the server, not for a core
+	}
 	code := m.Run()
 	if theServers != nil {
 		if err := goleak.Find(theServers); err != nil {
@@ -38,6 +43,11 @@ func TestMain(m *testing.M) {
 		}
 	}
 	os.Exit(code)
+}
+
+func isSet(name string) (set bool) {
+	flag.Visit(func(f *flag.Flag) { set = set || f.Name == name })
+	return set
 }
 
 type user struct {
@@ -51,7 +61,7 @@ const (
 	drifted = `CREATE TABLE users (id bigserial PRIMARY KEY, name text); CREATE TABLE notes (text text)`
 	// rewind makes it anew: twenty rows with explicit ids, a sequence that gives 6
 	// next.
-	rewind = `TRUNCATE users, notes; INSERT INTO users SELECT g, 'old ' || g FROM generate_series(1, 20) g;
+	rewind = `DELETE FROM users; DELETE FROM notes; INSERT INTO users SELECT g, 'old ' || g FROM generate_series(1, 20) g;
 SELECT setval('users_id_seq', 5)`
 )
 

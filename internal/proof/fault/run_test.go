@@ -34,10 +34,10 @@ type run struct {
 }
 
 // open opens a pool of the run's own, with a plugin that knows no table yet.
-func (r *run) open(open func(*gorm.Config, ...gorm.Plugin) *gorm.DB) {
+func (r *run) open(open func(*gorm.Config, ...gorm.Plugin) *gorm.DB, options ...plugin.Option) {
 	r.Exec(rewind)
 	r.seen = &incidents{}
-	r.db = open(r.mode.config(), plugin.New(plugin.WithGuard(r.guard), r.seen.option()))
+	r.db = open(r.mode.config(), plugin.New(append(options, plugin.WithGuard(r.guard), r.seen.option())...))
 }
 
 // insert runs the insert. prepare is called right before it with the caller's way

@@ -122,7 +122,7 @@ var mutants = []mutant{
 			stmt.AddClause(clause.OnConflict{DoNothing: true})
 		}
 	}()`}},
-		tests: in("./plugin", "^TestHealthyTableIsAsWithoutThePlugin$/a_chain_whose"),
+		tests: in("./plugin", "^TestHealthyTableIsAsWithoutThePlugin$/^default,_guard_0,_caller's_transaction_false$"),
 	},
 	{
 		name: "conflict guard on a table with a trigger",

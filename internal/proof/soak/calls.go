@@ -1,0 +1,216 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"math/rand/v2"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
+
+	"github.com/seqheal/seqheal/plugin"
+)
+
+// call is one use of GORM. It returns the rows that are stored when there was no
+// error, and the names that may be stored when there was one.
+type call func(w *worker, db *gorm.DB, in string) (do func(*gorm.DB) error, stored func() []entry, names []string)
+
+type entry struct {
+	table   string
+	id      int64
+	content string
+}
+
+// calls are the uses of GORM, the usual ones more often. One that changes rows is
+// not made where the answer may be lost: the old content would be in doubt too.
+// One of several statements needs a transaction, or a part of it may stay.
+var calls = []struct {
+	call
+	changes, several bool
+}{
+	{call: createOne}, {call: createOne}, {call: createOne}, {call: createBatch}, {call: saveSlice}, {call: upsertOne},
+	{call: updateMixed, changes: true}, {call: saveHasMany, several: true},
+}
+
+// step makes one call in one mode on one pool.
+func (w *worker) step() {
+	p, chosen := pick(w.crew.pools), pick(calls)
+	table := pick([]string{plainTable, plainTable, cachedTable, partedTable, triggerTable})
+	if p.guard == plugin.GuardOff && table == cachedTable {
+		table = plainTable // what the session has cached defeats the caller's retry, as GuardOff says
+	}
+	a := &attempt{}
+	ctx := context.WithValue(context.Background(), attemptKey{}, a)
+	impatient := rand.IntN(50) == 0
+	if impatient {
+		var stop context.CancelFunc
+		ctx, stop = context.WithTimeout(ctx, time.Duration(rand.IntN(8))*time.Millisecond)
+		defer stop()
+	}
+	if chosen.changes && (impatient || p.cut) {
+		chosen.call = createOne
+	}
+	session := p.db.WithContext(ctx)
+	caller := rand.IntN(3) == 0
+	if !caller && !chosen.several && rand.IntN(2) == 0 {
+		session = session.Session(&gorm.Session{SkipDefaultTransaction: true})
+	}
+	var stored func() []entry
+	var names []string
+	run := func() error {
+		var do func(*gorm.DB) error
+		do, stored, names = chosen.call(w, session, table)
+		if caller {
+			return session.Transaction(do)
+		}
+		return do(session)
+	}
+	err := run()
+	for tries := 0; err != nil && p.guard == plugin.GuardOff && duplicate(err) && tries < 20; tries++ {
+		*a = attempt{} // GuardOff leaves the retry of the transaction to the caller
+		err = run()
+	}
+	how := fmt.Sprintf("guard %d, in the caller's transaction: %v", p.guard, caller)
+	w.settle(a, how, err, stored, names, p.cut || impatient)
+}
+
+// settle enters what came of a call.
+func (w *worker) settle(a *attempt, how string, err error, stored func() []entry, names []string, mayBreak bool) {
+	c := w.crew
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	b := &c.batch
+	switch {
+	case err == nil && slices.Contains(a.reasons, plugin.ReasonRounds):
+		b.Counts.Outrun++ // a row under DO NOTHING was dropped, and that was reported
+	case err == nil:
+		for _, e := range stored() {
+			b.stored(e.table, e.id, e.content)
+			b.Counts.Inserts++
+			if w.own[e.table] = append(w.own[e.table], e.id); len(w.own[e.table]) > 50 {
+				w.own[e.table] = w.own[e.table][25:]
+			}
+		}
+	case errors.Is(err, plugin.ErrRowsMissing) || metItself(err):
+		b.Counts.Missing++ // a mixed upsert lost a race; its transaction is rolled back
+	case duplicate(err) && slices.Contains(a.reasons, plugin.ReasonRounds):
+		b.Counts.Outrun++
+	case mayBreak && duplicate(err) && slices.ContainsFunc(a.reasons, broke):
+		b.Counts.Broken++ // nothing is stored: it collided, and could not be healed any more
+	case mayBreak && !serverSpoke(err):
+		b.Counts.Unsure++
+		b.Unsure = append(b.Unsure, names...)
+	default:
+		b.Unexpected = append(b.Unexpected, fmt.Sprintf("%v (%s, reasons %v, healed %v, rows %v)", err, how, a.reasons, a.healed, names))
+	}
+}
+
+// metItself tells an upsert that drew the very id that another of its rows names:
+// the sequence was moved back behind the plugin's look.
+func metItself(err error) bool {
+	var server *pgconn.PgError
+	return errors.As(err, &server) && server.Code == "21000"
+}
+
+// broke tells of a heal that ended with its connection or its caller's patience.
+func broke(reason plugin.Reason) bool {
+	return reason == plugin.ReasonCanceled || reason == plugin.ReasonConnection || reason == plugin.ReasonTimeout
+}
+
+// duplicate tells a 23505, translated or not.
+func duplicate(err error) bool {
+	var server *pgconn.PgError
+	return errors.Is(err, gorm.ErrDuplicatedKey) || errors.As(err, &server) && server.Code == "23505"
+}
+
+// serverSpoke tells an error of the server's from a connection that broke or a
+// context that ended. 57014 is the server's word for the latter, 57P01 and 08 for
+// the former.
+func serverSpoke(err error) bool {
+	var server *pgconn.PgError
+	return errors.As(err, &server) && server.Code != "57014" && server.Code != "57P01" && server.Code[:2] != "08" ||
+		errors.Is(err, gorm.ErrDuplicatedKey)
+}
+
+func createOne(w *worker, _ *gorm.DB, in string) (func(*gorm.DB) error, func() []entry, []string) {
+	r := &row{Name: w.name()}
+	return func(db *gorm.DB) error { r.ID = 0; return db.Table(in).Create(r).Error },
+		func() []entry { return []entry{{in, r.ID, r.Name}} }, []string{r.Name}
+}
+
+// several rows that leave their ids out.
+func (w *worker) rows(count int) (rows []row, names []string) {
+	for range count {
+		rows = append(rows, row{Name: w.name()})
+		names = append(names, rows[len(rows)-1].Name)
+	}
+	return rows, names
+}
+
+func entries(in string, rows []row) (all []entry) {
+	for _, r := range rows {
+		all = append(all, entry{in, r.ID, r.Name})
+	}
+	return all
+}
+
+func createBatch(w *worker, _ *gorm.DB, in string) (func(*gorm.DB) error, func() []entry, []string) {
+	rows, names := w.rows(2 + rand.IntN(20))
+	return func(db *gorm.DB) error { return db.Table(in).Create(&rows).Error },
+		func() []entry { return entries(in, rows) }, names
+}
+
+// saveSlice is sent as an upsert by key, which drift would let overwrite rows.
+func saveSlice(w *worker, _ *gorm.DB, in string) (func(*gorm.DB) error, func() []entry, []string) {
+	rows, names := w.rows(1 + rand.IntN(5))
+	return func(db *gorm.DB) error { return db.Table(in).Save(&rows).Error },
+		func() []entry { return entries(in, rows) }, names
+}
+
+// upsertOne leaves its id out under ON CONFLICT DO NOTHING, which drift would let
+// drop the row. The trigger on one of the tables makes that undecidable.
+func upsertOne(w *worker, db *gorm.DB, in string) (func(*gorm.DB) error, func() []entry, []string) {
+	if in == triggerTable {
+		return saveSlice(w, db, in)
+	}
+	r := &row{Name: w.name()}
+	return func(db *gorm.DB) error {
+			r.ID = 0
+			return db.Table(in).Clauses(clause.OnConflict{DoNothing: true}).Create(r).Error
+		},
+		func() []entry { return []entry{{in, r.ID, r.Name}} }, []string{r.Name}
+}
+
+// updateMixed renames a row of this worker's and brings new ones, in one upsert.
+func updateMixed(w *worker, _ *gorm.DB, in string) (func(*gorm.DB) error, func() []entry, []string) {
+	own := w.own[in]
+	if len(own) == 0 {
+		return createBatch(w, nil, in)
+	}
+	rows, names := w.rows(3)
+	rows[0].ID = pick(own)
+	return func(db *gorm.DB) error { return db.Table(in).Save(&rows).Error },
+		func() []entry { return entries(in, rows) }, names
+}
+
+func saveHasMany(w *worker, _ *gorm.DB, _ string) (func(*gorm.DB) error, func() []entry, []string) {
+	o := &owner{Name: w.name()}
+	names := []string{o.Name}
+	for range 1 + rand.IntN(3) {
+		o.Pets = append(o.Pets, pet{Name: w.name()})
+		names = append(names, o.Pets[len(o.Pets)-1].Name)
+	}
+	return func(db *gorm.DB) error { return db.Create(o).Error },
+		func() (all []entry) {
+			all = append(all, entry{ownersTable, o.ID, o.Name})
+			for _, p := range o.Pets {
+				all = append(all, entry{petsTable, p.ID, p.content()})
+			}
+			return all
+		}, names
+}

@@ -1,0 +1,209 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// batch is what a crew has done since it was resumed.
+type batch struct {
+	// Stored holds the contents of the rows that were acknowledged, by table and id.
+	Stored map[string]map[int64]string
+	// Unsure holds names whose insert ended without an answer: a cut connection, an
+	// ended context. Such a row is there once or not at all.
+	Unsure []string
+	// Unexpected holds errors and incidents that no limit explains.
+	Unexpected []string
+	Counts     counts
+}
+
+func newBatch() batch { return batch{Stored: map[string]map[int64]string{}} }
+
+func (b *batch) stored(table string, id int64, content string) {
+	if b.Stored[table] == nil {
+		b.Stored[table] = map[int64]string{}
+	}
+	b.Stored[table][id] = content
+}
+
+// counts is what is told of a run.
+type counts struct {
+	Inserts, Unsure, Foreign, Back, Cuts   int64
+	Healed, AlreadyHealed, Outrun, Missing int64
+	Broken                                 int64
+}
+
+// total is the last line.
+type total struct {
+	counts
+	Checks int
+	Lasted time.Duration
+	wrong  []string
+}
+
+func (t *total) add(b batch) {
+	c := b.Counts
+	t.Inserts += c.Inserts
+	t.Unsure += c.Unsure
+	t.Foreign += c.Foreign
+	t.Back += c.Back
+	t.Cuts += c.Cuts
+	t.Healed += c.Healed
+	t.AlreadyHealed += c.AlreadyHealed
+	t.Outrun += c.Outrun
+	t.Missing += c.Missing
+	t.Broken += c.Broken
+	t.wrong = append(t.wrong, b.Unexpected...)
+}
+
+func (t total) String() string {
+	return fmt.Sprintf("%s, %d checks: %d inserts acknowledged, %d explicit ids beside them, sequences moved back %d times, connections cut %d times; "+
+		"%d healed, %d already healed, %d outrun (rounds), %d rows missing reported, %d broken off, %d without an answer",
+		t.Lasted, t.Checks, t.Inserts, t.Foreign, t.Back, t.Cuts, t.Healed, t.AlreadyHealed, t.Outrun, t.Missing, t.Broken, t.Unsure)
+}
+
+func (t total) unexpected() error {
+	if len(t.wrong) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%d unexpected errors, the first: %s", len(t.wrong), strings.Join(t.wrong[:min(3, len(t.wrong))], "\n"))
+}
+
+// ledger is what must be in the tables.
+type ledger struct {
+	stored map[string]map[int64]string
+	unsure map[string]bool
+}
+
+func newLedger() *ledger {
+	l := &ledger{stored: map[string]map[int64]string{}, unsure: map[string]bool{}}
+	for _, table := range tables {
+		l.stored[table] = map[int64]string{}
+	}
+	return l
+}
+
+func (l *ledger) take(b batch) {
+	for table, rows := range b.Stored {
+		maps.Copy(l.stored[table], rows)
+	}
+	for _, name := range b.Unsure {
+		l.unsure[name] = true
+	}
+}
+
+// check holds the tables against the ledger, while nothing runs, and looks for
+// what the plugin must not leave behind.
+func (l *ledger) check(ctx context.Context, admin *sql.DB) error {
+	broken := []error{settled(ctx, admin)}
+	for _, table := range tables {
+		broken = append(broken, l.checkTable(ctx, admin, table))
+	}
+	return errors.Join(append(broken, locksLeft(ctx, admin))...)
+}
+
+// settled waits until the server has ended what a cut connection or an ended
+// context left running, and reports what never ends.
+func settled(ctx context.Context, admin *sql.DB) error {
+	const running = `SELECT count(*) FROM pg_stat_activity
+		WHERE backend_type = 'client backend' AND state <> 'idle' AND pid <> pg_backend_pid()`
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(15 * time.Second); ; <-tick.C {
+		var n int
+		if err := admin.QueryRowContext(ctx, running).Scan(&n); err != nil || n == 0 {
+			return err
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%d sessions are in a transaction although nothing runs", n)
+		}
+	}
+}
+
+func locksLeft(ctx context.Context, admin *sql.DB) error {
+	var n int
+	err := admin.QueryRowContext(ctx, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'").Scan(&n)
+	if err == nil && n > 0 {
+		err = fmt.Errorf("%d advisory locks are left", n)
+	}
+	return err
+}
+
+func (l *ledger) checkTable(ctx context.Context, admin *sql.DB, table string) error {
+	rows, err := admin.QueryContext(ctx, "SELECT id, "+contentOf(table)+" FROM "+table)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = rows.Close() }()
+	want, seen, contents := l.stored[table], map[int64]bool{}, map[string]int64{}
+	var broken []string
+	for rows.Next() {
+		var id int64
+		var got string
+		if err := rows.Scan(&id, &got); err != nil {
+			return err
+		}
+		if other, twice := contents[got]; twice {
+			broken = append(broken, fmt.Sprintf("%q is stored twice, as %d and %d", got, other, id))
+		}
+		contents[got] = id
+		acknowledged, known := want[id]
+		name, _, _ := strings.Cut(got, " of ")
+		switch {
+		case known && acknowledged == got:
+			seen[id] = true
+		case known:
+			broken = append(broken, fmt.Sprintf("row %d was acknowledged as %q and is %q", id, acknowledged, got))
+			seen[id] = true
+		case l.unsure[name]:
+			want[id] = got
+			seen[id] = true
+		default:
+			broken = append(broken, fmt.Sprintf("row %d %q is nobody's", id, got))
+		}
+	}
+	for id, content := range want {
+		if !seen[id] {
+			broken = append(broken, fmt.Sprintf("row %d was acknowledged as %q and is not there; %[2]q is %d", id, content, contents[content]))
+		}
+	}
+	if len(broken) == 0 {
+		return rows.Err()
+	}
+	return errors.Join(rows.Err(), fmt.Errorf("table %s: %d rows are wrong: %s", table, len(broken), strings.Join(broken[:min(5, len(broken))], "; ")))
+}
+
+// Rows beyond mostRows of a table are deleted at a check but for the fewestRows
+// with the furthest ids, so that neither memory nor the check grows without end.
+const (
+	mostRows   = 20_000
+	fewestRows = 500
+)
+
+// trim deletes old rows that have been checked, and the names in doubt.
+func (l *ledger) trim(ctx context.Context, admin *sql.DB) error {
+	clear(l.unsure)
+	for table, rows := range l.stored {
+		if len(rows) < mostRows {
+			continue
+		}
+		ids := slices.Sorted(maps.Keys(rows))
+		bound := ids[len(ids)-fewestRows]
+		if _, err := admin.ExecContext(ctx, "DELETE FROM "+table+" WHERE id < $1", bound); err != nil {
+			return err
+		}
+		if _, err := admin.ExecContext(ctx, "VACUUM "+table); err != nil {
+			return err
+		}
+		for _, id := range ids[:len(ids)-fewestRows] {
+			delete(rows, id)
+		}
+	}
+	return nil
+}

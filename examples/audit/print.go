@@ -160,7 +160,7 @@ func printSQL(out io.Writer, findings []plugin.Finding) error {
 		if sql := f.SQL(); sql != "" {
 			fmt.Fprintf(&b, "-- %s, column %s: the furthest value is %d, the sequence gave %d\n%s\n", shown(f.QuotedTable()), shown(f.Column), f.Furthest, f.Last, sql)
 		} else if f.State != plugin.StateInSync {
-			fmt.Fprintf(&b, "-- %s, column %s: %s %s\n", shown(f.QuotedTable()), shown(f.Column), f.State, note(f))
+			fmt.Fprintf(&b, "-- %s\n", shown(f.String()))
 		}
 	}
 	if b.Len() == 0 {

@@ -39,6 +39,8 @@ var sections = []section{
 	{"insert", inserts},
 	{"heal", heals},
 	{"memory", memory},
+	{"import", imports},
+	{"audit", audits},
 }
 
 // bench is one run of the command.
@@ -57,7 +59,7 @@ func main() {
 	var b bench
 	var only string
 	flag.StringVar(&b.svg, "svg", "", "write the plot to this file")
-	flag.StringVar(&only, "sections", "", "run these only, with commas between: insert, heal, memory")
+	flag.StringVar(&only, "sections", "", "run these only, with commas between: insert, heal, memory, import, audit")
 	flag.IntVar(&b.rounds, "rounds", 41, "rounds of each insert on loopback; at least 9")
 	flag.BoolVar(&b.large, "large", os.Getenv("SEQHEAL_LONG") != "", "measure 10,000,000 rows and 10,000 known tables as well")
 	flag.Parse()

@@ -72,9 +72,15 @@ func run(ctx context.Context, log *slog.Logger, address string, demo, traces boo
 	if !demo {
 		return serve(ctx, listener, shop.handler())
 	}
+	ctx, end := context.WithCancel(ctx) // either one's end is the other's
+	defer end()
 	ended := make(chan error, 1)
-	go func() { ended <- drift(ctx, shop.db, at) }()
+	go func() {
+		defer end()
+		ended <- drift(ctx, shop.db, at)
+	}()
 	err = serve(ctx, listener, shop.handler())
+	end()
 	return errors.Join(err, <-ended)
 }
 

@@ -207,7 +207,7 @@ func TestDriftUnderLoad(t *testing.T) {
 			t.Errorf("%s%v is %g, not %g", name, c.labels, got, c.want)
 		}
 	}
-	if got := sum(families["seqheal_sequence_headroom_ratio"], map[string]string{"schema": s.place.Schema}); got < 1.999 || got >= 2 {
+	if got := sum(families["seqheal_sequence_headroom_ratio"], map[string]string{"schema": s.place.Schema}); got < 1.999 || got > 2 { // a bigint is hardly begun
 		t.Errorf("headroom of both in all %g", got)
 	}
 	_, page := s.get("/debug/seqheal/")

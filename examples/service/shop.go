@@ -93,9 +93,11 @@ func (s *shop) handler() http.Handler {
 // traced gives each request a span, on which incidents leave an event.
 func (s *shop) traced(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ctx, span := s.tracer.Start(r.Context(), r.Method+" "+r.URL.Path, trace.WithSpanKind(trace.SpanKindServer))
+		ctx, span := s.tracer.Start(r.Context(), r.Method, trace.WithSpanKind(trace.SpanKindServer))
 		defer span.End()
-		next.ServeHTTP(w, r.WithContext(ctx))
+		r = r.WithContext(ctx)
+		next.ServeHTTP(w, r)
+		span.SetName(r.Pattern) // the mux has set it: /orders/{id}, not each id
 	})
 }
 

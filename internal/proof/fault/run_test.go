@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -20,6 +21,8 @@ type run struct {
 	mode  mode
 	shape shape
 	guard plugin.Guard
+	// isolation is the sessions' default level, empty for READ COMMITTED.
+	isolation string
 
 	db   *gorm.DB
 	seen *incidents
@@ -38,6 +41,14 @@ func (r *run) open(open func(*gorm.Config, ...gorm.Plugin) *gorm.DB, options ...
 	r.Exec(rewind)
 	r.seen = &incidents{}
 	r.db = open(r.mode.config(), plugin.New(append(options, plugin.WithGuard(r.guard), r.seen.option())...))
+}
+
+// dsn is a connection string at the run's isolation level.
+func (r *run) dsn(of string) string {
+	if r.isolation == "" {
+		return of
+	}
+	return of + "&default_transaction_isolation=" + url.PathEscape(r.isolation)
 }
 
 // insert runs the insert. prepare is called right before it with the caller's way

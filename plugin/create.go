@@ -124,6 +124,7 @@ func (h *healer) createInside(s *statement) {
 		fence := h.choose(s, k)
 		hit, collided := fence.send(ctx)
 		if !collided {
+			e.abortUnsent(ctx, s.conn())
 			break
 		}
 		if e == nil {
@@ -155,6 +156,15 @@ func (e *episode) giveUp(ctx context.Context, c *conn.Conn) {
 		if e.s.run() != nil && e.s.contextEnded() {
 			guard.Abort(ctx, c) // it was not sent, and the collision is a failure all the same
 		}
+	}
+}
+
+// abortUnsent aborts the transaction of an insert that collided, was healed, and
+// was not sent again because the caller had given up: its failure must not become a
+// commit of the rest (P6). An insert that met no collision was just not sent.
+func (e *episode) abortUnsent(ctx context.Context, c *conn.Conn) {
+	if e != nil && e.s.db.Error != nil && e.s.contextEnded() {
+		guard.Abort(ctx, c)
 	}
 }
 

@@ -137,6 +137,7 @@ func (h *healer) insertUnlessDrifted(s *statement, k *known) {
 	var e *episode
 	for {
 		if err := s.run(); err != nil || s.db.RowsAffected > 0 {
+			e.abortUnsent(ctx, c)
 			return
 		}
 		drawn, taken, err := resync.DrawnIsTaken(ctx, c, k.table)

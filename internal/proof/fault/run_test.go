@@ -40,7 +40,7 @@ type run struct {
 func (r *run) open(open func(*gorm.Config, ...gorm.Plugin) *gorm.DB, options ...plugin.Option) {
 	r.Exec(rewind)
 	r.seen = &incidents{}
-	r.db = open(r.mode.config(), plugin.New(append(options, plugin.WithGuard(r.guard), r.seen.option())...))
+	r.db = open(r.mode.config(), plugin.New(append([]plugin.Option{plugin.WithGuard(r.guard), plugin.WithResyncTimeout(soon), r.seen.option()}, options...)...))
 }
 
 // dsn is a connection string at the run's isolation level.
@@ -112,6 +112,9 @@ func (r *run) check(t *testing.T, commit fate) {
 	}
 	if r.err == nil && r.committed == nil && (len(seen) != 1 || seen[0].Outcome != plugin.Healed) {
 		t.Errorf("incidents of an insert that succeeded: %v", seen)
+	}
+	if r.mode == callersTransaction && r.err != nil && len(seen) > 0 && seen[0].Guard != "preflight" && r.committed == nil {
+		t.Errorf("the insert collided and returned %v, and the rest was committed (P6)", r.err)
 	}
 	pgtest.Eventually(t, "no advisory lock and no open transaction", func() bool { return r.Int(leftovers) == 0 })
 	r.checkNext(t)

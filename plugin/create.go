@@ -124,7 +124,7 @@ func (h *healer) createInside(s *statement) {
 		fence := h.choose(s, k)
 		hit, collided := fence.send(ctx)
 		if !collided {
-			e.abortUnsent(ctx, s.conn())
+			e.abortGivenUp(ctx, s.conn())
 			break
 		}
 		if e == nil {
@@ -159,10 +159,10 @@ func (e *episode) giveUp(ctx context.Context, c *conn.Conn) {
 	}
 }
 
-// abortUnsent aborts the transaction of an insert that collided, was healed, and
-// was not sent again because the caller had given up: its failure must not become a
-// commit of the rest (P6). An insert that met no collision was just not sent.
-func (e *episode) abortUnsent(ctx context.Context, c *conn.Conn) {
+// abortGivenUp aborts the transaction of an insert that met drift and whose caller
+// gave up before it had the result: the failure must not become a commit of the
+// rest (P6). An insert that met none goes as without the plugin.
+func (e *episode) abortGivenUp(ctx context.Context, c *conn.Conn) {
 	if e != nil && e.s.db.Error != nil && e.s.contextEnded() {
 		guard.Abort(ctx, c)
 	}

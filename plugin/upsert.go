@@ -98,13 +98,15 @@ func (h *healer) upsertMixed(s *statement, k *known) {
 func (h *healer) afterPreflight(s *statement, k *known) {
 	ctx := s.db.Statement.Context
 	c := s.conn()
+	var e *episode
 	if taken, err := resync.Preflight(ctx, c, k.table, int64(s.insert.Omitted(k.table.FedColumn())), s.prefixes(k.table)); err == nil && taken {
-		e := h.open(s, collision{}, "preflight")
+		e = h.open(s, collision{}, "preflight")
 		defer e.close()
 		e.nextRound()
 		e.healIn(ctx, c, foresight)
 	}
 	s.run()
+	e.abortGivenUp(ctx, c)
 }
 
 // insertOrDrop sends one row under DO NOTHING without a target. No row back means
@@ -137,7 +139,7 @@ func (h *healer) insertUnlessDrifted(s *statement, k *known) {
 	var e *episode
 	for {
 		if err := s.run(); err != nil || s.db.RowsAffected > 0 {
-			e.abortUnsent(ctx, c)
+			e.abortGivenUp(ctx, c)
 			return
 		}
 		drawn, taken, err := resync.DrawnIsTaken(ctx, c, k.table)

@@ -128,6 +128,7 @@ func (h *healer) createInside(s *statement) {
 		fence := h.choose(s, k)
 		hit, collided := fence.send(ctx)
 		if !collided {
+			e.abortGivenUp(ctx, s.conn())
 			break
 		}
 		if e == nil {
@@ -159,6 +160,15 @@ func (e *episode) giveUp(ctx context.Context, c *conn.Conn) {
 		if e.s.run() != nil && e.s.contextEnded() {
 			guard.Abort(ctx, c) // it was not sent, and the collision is a failure all the same
 		}
+	}
+}
+
+// abortGivenUp aborts the transaction of an insert that met drift and whose caller
+// gave up before it had the result: the failure must not become a commit of the
+// rest (P6). An insert that met none goes as without the plugin.
+func (e *episode) abortGivenUp(ctx context.Context, c *conn.Conn) {
+	if e != nil && e.s.db.Error != nil && e.s.contextEnded() {
+		guard.Abort(ctx, c)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"gorm.io/gorm/clause"
 
 	"github.com/seqheal/seqheal/internal/pgtest"
+	"github.com/seqheal/seqheal/plugin"
 )
 
 // An upsert whose connection or context ends while the plugin asks about its table
@@ -82,6 +83,54 @@ func TestAnUpsertIsNotSentWithoutAnAnswer(t *testing.T) {
 			}
 			if place.Int("SELECT count(*) FROM users WHERE id > 20 AND name = 'new'") != 1 {
 				t.Errorf("the next try stored\n%s", place.Text("SELECT * FROM users ORDER BY id"))
+			}
+		})
+	}
+}
+
+// A caller that gives up between the heal and the retry: the insert has failed, and
+// the rest of its transaction is not committed (P6).
+func TestAnInsertThatIsNotSentAgainCommitsNothing(t *testing.T) {
+	t.Parallel()
+	for name, insert := range map[string]func(*gorm.DB) error{
+		"plain": func(tx *gorm.DB) error { return tx.Create(&user{Name: "new"}).Error },
+		"do nothing": func(tx *gorm.DB) error {
+			return tx.Clauses(clause.OnConflict{DoNothing: true}).Create(&user{Name: "new"}).Error
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			place := pgtest.New(t)
+			place.Exec(drifted)
+			ctx, cancel := context.WithCancel(context.Background())
+			defer cancel()
+			drew := false
+			pool := tapped(t, place, func(_ *tappedConn, query string) error {
+				drew = drew || strings.Contains(query, "pg_catalog.nextval")
+				if drew && strings.HasPrefix(query, "ROLLBACK TO SAVEPOINT seqheal;") {
+					cancel()
+				}
+				return nil
+			})
+			var seen incidents
+			db, err := gorm.Open(postgres.New(postgres.Config{Conn: pool}), withPlugin(&gorm.Config{}, seen.option()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var inserted error
+			err = db.Transaction(func(tx *gorm.DB) error {
+				tx.Exec("INSERT INTO users VALUES (500, 'rest')")
+				inserted = insert(tx.WithContext(ctx))
+				return nil
+			})
+			if inserted == nil || err == nil {
+				t.Errorf("insert %v, commit %v", inserted, err)
+			}
+			if got := place.Text("SELECT * FROM users ORDER BY id"); got != oldRows() {
+				t.Errorf("rows\n%s", got)
+			}
+			if i := seen.one(t); i.Outcome != plugin.Healed || i.Err == nil {
+				t.Errorf("incident %v", i)
 			}
 		})
 	}

@@ -102,13 +102,15 @@ func (h *healer) afterPreflight(s *statement, k *known) {
 	ahead := resync.Ahead{
 		Count: int64(s.insert.Omitted(k.table.FedColumn())), Named: s.namedBeside(k.table), Prefixes: s.prefixes(k.table),
 	}
+	var e *episode
 	if taken, err := resync.Preflight(ctx, c, k.table, ahead); err == nil && taken {
-		e := h.open(s, collision{}, "preflight")
+		e = h.open(s, collision{}, "preflight")
 		defer e.close()
 		e.nextRound()
 		e.healIn(ctx, c, foresight)
 	}
 	s.run()
+	e.abortGivenUp(ctx, c)
 }
 
 // insertOrDrop sends one row under DO NOTHING without a target. No row back means
@@ -152,6 +154,7 @@ func (h *healer) insertUnlessDrifted(s *statement, k *known) {
 	var e *episode
 	for {
 		if err := s.run(); err != nil || s.db.RowsAffected > 0 {
+			e.abortGivenUp(ctx, c)
 			return
 		}
 		drawn, taken, err := resync.DrawnIsTaken(ctx, c, k.table, s.beside(0, k.table))

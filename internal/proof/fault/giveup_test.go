@@ -76,7 +76,7 @@ func (r run) giveUpAt(t *testing.T, n int, after bool) (calls int) {
 
 // tapped opens a pool whose calls are counted.
 func (r *run) tapped(c *counter, config *gorm.Config, plugins ...gorm.Plugin) *gorm.DB {
-	own, err := pgx.ParseConfig(r.DSNFor(map[string]string{"application_name": r.Schema}))
+	own, err := pgx.ParseConfig(r.dsn(r.DSNFor(map[string]string{"application_name": r.Schema})))
 	if err != nil {
 		r.t.Fatal(err)
 	}

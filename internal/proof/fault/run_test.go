@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -20,6 +21,8 @@ type run struct {
 	mode  mode
 	shape shape
 	guard plugin.Guard
+	// isolation is the sessions' default level, empty for READ COMMITTED.
+	isolation string
 
 	db   *gorm.DB
 	seen *incidents
@@ -37,7 +40,15 @@ type run struct {
 func (r *run) open(open func(*gorm.Config, ...gorm.Plugin) *gorm.DB, options ...plugin.Option) {
 	r.Exec(rewind)
 	r.seen = &incidents{}
-	r.db = open(r.mode.config(), plugin.New(append(options, plugin.WithGuard(r.guard), r.seen.option())...))
+	r.db = open(r.mode.config(), plugin.New(append([]plugin.Option{plugin.WithGuard(r.guard), plugin.WithResyncTimeout(soon), r.seen.option()}, options...)...))
+}
+
+// dsn is a connection string at the run's isolation level.
+func (r *run) dsn(of string) string {
+	if r.isolation == "" {
+		return of
+	}
+	return of + "&default_transaction_isolation=" + url.PathEscape(r.isolation)
 }
 
 // insert runs the insert. prepare is called right before it with the caller's way
@@ -101,6 +112,9 @@ func (r *run) check(t *testing.T, commit fate) {
 	}
 	if r.err == nil && r.committed == nil && (len(seen) != 1 || seen[0].Outcome != plugin.Healed) {
 		t.Errorf("incidents of an insert that succeeded: %v", seen)
+	}
+	if r.mode == callersTransaction && r.err != nil && len(seen) > 0 && r.committed == nil {
+		t.Errorf("the insert met drift and returned %v, and the rest was committed (P6)", r.err)
 	}
 	pgtest.Eventually(t, "no advisory lock and no open transaction", func() bool { return r.Int(leftovers) == 0 })
 	r.checkNext(t)

@@ -40,11 +40,9 @@ func (r *run) attempt(a attempt) {
 	}
 	tx, holds := a.send(r.db(a.step))
 	got := classify(r.kind, tx.Error)
-	if r.program.translated && (got == keyTaken || got == mailTaken) {
-		r.fail(a, "the error is not translated: %v", tx.Error)
-	}
-	if r.program.translated && errors.Is(tx.Error, gorm.ErrDuplicatedKey) && (a.want.fails == keyTaken || a.want.fails == mailTaken) {
-		got = a.want.fails // the translation says no more
+	if translated := errors.Is(tx.Error, gorm.ErrDuplicatedKey); translated != (r.program.translated && (got == keyTaken || got == mailTaken)) {
+		r.fail(a, "translated %v: %v", translated, tx.Error)
+	} else if translated {
 		tally.add("translated")
 	}
 	if got == keyTaken && a.want.fails == mailTaken && drift.either {

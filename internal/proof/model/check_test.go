@@ -71,6 +71,11 @@ func (r *run) attempt(a attempt) {
 		r.learn(&a)
 		r.compare(a.want.next)
 		r.now = a.want.next
+		if r.inTransaction() {
+			for at := range r.now.rows {
+				r.written[at] = true
+			}
+		}
 		r.checkHeld(a, tx, holds)
 	}
 }

@@ -14,10 +14,10 @@ func (r *run) block(s step) {
 	if tx.Error != nil {
 		r.Fatal(tx.Error)
 	}
-	r.app, r.saved = tx, []state{r.now}
+	r.app, r.saved, r.written = tx, []state{r.now}, map[key]bool{}
 	defer func() {
 		tx.Session(&gorm.Session{}).Rollback() // where a check has ended the program
-		r.app, r.saved, r.failed = outer, nil, false
+		r.app, r.saved, r.written, r.failed = outer, nil, nil, false
 	}()
 	r.all(s.steps)
 	r.doing = s
@@ -42,7 +42,7 @@ func (r *run) block(s step) {
 		}
 		tally.add("committed")
 	}
-	r.app, r.saved, r.failed = outer, nil, false
+	r.app, r.saved, r.written, r.failed = outer, nil, nil, false
 	r.compare(r.now)
 }
 

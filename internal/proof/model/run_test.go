@@ -20,6 +20,9 @@ type run struct {
 	// saved is what a rollback brings back: the state before the transaction and
 	// those of its savepoints. Empty outside a transaction.
 	saved []state
+	// written holds the keys of all rows that the transaction has written, also of
+	// those that it has deleted again: until it ends, nobody else can have them.
+	written map[key]bool
 	// failed: the transaction is aborted, as PostgreSQL leaves it after a failure.
 	failed bool
 	// handed holds the ids that the sequence has handed out since the program
@@ -170,6 +173,9 @@ func (r *run) chooseID(s spec, one *row, others []row) int64 {
 // occupied reports whether a row stands at a key, has stood there in a
 // transaction that may still be rolled back, or is about to.
 func (r *run) occupied(at key, others []row) bool {
+	if r.written[at] {
+		return true
+	}
 	for _, s := range append(slices.Clone(r.saved), r.now) {
 		if _, there := s.rows[at]; there {
 			return true

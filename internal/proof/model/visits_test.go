@@ -77,7 +77,7 @@ func (r *shopRun) call(e expected, send func(*gorm.DB) error) {
 				of = table
 			}
 		}
-		if !near[of] || i.Outcome != plugin.Healed && i.Outcome != plugin.AlreadyHealed || i.Err != nil {
+		if !near[of] || i.Outcome != plugin.Healed && i.Outcome != plugin.AlreadyHealed || i.Err != nil || i.Rounds != 1 {
 			r.Fatalf("%s\nincident %v", r.doing, i)
 		}
 		hits[of] = false

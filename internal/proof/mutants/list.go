@@ -61,7 +61,7 @@ var mutants = []mutant{
 	{
 		name:  "the maximum of a descending sequence",
 		edits: []edit{{"internal/resync/look.go", "	if s.Descending() {\n		return \"min\"\n	}\n", ""}},
-		tests: model,
+		tests: in("./internal/resync", "^TestLookFindsTheFurthestRowInTheSequencesOwnRange$"),
 	},
 	{
 		name:  "retry without savepoint",
@@ -137,7 +137,7 @@ func (t *Table) Cycles() bool { return t.Sequence.Cycle }
 		name: "conflict guard without a target",
 		edits: []edit{{"internal/guard/guard.go", `return " ON CONFLICT (" + strings.Join(key, ",") + ") DO NOTHING"`,
 			`return strings.Join(key[:0], ",") + " ON CONFLICT DO NOTHING"`}},
-		tests: model,
+		tests: in("./internal/guard", "^TestConflictClauseGoesBetweenValuesAndTheRest$"),
 	},
 	{
 		name:  "conflict guard though the statement has an expression",

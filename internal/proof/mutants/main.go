@@ -1,5 +1,5 @@
 // Mutants breaks the product on purpose, in one way after the other, and runs the
-// test that must notice:
+// test that must notice, after the same tests have passed on the product as it is:
 //
 //	go run ./mutants            all of them
 //	go run ./mutants -run lock  those whose name contains lock
@@ -7,7 +7,7 @@
 // The tree is not touched: the broken file is a copy that the compiler is given
 // instead (go test -overlay). It prints a line for each mutant and exits with 1 when
 // one survives, and with 2 when one cannot be tried: its text is not in the file
-// exactly once, it does not compile, or the test is not there.
+// exactly once, it does not compile, or the test is not there or fails anyway.
 package main
 
 import (
@@ -70,7 +70,35 @@ func main() {
 		fmt.Fprintln(os.Stderr, "no mutant is named so")
 		os.Exit(2)
 	}
+	if err := passUnbroken(root, chosen); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(2)
+	}
 	os.Exit(show(tryAll(root, chosen)))
+}
+
+// passUnbroken runs the tests without a mutant: one that fails anyway notices
+// nothing.
+func passUnbroken(root string, chosen []mutant) error {
+	seen := map[test]bool{}
+	var all []mutant
+	for _, m := range chosen {
+		for _, t := range m.tests {
+			if !seen[t] {
+				seen[t] = true
+				all = append(all, mutant{name: t.run, tests: []test{t}})
+			}
+		}
+	}
+	for _, r := range tryAll(root, all) {
+		switch {
+		case r.err != nil:
+			return r.err
+		case r.caught != "":
+			return fmt.Errorf("%s fails without a mutant", r.caught)
+		}
+	}
+	return nil
 }
 
 // rootOf is the folder of a module that this one replaces or requires.

@@ -165,7 +165,7 @@ func (e *episode) readCatalog(ctx context.Context, c *conn.Conn, target catalog.
 	v := e.last.violated
 	key := strings.Join([]string{target.Schema, target.Table, v.Schema, v.Table,
 		e.session.Database, e.session.Role, e.session.SearchPath}, "\x00")
-	return e.s.tables.freshReads.fresh(ctx, key, read)
+	return e.s.tables.freshReads.fresh(ctx, key, e.met, read)
 }
 
 // readKey finds the colliding id: told by the server, or drawn by this session.

@@ -141,7 +141,7 @@ func TestNoInsertOfAHerdIsLost(t *testing.T) {
 						if test.usageOnly {
 							dsn = usageOnly(p)
 						}
-						account := keepAccount(t, p, test.importer)
+						account := keepAccount(t, p, gap, test.importer)
 						result := run(t, dsn, mode, test.shape, count)
 						account.settle(result, mode, test.cache, test.outrun)
 						if test.healed > 0 && (result.Stats.Healed < 1 || result.Stats.Healed > test.healed) {

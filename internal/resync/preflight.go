@@ -25,8 +25,10 @@ const (
 const preflightSlack = 16
 
 // preflightLast reads the sequence's last value; the value before the next one
-// when none was drawn yet. Needs SELECT on the sequence.
-const preflightLast = "(SELECT CASE WHEN q.is_called THEN q.last_value ELSE q.last_value - (%[1]d) END FROM %[2]s q)"
+// when none was drawn yet. Needs SELECT on the sequence. The function waits for
+// whoever is drawing. Reading the sequence as a table does not, and now and then
+// shows the value that nextval writes to the log, up to 32 steps ahead (measured).
+const preflightLast = "(SELECT coalesce(pg_catalog.pg_sequence_last_value(%[3]d::pg_catalog.oid::pg_catalog.regclass), q.last_value - (%[1]d)) FROM %[2]s q)"
 
 // preflightDraw draws one value instead: with CACHE, what this session draws next
 // is known only to the session; and without SELECT on the sequence there is no
@@ -54,7 +56,7 @@ func Preflight(ctx context.Context, c *conn.Conn, t *catalog.Table, count int64,
 		reach > 1<<40 { // a reach that could overflow beside the last value
 		return false, nil
 	}
-	last := fmt.Sprintf(preflightLast, seq.Increment, seq.QuotedName())
+	last := fmt.Sprintf(preflightLast, seq.Increment, seq.QuotedName(), seq.OID)
 	if seq.Cache > 1 || !seq.CanRead {
 		if !seq.CanUse {
 			return false, nil
@@ -106,8 +108,9 @@ func preflightByPrefix(ctx context.Context, c *conn.Conn, t *catalog.Table, last
 
 // behind answers whether a row holds the sequence's last value or one beyond it.
 //
-//	%[1]s column   %[2]s table   %[3]s sequence   %[4]s the comparison "at or beyond"
-const behind = `SELECT EXISTS (SELECT 1 FROM (SELECT q.last_value AS last FROM %[3]s q OFFSET 0) s, %[2]s t WHERE t.%[1]s %[4]s s.last)`
+//	%[1]s column   %[2]s table   %[3]d the sequence's oid   %[4]s the comparison "at or beyond"
+const behind = `SELECT EXISTS (SELECT 1 FROM (SELECT pg_catalog.pg_sequence_last_value(%[3]d::pg_catalog.oid::pg_catalog.regclass) AS last OFFSET 0) s, %[2]s t
+  WHERE s.last IS NULL OR t.%[1]s %[4]s s.last)`
 
 // MayBeBehind reports whether a row that was just dropped may have met an id that
 // its sequence drew: false only when no row lies where the sequence is. One query;
@@ -121,7 +124,7 @@ func MayBeBehind(ctx context.Context, c *conn.Conn, t *catalog.Table) (bool, err
 		beyond = "<="
 	}
 	var found bool
-	err := c.Row(ctx, fmt.Sprintf(behind, catalog.Quote(t.FedColumn()), t.QuotedName(), t.Sequence.QuotedName(), beyond), nil, &found)
+	err := c.Row(ctx, fmt.Sprintf(behind, catalog.Quote(t.FedColumn()), t.QuotedName(), t.Sequence.OID, beyond), nil, &found)
 	return found, err
 }
 

@@ -157,8 +157,12 @@ func (e *episode) giveUp(ctx context.Context, c *conn.Conn) {
 		guard.Abort(ctx, c)
 		e.s.fail(e.last.err)
 	default: // the conflict guard kept PostgreSQL from saying anything
-		if e.s.run() != nil && e.s.contextEnded() {
+		err := e.s.run()
+		switch {
+		case err != nil && e.s.contextEnded():
 			guard.Abort(ctx, c) // it was not sent, and the collision is a failure all the same
+		case err == nil && e.refusal != nil && e.refusal.Reason == string(ReasonRounds):
+			e.refusal = nil // out of rounds, and in time after all
 		}
 	}
 }

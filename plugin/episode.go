@@ -31,7 +31,9 @@ type episode struct {
 	h       *healer
 	s       *statement
 	started time.Time
-	guard   string
+	// met is when the last collision was known.
+	met   time.Time
+	guard string
 	// first is the error of the first collision, nil under the conflict guard.
 	first error
 	last  collision
@@ -60,11 +62,14 @@ type episode struct {
 
 func (h *healer) open(s *statement, hit collision, guardName string) *episode {
 	s.tables.opened.Add(1)
-	return &episode{h: h, s: s, started: time.Now(), guard: guardName, first: hit.err, last: hit}
+	now := time.Now()
+	return &episode{h: h, s: s, started: now, met: now, guard: guardName, first: hit.err, last: hit}
 }
 
 // meet takes in the collision of a retry.
-func (e *episode) meet(hit collision) { e.last, e.keyBefore = hit, e.key }
+func (e *episode) meet(hit collision) {
+	e.last, e.keyBefore, e.met = hit, e.key, time.Now()
+}
 
 // nextRound reports whether another heal is allowed.
 func (e *episode) nextRound() bool {

@@ -165,7 +165,7 @@ func (e *episode) readCatalog(ctx context.Context, c *conn.Conn, target catalog.
 	v := e.last.violated
 	key := strings.Join([]string{target.Schema, target.Table, v.Schema, v.Table,
 		e.session.Database, e.session.Role, e.session.SearchPath}, "\x00")
-	return e.s.tables.freshReads.fresh(ctx, key, read)
+	return e.s.tables.freshReads.fresh(ctx, key, e.met, read)
 }
 
 // readKey finds the colliding id: told by the server, or drawn by this session.
@@ -289,15 +289,30 @@ func (e *episode) took(move resync.Move) {
 	}
 }
 
-// margin grows from round to round with what appeared since the last look: the
-// rows of an import that is running right now.
+// mostMargin bounds what one round leaves in front of the rows. Whoever computes
+// ids from the sequence or from the furthest row follows every margin, and with
+// several heals that take it for an import a sequence ran away to 10^11 within
+// seconds (measured).
+const mostMargin = 1 << 17
+
+// margin grows from round to round with what appeared since the last look, beyond
+// what this insert itself moved past: the rows of an import that is running right
+// now.
 func (e *episode) margin(before resync.Sight) int64 {
 	if e.rounds == 1 || !before.Found {
 		return 0
 	}
-	appeared := resync.Steps(before.Value, e.target.Value, e.table.Sequence.Increment)
+	seq := e.table.Sequence
+	from := before.Value
+	if e.drew {
+		from = seq.Further(from, e.to)
+	}
+	appeared := int64(0)
+	if !seq.Reached(from, e.target.Value) {
+		appeared = resync.Steps(from, e.target.Value, seq.Increment)
+	}
 	least := int64(64) << (3 * min(e.rounds-2, 6))
-	return max(least, 2*min(appeared, 1<<40))
+	return min(mostMargin, max(least, 2*min(appeared, mostMargin)))
 }
 
 // goal is how far the sequence has to go; below is where the rows may be looked

@@ -108,3 +108,35 @@ func TestSideEffectsOfAnExpressionHappenOnce(t *testing.T) {
 		})
 	}
 }
+
+// P8: an insert that is out of rounds, and whose last try succeeds all the same,
+// is not reported as failed.
+func TestTheLastTrySucceeds(t *testing.T) {
+	t.Parallel()
+	place := pgtest.New(t)
+	place.Exec(drifted)
+	sent := 0
+	pool := tapped(t, place, func(_ *tappedConn, query string) error {
+		if strings.HasPrefix(query, `INSERT INTO "users"`) {
+			switch sent++; sent {
+			case 2:
+				place.Exec("SELECT setval('users_id_seq', 5)") // a new drift
+			case 3:
+				place.Exec("SELECT setval('users_id_seq', 30)") // and somebody else heals
+			}
+		}
+		return nil
+	})
+	var seen incidents
+	db, err := gorm.Open(postgres.New(postgres.Config{Conn: pool}), withPlugin(&gorm.Config{}, seen.option(), plugin.WithMaxRounds(1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	u := user{Name: "new"}
+	if err := db.Create(&u).Error; err != nil || u.ID != 31 {
+		t.Errorf("%v, %+v", err, u)
+	}
+	if i := seen.one(t); i.Outcome != plugin.Healed || i.Reason != "" || sent != 3 {
+		t.Errorf("%d sent, incident %v", sent, i)
+	}
+}

@@ -18,6 +18,7 @@ type shared[T any] struct {
 
 // answer is one asking. value and err may be read once done is closed.
 type answer[T any] struct {
+	asked time.Time
 	done  chan struct{}
 	value T
 	err   error
@@ -39,13 +40,17 @@ func (s *shared[T]) current(ctx context.Context, key string, ask func() (T, erro
 	return s.lead(key, s.begin(&s.running, key), ask)
 }
 
-// fresh answers with something that began to be asked after the call: what is
-// under way may have been read before the caller's reason to ask.
-func (s *shared[T]) fresh(ctx context.Context, key string, ask func() (T, error)) (T, error) {
+// fresh answers with something that began to be asked after the caller's reason to
+// ask. What was asked before that may be an answer from before, too.
+func (s *shared[T]) fresh(ctx context.Context, key string, reason time.Time, ask func() (T, error)) (T, error) {
 	s.mutex.Lock()
 	before := s.running[key]
-	if before == nil {
+	switch {
+	case before == nil:
 		return s.lead(key, s.begin(&s.running, key), ask)
+	case before.asked.After(reason):
+		s.mutex.Unlock()
+		return before.wait(ctx, ask)
 	}
 	if a := s.next[key]; a != nil {
 		s.mutex.Unlock()
@@ -62,7 +67,7 @@ func (s *shared[T]) fresh(ctx context.Context, key string, ask func() (T, error)
 // begin enters an answer that the caller is going to give, and unlocks.
 func (s *shared[T]) begin(in *map[string]*answer[T], key string) *answer[T] {
 	defer s.mutex.Unlock()
-	a := &answer[T]{done: make(chan struct{}), err: errAbandoned} // until it is known, also after a panic
+	a := &answer[T]{asked: time.Now(), done: make(chan struct{}), err: errAbandoned} // until it is known, also after a panic
 	if *in == nil {
 		*in = map[string]*answer[T]{}
 	}

@@ -27,7 +27,13 @@ func (d *desk) ask() (int, error) {
 
 // current and fresh give the answer that a caller gets, once it is there.
 func (d *desk) current(ctx context.Context) <-chan int { return d.call(ctx, d.shared.current) }
-func (d *desk) fresh(ctx context.Context) <-chan int   { return d.call(ctx, d.shared.fresh) }
+func (d *desk) fresh(ctx context.Context) <-chan int   { return d.freshSince(ctx, time.Now()) }
+
+func (d *desk) freshSince(ctx context.Context, reason time.Time) <-chan int {
+	return d.call(ctx, func(ctx context.Context, key string, ask func() (int, error)) (int, error) {
+		return d.shared.fresh(ctx, key, reason, ask)
+	})
+}
 
 func (d *desk) call(ctx context.Context, how func(context.Context, string, func() (int, error)) (int, error)) <-chan int {
 	got := make(chan int, 1)
@@ -84,6 +90,14 @@ func TestReadsAtTheSameMomentShareOneAnswer(t *testing.T) {
 			d.let <- nil
 			return append([]int{first}, append(both, <-e)...)
 		}, []int{1, 2, 2, 3}, 3},
+		{"what was asked after the reason is fresh, whenever the caller comes", func(t *testing.T, d *desk) []int {
+			before := time.Now()
+			time.Sleep(time.Millisecond) // by the bubble's own clock, which takes no time
+			a := d.fresh(t.Context())
+			b := d.freshSince(t.Context(), before)
+			d.let <- nil
+			return all(a, b)
+		}, []int{1, 1}, 1},
 		{"who asked is in trouble: each asks itself", func(t *testing.T, d *desk) []int {
 			a, b := d.current(t.Context()), d.current(t.Context())
 			d.let <- trouble

@@ -199,7 +199,7 @@ func newest(ctx context.Context, c *conn.Conn, seq catalog.Sequence) (last int64
 	if !seq.CanRead {
 		return drawOn(ctx, c, seq, seq.Cache)
 	}
-	err = c.Row(ctx, fmt.Sprintf(preflightLast, seq.Increment, seq.QuotedName()), nil, &last)
+	err = c.Row(ctx, fmt.Sprintf(preflightLast, seq.Increment, seq.QuotedName(), seq.OID), nil, &last)
 	return last, err
 }
 

@@ -31,8 +31,10 @@ const (
 const preflightSlack = 16
 
 // preflightLast reads the sequence's last value; the value before the next one
-// when none was drawn yet. Needs SELECT on the sequence.
-const preflightLast = "SELECT CASE WHEN q.is_called THEN q.last_value ELSE q.last_value - (%[1]d) END AS last FROM %[2]s q"
+// when none was drawn yet. Needs SELECT on the sequence. The function waits for
+// whoever is drawing. Reading the sequence as a table does not, and now and then
+// shows the value that nextval writes to the log, up to 32 steps ahead (measured).
+const preflightLast = "SELECT coalesce(pg_catalog.pg_sequence_last_value(%[3]d::pg_catalog.oid::pg_catalog.regclass), q.last_value - (%[1]d)) AS last FROM %[2]s q"
 
 // preflightDraw draws values instead and answers the last: with CACHE, what this
 // session draws next is known only to the session; and without SELECT on the
@@ -45,7 +47,7 @@ const preflightDraw = `SELECT d.v AS last FROM (SELECT pg_catalog.nextval(%[1]d:
 // the session has cached, and behind it whatever the others have left of the
 // sequence.
 func lasts(seq catalog.Sequence) string {
-	shared := fmt.Sprintf(preflightLast, seq.Increment, seq.QuotedName())
+	shared := fmt.Sprintf(preflightLast, seq.Increment, seq.QuotedName(), seq.OID)
 	switch {
 	case seq.CanRead && seq.Cache <= 1:
 		return shared
@@ -165,8 +167,9 @@ func commas(numbers []int64) string {
 
 // behind answers whether a row holds the sequence's last value or one beyond it.
 //
-//	%[1]s column   %[2]s table   %[3]s sequence   %[4]s the comparison "at or beyond"
-const behind = `SELECT EXISTS (SELECT 1 FROM (SELECT q.last_value AS last FROM %[3]s q OFFSET 0) s, %[2]s t WHERE t.%[1]s %[4]s s.last)`
+//	%[1]s column   %[2]s table   %[3]d the sequence's oid   %[4]s the comparison "at or beyond"
+const behind = `SELECT EXISTS (SELECT 1 FROM (SELECT pg_catalog.pg_sequence_last_value(%[3]d::pg_catalog.oid::pg_catalog.regclass) AS last OFFSET 0) s, %[2]s t
+  WHERE s.last IS NULL OR t.%[1]s %[4]s s.last)`
 
 // MayBeBehind reports whether a row that was just dropped may have met an id that
 // its sequence drew: false only when no row lies where the sequence is. One query;
@@ -180,7 +183,7 @@ func MayBeBehind(ctx context.Context, c *conn.Conn, t *catalog.Table) (bool, err
 		beyond = "<="
 	}
 	var found bool
-	err := c.Row(ctx, fmt.Sprintf(behind, catalog.Quote(t.FedColumn()), t.QuotedName(), t.Sequence.QuotedName(), beyond), nil, &found)
+	err := c.Row(ctx, fmt.Sprintf(behind, catalog.Quote(t.FedColumn()), t.QuotedName(), t.Sequence.OID, beyond), nil, &found)
 	return found, err
 }
 

@@ -14,14 +14,15 @@ type account struct {
 	t          *testing.T
 	place      *pgtest.Place
 	old        map[int64]string
+	gap        int64
 	unwatch    func() (herd.Track, error)
 	stopImport func() (int64, error)
 }
 
 // keepAccount notes the old rows and watches the sequence from now on.
-func keepAccount(t *testing.T, p *pgtest.Place, importer herd.Importer) *account {
+func keepAccount(t *testing.T, p *pgtest.Place, gap int64, importer herd.Importer) *account {
 	t.Helper()
-	a := &account{t: t, place: p, old: contents(t, p)}
+	a := &account{t: t, place: p, gap: gap, old: contents(t, p)}
 	var err error
 	if a.unwatch, err = herd.Watch(t.Context(), p.DSN, "rows_id_seq"); err != nil {
 		t.Fatal(err)
@@ -107,7 +108,7 @@ func (a *account) noneIsLost(result herd.Result, mode herd.Mode, outrun bool) {
 	}
 	if outrun {
 		t.Logf("%d inserts were outrun", len(result.Errors))
-		if reported := result.Stats.Failed * int64(mode.PerTransaction()); reported != int64(len(result.Errors)) || result.Stats.Refused != 0 {
+		if reported := result.Stats.Failed * int64(mode.PerTransaction()); reported < int64(len(result.Errors)) || result.Stats.Refused != 0 {
 			t.Errorf("%d inserts were lost, %+v reported", len(result.Errors), result.Stats)
 		}
 		return
@@ -140,6 +141,9 @@ func (a *account) stop() (imported int64) {
 	t.Logf("watched: %+v, imported %d", track, imported)
 	if track.Back > 0 {
 		t.Errorf("the sequence stepped back %d times, by %d at most", track.Back, track.Furthest)
+	}
+	if ids := track.Last - track.First; imported > 0 && ids-a.gap > 10_000*imported {
+		t.Errorf("%d ids were used up beside %d imported rows: the sequence runs away", ids, imported)
 	}
 	if track.Samples < 100 || track.Last <= track.First+connections*inserts/2 {
 		t.Errorf("the sequence was not watched: %+v", track)

@@ -45,6 +45,7 @@ var herds = []struct {
 	prepare   func(*testing.T, *pgtest.Place)
 	gaps      []int64
 	usageOnly bool
+	shape     herd.Shape
 	importer  herd.Importer
 	// outrun allows inserts to fail, each reported, because the importer keeps
 	// taking the ids that come next (WithMaxRounds).
@@ -66,6 +67,12 @@ var herds = []struct {
 		short: func(c herdCase) bool { return c.gap == 1_000 && c.mode == herd.CallersTransaction && c.processes == 1 }},
 	{name: "USAGE only", table: table, gaps: []int64{1_000, 100_000}, usageOnly: true, healed: 5,
 		short: func(c herdCase) bool { return c.gap == 100_000 && (c.mode == herd.NoTransaction) == (c.processes > 1) }},
+	{name: "Save of slices", table: table, gaps: []int64{200, 1_000}, shape: herd.SaveSlice, healed: 5,
+		short: func(c herdCase) bool {
+			return c.gap == 1_000 && (c.mode == herd.CallersTransaction) == (c.processes > 1)
+		}},
+	{name: "DoNothing", table: table, gaps: []int64{200, 1_000}, shape: herd.DoNothing, healed: 5,
+		short: func(c herdCase) bool { return c.gap == 1_000 && (c.mode == herd.NoTransaction) == (c.processes > 1) }},
 	{name: "beside an importer", table: table, gaps: []int64{200, billion}, importer: herd.CountsByItself,
 		short: func(c herdCase) bool { return c.gap == 200 && (c.mode != herd.GormsTransaction || c.processes == 1) }},
 	{name: "beside a writer of max + 1", table: table, gaps: []int64{200}, importer: herd.TakesMaxPlusOne, outrun: true,
@@ -134,8 +141,8 @@ func TestNoInsertOfAHerdIsLost(t *testing.T) {
 						if test.usageOnly {
 							dsn = usageOnly(p)
 						}
-						account := keepAccount(t, p, test.importer)
-						result := run(t, dsn, mode, count)
+						account := keepAccount(t, p, gap, test.importer)
+						result := run(t, dsn, mode, test.shape, count)
 						account.settle(result, mode, test.cache, test.outrun)
 						if test.healed > 0 && (result.Stats.Healed < 1 || result.Stats.Healed > test.healed) {
 							t.Errorf("%d incidents say that they moved the sequence, asked 1 to %d: %+v", result.Stats.Healed, test.healed, result.Stats)

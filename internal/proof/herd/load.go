@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
 	"gorm.io/gorm/logger"
 
 	"github.com/seqheal/seqheal/plugin"
@@ -28,6 +29,31 @@ const (
 
 // Modes are all of them.
 var Modes = []Mode{NoTransaction, GormsTransaction, CallersTransaction}
+
+// Shape is what is called for a row.
+type Shape string
+
+const (
+	Create Shape = "" // INSERT
+	// SaveSlice is sent as ON CONFLICT (id) DO UPDATE: drift would let it overwrite
+	// somebody else's row, without an error.
+	SaveSlice Shape = "Save of a slice"
+	// DoNothing is sent as ON CONFLICT DO NOTHING: drift would let it drop the row,
+	// without an error.
+	DoNothing Shape = "DoNothing"
+)
+
+func (s Shape) insert(db *gorm.DB, row *Row) error {
+	switch s {
+	case SaveSlice:
+		rows := []*Row{row}
+		return db.Save(&rows).Error
+	case DoNothing:
+		return db.Clauses(clause.OnConflict{DoNothing: true}).Create(row).Error
+	default:
+		return db.Create(row).Error
+	}
+}
 
 // PerTransaction is how many inserts one transaction holds.
 func (m Mode) PerTransaction() int {
@@ -53,6 +79,7 @@ type Load struct {
 	Tag         string
 	Mode        Mode
 	Way         Way
+	Shape       Shape
 	Connections int
 	// Inserts is how many rows each connection inserts, one by one.
 	Inserts int
@@ -193,7 +220,7 @@ func (h *Herd) insert(ctx context.Context, names []string) (rows []Row, err erro
 	all := func(db *gorm.DB) error {
 		for _, name := range names {
 			row := Row{Name: name}
-			if err := db.Create(&row).Error; err != nil {
+			if err := h.load.Shape.insert(db, &row); err != nil {
 				return err
 			}
 			rows = append(rows, row)

@@ -19,6 +19,12 @@ type Track struct {
 	First, Last int64
 }
 
+// lastValue is 0 before the first value. Reading the sequence as a table takes no
+// lock that nextval waits for: now and then it shows the value that nextval writes
+// to the log, up to 32 ahead (measured: 3 of 550,000 looks beside 30 sessions that
+// only draw).
+const lastValue = `SELECT coalesce(pg_sequence_last_value($1::text::regclass), 0)`
+
 // Watch reads a sequence's last value on a connection of its own, again and
 // again without pause, until stop is called.
 func Watch(ctx context.Context, dsn, sequence string) (stop func() (Track, error), err error) {
@@ -31,7 +37,7 @@ func Watch(ctx context.Context, dsn, sequence string) (stop func() (Track, error
 	done := make(chan error, 1)
 	look := func() error {
 		var last int64
-		if err := session.QueryRowContext(ctx, "SELECT last_value FROM "+sequence).Scan(&last); err != nil {
+		if err := session.QueryRowContext(ctx, lastValue, sequence).Scan(&last); err != nil {
 			return err
 		}
 		track.see(last)

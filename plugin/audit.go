@@ -124,9 +124,9 @@ func (s auditSettings) run(ctx context.Context, db *gorm.DB) ([]Finding, error) 
 		return nil, nil
 	}
 	s.resync = s.resync && !db.DryRun
-	within := transactions(ctx, db, &sql.TxOptions{Isolation: sql.LevelReadCommitted, ReadOnly: !s.resync})
+	within, inside := transactions(ctx, db, &sql.TxOptions{Isolation: sql.LevelReadCommitted, ReadOnly: !s.resync})
 	report, err := audit.Read(ctx, within, audit.Scope{
-		Schemas: s.schemas, Tables: s.tables, TableTimeout: s.timeout, Progress: s.progress,
+		Schemas: s.schemas, Tables: s.tables, TableTimeout: s.timeout, Inside: inside, Progress: s.progress,
 	})
 	if err == nil && s.resync {
 		err = errors.Join(report.Move(ctx, within), report.Failures())
@@ -203,8 +203,8 @@ func closingQuote(text string) int {
 
 // transactions are what an audit runs in: short ones of its own, or savepoints of the
 // transaction that db is in.
-func transactions(ctx context.Context, db *gorm.DB, options *sql.TxOptions) audit.Transaction {
-	_, inside := db.Statement.ConnPool.(gorm.TxCommitter)
+func transactions(ctx context.Context, db *gorm.DB, options *sql.TxOptions) (within audit.Transaction, inside bool) {
+	_, inside = db.Statement.ConnPool.(gorm.TxCommitter)
 	if inside || !outsideForSure(ctx, db) {
 		c := conn.In(db, db.Statement.ConnPool)
 		return func(ctx context.Context, fn func(context.Context, *conn.Conn) error) error {
@@ -212,7 +212,7 @@ func transactions(ctx context.Context, db *gorm.DB, options *sql.TxOptions) audi
 				return err
 			}
 			return errors.Join(fn(ctx, c), guard.Undo(ctx, c))
-		}
+		}, true
 	}
 	return func(ctx context.Context, fn func(context.Context, *conn.Conn) error) error {
 		tx, err := beginOn(db, ctx, options)
@@ -221,7 +221,7 @@ func transactions(ctx context.Context, db *gorm.DB, options *sql.TxOptions) audi
 		}
 		defer tx.rollback()
 		return fn(ctx, tx.conn)
-	}
+	}, false
 }
 
 func finding(c *audit.Column) Finding {

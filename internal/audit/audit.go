@@ -25,6 +25,8 @@ type Scope struct {
 	Tables  []catalog.Name // none for all
 	// TableTimeout is what may be spent on one table.
 	TableTimeout time.Duration
+	// Inside is true when the Transactions are savepoints of a longer transaction.
+	Inside bool
 	// Progress is told how many of the columns are done; nil for nobody.
 	Progress func(done, total int)
 }

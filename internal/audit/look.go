@@ -109,9 +109,15 @@ const lookUnit = `SELECT %[1]d, %[2]s,
   coalesce((SELECT pg_catalog.pg_get_expr(d.adbin, d.adrelid) FROM pg_catalog.pg_attrdef d WHERE d.oid = '%[9]d'::pg_catalog.oid), '')
 FROM %[8]s s`
 
-// Where the last value comes from: the sequence itself, or, for a role with USAGE
-// alone, the server's function, or nowhere.
+// Where the last value comes from: the server's function, which waits for whoever is
+// drawing, and before the first value the sequence itself; for a role with USAGE alone
+// the function; nowhere. In a caller's transaction the sequence alone, for the function
+// locks it until the transaction's end, whatever is rolled back before (measured); read
+// as a table it can show for a moment what nextval only writes to the log, up to 32
+// steps ahead (measured).
 const (
+	lastBoth = `(SELECT coalesce(l.v, q.last_value) AS last_value, l.v IS NOT NULL AS is_called
+  FROM (SELECT pg_catalog.pg_sequence_last_value(%d::pg_catalog.oid::pg_catalog.regclass) AS v OFFSET 0) l, %s q)`
 	lastAsked    = "(SELECT pg_catalog.pg_sequence_last_value(%d::pg_catalog.oid::pg_catalog.regclass) AS last_value, true AS is_called)"
 	lastNotAsked = "(SELECT NULL::pg_catalog.int8 AS last_value, NULL::pg_catalog.bool AS is_called)"
 )
@@ -121,7 +127,7 @@ const tooLarge = `(SELECT pg_catalog.sum(pg_catalog.pg_relation_size(o::pg_catal
     FROM pg_catalog.unnest(ARRAY[%s]::pg_catalog.int8[]) o)`
 
 // text is the unit's part of a statement.
-func (u unit) text(place int) string {
+func (u unit) text(place int, inside bool) string {
 	seq := u.column.Sequence
 	large, last := "false", lastNotAsked
 	if !u.indexed {
@@ -132,8 +138,10 @@ func (u unit) text(place int) string {
 		large = fmt.Sprintf(tooLarge, smallTable, strings.Join(oids, ","))
 	}
 	switch {
-	case u.last && seq.CanRead:
+	case u.last && seq.CanRead && inside:
 		last = seq.QuotedName()
+	case u.last && seq.CanRead:
+		last = fmt.Sprintf(lastBoth, seq.OID, seq.QuotedName())
 	case u.last:
 		last = fmt.Sprintf(lastAsked, seq.OID)
 	}
@@ -250,7 +258,7 @@ func (r *Report) lookAtAll(ctx context.Context, within Transaction, units []unit
 func (r *Report) lookAt(ctx context.Context, within Transaction, units []unit) error {
 	texts := make([]string, len(units))
 	for i, u := range units {
-		texts[i] = u.text(i)
+		texts[i] = u.text(i, r.scope.Inside)
 	}
 	answers := make([]answer, len(units))
 	err := within(ctx, func(ctx context.Context, c *conn.Conn) error {

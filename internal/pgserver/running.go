@@ -130,11 +130,13 @@ func (s *Server) Resume() error {
 }
 
 // watch starts the watchdog in a process group of its own, which Ctrl-C at the
-// terminal does not reach.
+// terminal does not reach. The folder is removed again while a child of a server
+// that had to be killed still writes into it.
 func watch(pid int, dir string) (*exec.Cmd, interface{ Close() error }, error) {
 	const script = `cat >/dev/null; kill -INT "$1" 2>/dev/null
 n=0; while kill -0 "$1" 2>/dev/null && [ $n -lt 100 ]; do n=$((n+1)); sleep 0.05; done
-kill -KILL "$1" 2>/dev/null; rm -rf "$2"`
+kill -KILL "$1" 2>/dev/null
+n=0; until rm -rf "$2" 2>/dev/null || [ $n -ge 100 ]; do n=$((n+1)); sleep 0.05; done`
 	watchdog := exec.Command("/bin/sh", "-c", script, "sh", strconv.Itoa(pid), dir)
 	watchdog.Dir = "/"
 	ownGroup(watchdog)

@@ -187,6 +187,9 @@ var programs = rapid.Custom(func(t *rapid.T) program {
 		prepared:   rapid.IntRange(0, 3).Draw(t, "prepared") == 0,
 		translated: rapid.IntRange(0, 3).Draw(t, "translated") == 0,
 	}
+	// Each GORM keeps its prepared statements on the connection: only the warm ones
+	// prepare, which stay.
+	p.prepared = p.prepared && p.warm
 	p.steps = rapid.SliceOfN(stepIn(p, outside), 1, 8).Draw(t, "steps")
 	return p
 })

@@ -292,25 +292,16 @@ func (e *episode) took(move resync.Move) {
 // mostMargin bounds what one round leaves in front of the rows. Whoever computes
 // ids from the sequence or from the furthest row follows every margin, and with
 // several heals that take it for an import a sequence ran away to 10^11 within
-// seconds (measured).
-const mostMargin = 1 << 17
+// seconds (measured). It is walked in 10 ms, while others wait for the lock.
+const mostMargin = 1 << 15
 
-// margin grows from round to round with what appeared since the last look, beyond
-// what this insert itself moved past: the rows of an import that is running right
-// now.
+// margin grows from round to round with what appeared since the last look: the
+// rows of an import that is running right now.
 func (e *episode) margin(before resync.Sight) int64 {
 	if e.rounds == 1 || !before.Found {
 		return 0
 	}
-	seq := e.table.Sequence
-	from := before.Value
-	if e.drew {
-		from = seq.Further(from, e.to)
-	}
-	appeared := int64(0)
-	if !seq.Reached(from, e.target.Value) {
-		appeared = resync.Steps(from, e.target.Value, seq.Increment)
-	}
+	appeared := resync.Steps(before.Value, e.target.Value, e.table.Sequence.Increment)
 	least := int64(64) << (3 * min(e.rounds-2, 6))
 	return min(mostMargin, max(least, 2*min(appeared, mostMargin)))
 }

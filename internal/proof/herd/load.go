@@ -91,9 +91,11 @@ type Result struct {
 	// the order of the calls.
 	Acknowledged [][]Row
 	// Errors holds one entry for each insert that was lost.
-	Errors  []string
-	Stats   plugin.Stats
-	Elapsed time.Duration
+	Errors []string
+	// Unhealed holds the incidents that were refused or failed.
+	Unhealed []string
+	Stats    plugin.Stats
+	Elapsed  time.Duration
 }
 
 // Rows counts the acknowledged rows.
@@ -108,6 +110,7 @@ func (r Result) Rows() (n int) {
 func (r *Result) Add(other Result) {
 	r.Acknowledged = append(r.Acknowledged, other.Acknowledged...)
 	r.Errors = append(r.Errors, other.Errors...)
+	r.Unhealed = append(r.Unhealed, other.Unhealed...)
 	r.Stats.Healed += other.Stats.Healed
 	r.Stats.AlreadyHealed += other.Stats.AlreadyHealed
 	r.Stats.Refused += other.Stats.Refused
@@ -120,6 +123,9 @@ type Herd struct {
 	load   Load
 	db     *gorm.DB
 	plugin *plugin.Plugin
+
+	mutex    sync.Mutex
+	unhealed []string
 }
 
 // Open opens all connections of a load, so that a run begins with all of them.
@@ -131,12 +137,20 @@ func Open(ctx context.Context, load Load) (*Herd, error) {
 	}
 	h := &Herd{load: load, db: db}
 	if load.Way == Seqheal {
-		h.plugin = plugin.New()
+		h.plugin = plugin.New(plugin.OnIncident(h.hear))
 		if err := db.Use(h.plugin); err != nil {
 			return nil, err
 		}
 	}
 	return h, h.connect(ctx)
+}
+
+func (h *Herd) hear(_ context.Context, i plugin.Incident) {
+	if i.Outcome == plugin.Refused || i.Outcome == plugin.Failed {
+		h.mutex.Lock()
+		defer h.mutex.Unlock()
+		h.unhealed = append(h.unhealed, i.String())
+	}
 }
 
 func (h *Herd) connect(ctx context.Context) error {
@@ -185,7 +199,7 @@ func (h *Herd) Run(ctx context.Context) Result {
 		result.Errors = append(result.Errors, errs...)
 	}
 	if h.plugin != nil {
-		result.Stats = h.plugin.Stats()
+		result.Stats, result.Unhealed = h.plugin.Stats(), h.unhealed
 	}
 	return result
 }

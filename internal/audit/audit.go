@@ -85,7 +85,6 @@ func Read(ctx context.Context, within Transaction, scope Scope) (*Report, error)
 const noJIT = "SET LOCAL jit = off"
 
 func (r *Report) readCatalog(ctx context.Context, c *conn.Conn) (err error) {
-	r.Columns, r.sisters = nil, nil // a second try
 	if err := c.Exec(ctx, noJIT); err != nil {
 		return err
 	}

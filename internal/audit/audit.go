@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/seqheal/seqheal/internal/catalog"
@@ -125,6 +126,8 @@ func (r *Report) resolve(ctx context.Context, c *conn.Conn) ([]int64, error) {
 		switch {
 		case !relation.Found:
 			r.Columns = append(r.Columns, &Column{Asked: relation.Name, Err: notFound(relation.Name)})
+		case len(r.scope.Schemas) > 0 && !slices.Contains(r.scope.Schemas, relation.Schema):
+			r.Columns = append(r.Columns, &Column{Asked: relation.Name, Err: elsewhere(relation)})
 		case relation.View:
 			r.Columns = append(r.Columns, &Column{Asked: relation.Name, Err: isView(relation.Name)})
 		default:

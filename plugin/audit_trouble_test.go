@@ -332,6 +332,21 @@ func TestProgressOfAnAuditOnlyGrows(t *testing.T) {
 	}
 }
 
+// Rows that are drawn while an audit looks more closely are not in front of the sequence.
+func TestAnAuditOfABusyTableWithASentinel(t *testing.T) {
+	t.Parallel()
+	p := pgtest.New(t)
+	p.Exec(`CREATE TABLE a (id serial PRIMARY KEY); INSERT INTO a SELECT FROM generate_series(1, 20); INSERT INTO a VALUES (2147483640)`)
+	findings, err := plugin.Audit(t.Context(), p.Open(nil), plugin.OfTables("a"), plugin.OnProgress(func(done, _ int) {
+		if done == 1 {
+			p.Exec(`INSERT INTO a SELECT FROM generate_series(1, 5)`)
+		}
+	}))
+	if got := toldAll(findings); err != nil || got != "a.id integer in_sync 25 of 25 left 2147483640" {
+		t.Errorf("%v\n%s", err, got)
+	}
+}
+
 // A resync beside a running application takes nothing back: no id is given twice.
 func TestAResyncBesideInserts(t *testing.T) {
 	t.Parallel()

@@ -47,6 +47,7 @@ func TestExitCodes(t *testing.T) {
 		{name: "nearly exhausted", make: nearly, code: 1, out: []string{"nearly exhausted  $S.small", "91.6%"}},
 		{name: "a default that is more than nextval", make: odd, out: []string{"unreadable  $S.odd", "more than nextval"}},
 		{name: "a default that is more than nextval, asked for", make: odd, arguments: []string{"-table", "odd"}, code: 2, out: []string{"unreadable  $S.odd"}},
+		{name: "a table of another schema", make: behind, arguments: []string{"-table", "pg_catalog.pg_class"}, code: 2, out: []string{`"pg_catalog"."pg_class" is in schema "pg_catalog", which is none of those`}},
 		{name: "a view", make: `CREATE VIEW seen AS SELECT 1 AS id`, arguments: []string{"-table", "seen"}, code: 2, out: []string{"is a view"}},
 		{name: "fixed", make: behind + further, arguments: []string{"-fix"}, out: []string{"in sync  $S.orders", "moved 1 → 2000", "moved 1 → 20", "; moved 2\n"}},
 		{name: "one table", make: behind + further, arguments: []string{"-table", "orders"}, code: 1, out: []string{"$S.orders"}, not: "Users"},

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/seqheal/seqheal/internal/catalog"
@@ -87,7 +88,6 @@ func Read(ctx context.Context, within Transaction, scope Scope) (*Report, error)
 const noJIT = "SET LOCAL jit = off"
 
 func (r *Report) readCatalog(ctx context.Context, c *conn.Conn) (err error) {
-	r.Columns, r.sisters = nil, nil // a second try
 	if err := c.Exec(ctx, noJIT); err != nil {
 		return err
 	}
@@ -128,6 +128,8 @@ func (r *Report) resolve(ctx context.Context, c *conn.Conn) ([]int64, error) {
 		switch {
 		case !relation.Found:
 			r.Columns = append(r.Columns, &Column{Asked: relation.Name, Err: notFound(relation.Name)})
+		case len(r.scope.Schemas) > 0 && !slices.Contains(r.scope.Schemas, relation.Schema):
+			r.Columns = append(r.Columns, &Column{Asked: relation.Name, Err: elsewhere(relation)})
 		case relation.View:
 			r.Columns = append(r.Columns, &Column{Asked: relation.Name, Err: isView(relation.Name)})
 		default:

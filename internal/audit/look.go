@@ -122,6 +122,16 @@ const (
 	lastNotAsked = "(SELECT NULL::pg_catalog.int8 AS last_value, NULL::pg_catalog.bool AS is_called)"
 )
 
+func lastFrom(seq catalog.Sequence, inside bool) string {
+	switch {
+	case seq.CanRead && inside:
+		return seq.QuotedName()
+	case seq.CanRead:
+		return fmt.Sprintf(lastBoth, seq.OID, seq.QuotedName())
+	}
+	return fmt.Sprintf(lastAsked, seq.OID)
+}
+
 // tooLarge is true when the tables with these oids hold more than so many bytes.
 const tooLarge = `(SELECT pg_catalog.sum(pg_catalog.pg_relation_size(o::pg_catalog.oid::pg_catalog.regclass)) > %d
     FROM pg_catalog.unnest(ARRAY[%s]::pg_catalog.int8[]) o)`
@@ -137,13 +147,8 @@ func (u unit) text(place int, inside bool) string {
 		}
 		large = fmt.Sprintf(tooLarge, smallTable, strings.Join(oids, ","))
 	}
-	switch {
-	case u.last && seq.CanRead && inside:
-		last = seq.QuotedName()
-	case u.last && seq.CanRead:
-		last = fmt.Sprintf(lastBoth, seq.OID, seq.QuotedName())
-	case u.last:
-		last = fmt.Sprintf(lastAsked, seq.OID)
+	if u.last {
+		last = lastFrom(seq, inside)
 	}
 	return fmt.Sprintf(lookUnit, place, large, seq.Aggregate(), catalog.Quote(u.column.FedColumn()), u.from, seq.Min, seq.Max, last, u.column.DefaultOID)
 }
@@ -171,11 +176,15 @@ func (u unit) take(a answer) {
 		return
 	}
 	c.read = true
+	c.takeLast(a.last, a.called)
+}
+
+func (c *Column) takeLast(last sql.NullInt64, called sql.NullBool) {
 	switch {
-	case a.last.Valid && a.called.Bool:
-		c.Last = a.last.Int64
-	case a.last.Valid:
-		c.Last = before(a.last.Int64, c.Sequence)
+	case last.Valid && called.Bool:
+		c.Last = last.Int64
+	case last.Valid:
+		c.Last = before(last.Int64, c.Sequence)
 	default:
 		c.Last = before(c.Start, c.Sequence)
 	}
@@ -306,10 +315,10 @@ func (r *Report) lookCloser(ctx context.Context, within Transaction) error {
 				defer r.limit(cn)()
 				return c.estimate(ctx, cn)
 			})
-		case c.Furthest.Found && !c.Sequence.Reached(c.Last, c.Furthest.Value):
+		case c.Furthest.Found && !c.Sequence.Reached(c.Last, c.Furthest.Value) && resync.Cramped(&c.Table, c.Last, c.Furthest.Value):
 			err = within(ctx, func(ctx context.Context, cn *conn.Conn) error {
 				defer r.limit(cn)()
-				return c.makeRoom(ctx, cn)
+				return c.makeRoom(ctx, cn, r.scope.Inside)
 			})
 		}
 		if lost(ctx, err) {
@@ -323,12 +332,21 @@ func (r *Report) lookCloser(ctx context.Context, within Transaction) error {
 }
 
 // makeRoom leaves out a value near the end of the range. Of the rows before it only
-// those in front of the sequence are then known.
-func (c *Column) makeRoom(ctx context.Context, cn *conn.Conn) (err error) {
-	if c.Furthest.Value, c.Outlier, err = resync.Room(ctx, cn, &c.Table, c.Last, c.Furthest.Value); c.Outlier.Found {
-		c.Furthest.Found = c.Furthest.Value != c.Last
+// those in front of the sequence are then known. The sequence is read again, for rows
+// may have been drawn since it was.
+func (c *Column) makeRoom(ctx context.Context, cn *conn.Conn, inside bool) (err error) {
+	c.Furthest.Value, c.Outlier, err = resync.Room(ctx, cn, &c.Table, c.Last, c.Furthest.Value)
+	if err != nil || !c.Outlier.Found {
+		return err
 	}
-	return err
+	c.Furthest.Found = c.Furthest.Value != c.Last
+	var last sql.NullInt64
+	var called sql.NullBool
+	if err := cn.Row(ctx, "SELECT s.last_value, s.is_called FROM "+lastFrom(c.Sequence, inside)+" s", nil, &last, &called); err != nil {
+		return err
+	}
+	c.takeLast(last, called)
+	return nil
 }
 
 // estimate answers the furthest value among those that ANALYZE has noted for a

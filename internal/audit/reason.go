@@ -49,6 +49,10 @@ func notFound(name catalog.Name) error {
 	return refuse(resync.NotFound, "table %s: not found; names are taken as GORM writes them, letter case included", written(name))
 }
 
+func elsewhere(r catalog.Relation) error {
+	return refuse(resync.NotFound, "table %s is in schema %s, which is none of those that were asked for", written(r.Name), catalog.Quote(r.Schema))
+}
+
 func isView(name catalog.Name) error {
 	return refuse(resync.Unsupported, "table %s is a view; name the table below it", written(name))
 }

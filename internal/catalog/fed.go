@@ -253,21 +253,23 @@ func readBelow(ctx context.Context, c *conn.Conn, roots map[int64][]*Fed) error 
 //
 //	ord      the pair's place, from 1
 //	oid      null when there is none; for a partition, its root
+//	schema   of the relation itself
 //	relkind  of the relation itself
 const resolve = `
-SELECT e.ord, coalesce(pg_catalog.pg_partition_root(c.oid::pg_catalog.regclass)::pg_catalog.oid, c.oid)::pg_catalog.int8, coalesce(c.relkind::pg_catalog.text, '')
+SELECT e.ord, coalesce(pg_catalog.pg_partition_root(c.oid::pg_catalog.regclass)::pg_catalog.oid, c.oid)::pg_catalog.int8, coalesce(c.nspname::pg_catalog.text, ''), coalesce(c.relkind::pg_catalog.text, '')
 FROM pg_catalog.json_array_elements($1::pg_catalog.text::pg_catalog.json) WITH ORDINALITY AS e(pair, ord)
 LEFT JOIN LATERAL (
-  SELECT k.oid, k.relkind, k.relispartition FROM pg_catalog.pg_class k JOIN pg_catalog.pg_namespace n ON n.oid = k.relnamespace
+  SELECT k.oid, k.relkind, n.nspname FROM pg_catalog.pg_class k JOIN pg_catalog.pg_namespace n ON n.oid = k.relnamespace
   WHERE k.relname = (e.pair->>1)::pg_catalog.name AND k.relkind IN ('r','p','v','m','f')
     AND CASE WHEN e.pair->>0 = '' THEN pg_catalog.pg_table_is_visible(k.oid) ELSE n.nspname = (e.pair->>0)::pg_catalog.name END) c ON true
 ORDER BY e.ord`
 
 // Relation is what a name stands for.
 type Relation struct {
-	Name  Name
-	OID   int64
-	Found bool
+	Name   Name
+	OID    int64
+	Schema string
+	Found  bool
 	// View is true for a view, plain or materialized, which no sequence feeds.
 	View bool
 }
@@ -284,12 +286,12 @@ func Resolve(ctx context.Context, c *conn.Conn, names []Name) ([]Relation, error
 	err := c.Query(ctx, resolve, []any{list(pairs)}, func(rows *sql.Rows) error {
 		var place int64
 		var oid sql.NullInt64
-		var kind string
-		if err := rows.Scan(&place, &oid, &kind); err != nil {
+		var schema, kind string
+		if err := rows.Scan(&place, &oid, &schema, &kind); err != nil {
 			return err
 		}
 		r := &relations[place-1]
-		r.OID, r.Found, r.View = oid.Int64, oid.Valid, kind == "v" || kind == "m"
+		r.OID, r.Schema, r.Found, r.View = oid.Int64, schema, oid.Valid, kind == "v" || kind == "m"
 		return nil
 	})
 	if err != nil {

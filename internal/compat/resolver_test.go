@@ -10,6 +10,7 @@ import (
 	"gorm.io/plugin/dbresolver"
 
 	"github.com/seqheal/seqheal/internal/pgtest"
+	"github.com/seqheal/seqheal/plugin"
 )
 
 // resolve registers dbresolver and seqheal in the given order.
@@ -59,6 +60,18 @@ func TestHealsBesideAReadReplica(t *testing.T) {
 
 				heals(t, p, db, m, 1, &seen)
 				healsAgain(t, p, db, m, 3, &seen)
+
+				p.Exec(driftAgain)
+				err := m.within(db, func(tx *gorm.DB) error {
+					findings, err := plugin.Resync(t.Context(), tx, "accounts")
+					if len(findings) != 1 || !findings[0].Moved || findings[0].State != plugin.StateInSync {
+						t.Errorf("resync: %v", findings)
+					}
+					return err
+				})
+				if last := p.Int("SELECT last_value - (SELECT max(id) FROM accounts) FROM accounts_id_seq"); err != nil || last != 0 {
+					t.Errorf("after a resync the sequence is %d values past the rows: %v", last, err)
+				}
 
 				var readOnly string
 				if err := db.Raw("SELECT current_setting('transaction_read_only')").Scan(&readOnly).Error; err != nil || readOnly != "on" {

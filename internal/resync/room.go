@@ -20,8 +20,7 @@ const windowSteps = 1_000
 // returns the outlier left behind.
 func (g *Goal) makeRoom(ctx context.Context, last int64) (Sight, error) {
 	seq, limit := g.Table.Sequence, g.Table.Limit()
-	left := Distance(last, limit)
-	if g.Below == nil || seq.Reached(last, limit) || Distance(g.Target, limit) >= left/10 && !seq.Reached(g.Target, limit) {
+	if g.Below == nil || !Cramped(g.Table, last, g.Target) {
 		return Sight{}, nil
 	}
 	outlier := Sight{Value: g.Target, Found: true}
@@ -57,6 +56,13 @@ func (g *Goal) makeRoom(ctx context.Context, last int64) (Sight, error) {
 		near = bound
 	}
 	return Sight{}, nil
+}
+
+// Cramped reports whether a move from last to the furthest value would leave less than
+// a tenth of what was left of the range.
+func Cramped(t *catalog.Table, last, furthest int64) bool {
+	seq, limit := t.Sequence, t.Limit()
+	return !seq.Reached(last, limit) && (seq.Reached(furthest, limit) || Distance(furthest, limit) < Distance(last, limit)/10)
 }
 
 // Room is where a move from last to the furthest value would go: there, or below it

@@ -34,7 +34,7 @@ func TestAnUpsertIsNotSentWithoutAnAnswer(t *testing.T) {
 		{"mixed, the table is asked for", modes[0], mixed, "WITH named", false},
 		{"mixed, the table is asked for and the caller gives up", modes[0], mixed, "WITH named", true},
 		{"do nothing, the table is asked for", modes[0], doNothing, "WITH named", false},
-		{"do nothing, the sequence is asked for", modes[0], doNothing, "q.last_value AS last", false},
+		{"do nothing, the sequence is asked for", modes[0], doNothing, "pg_sequence_last_value", false},
 		{"do nothing, the drawn id is asked for", modes[0], doNothing, "pg_catalog.currval", false},
 		{"do nothing in a transaction, the drawn id is asked for", modes[2], doNothing, "pg_catalog.currval", false},
 		{"do nothing, the heal begins and the caller gives up", modes[0], doNothing, "'transaction_isolation'", true},

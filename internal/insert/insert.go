@@ -10,6 +10,7 @@ import (
 	"database/sql/driver"
 	"math"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -152,7 +153,10 @@ func (in Insert) NamesIn(row int, column string) bool {
 }
 
 // Names reports whether any row gives the column a value of its own.
-func (in Insert) Names(column string) bool { return in.Omitted(column) < in.Rows() }
+func (in Insert) Names(column string) bool {
+	index := in.column(column)
+	return index >= 0 && slices.ContainsFunc(in.Values.Values, func(row []any) bool { return !isDefault(row[index]) })
+}
 
 // HasExpression reports whether the server computes one of the values: running
 // the statement twice would then run the expression twice. DEFAULT is none.
@@ -186,6 +190,12 @@ func isComputed(value any) bool {
 
 // integer reads an id as the driver would send it.
 func integer(value any) (int64, bool) {
+	switch id := value.(type) { // what models use, many thousand times in an import
+	case int64:
+		return id, true
+	case int:
+		return int64(id), true
+	}
 	if valuer, ok := value.(driver.Valuer); ok {
 		if v := reflect.ValueOf(value); v.Kind() == reflect.Pointer && v.IsNil() {
 			return 0, false

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/seqheal/seqheal/internal/catalog"
 	"github.com/seqheal/seqheal/internal/conn"
@@ -40,18 +39,13 @@ SELECT CASE WHEN coalesce(s.last %[10]s '%[2]d'::pg_catalog.int8, true)
 const lastKnown = "pg_catalog.pg_sequence_last_value(%d::pg_catalog.oid::pg_catalog.regclass)"
 
 // passNear walks from the sequence's last value to a value nearby: a batch of an import
-// that goes on. Drawing alone is forward by nature and needs no advisory lock. Eight
-// draws a row cost two thirds of one a row (measured). Where the way is longer than an
-// int2, for somebody moved the sequence backwards, the server answers that it is out of
-// range and draws nothing.
+// that goes on. Drawing alone is forward by nature and needs no advisory lock. Where the
+// way is longer than an int2, for somebody moved the sequence backwards, the server
+// answers that it is out of range and draws nothing.
 //
-//	%[1]d the sequence's oid   %[2]d the value   %[3]d increment   %[4]s the draw eight times over
-const (
-	passNear = `SELECT pg_catalog.bool_or(%[4]s) FROM pg_catalog.generate_series(1, ` + nearSteps + ` / 8);
-SELECT pg_catalog.bool_or(` + oneDraw + `) FROM pg_catalog.generate_series(1, ` + nearSteps + `)`
-	nearSteps = `greatest(0, coalesce(pg_catalog.ceil(('%[2]d'::pg_catalog.numeric - pg_catalog.pg_sequence_last_value(%[1]d::pg_catalog.oid::pg_catalog.regclass)) / '%[3]d'::pg_catalog.numeric), 100000))::pg_catalog.int2`
-	oneDraw   = `pg_catalog.nextval(%[1]d::pg_catalog.oid::pg_catalog.regclass) IS NULL`
-)
+//	%[1]d the sequence's oid   %[2]d the value   %[3]d increment
+const passNear = `SELECT pg_catalog.count(pg_catalog.nextval(%[1]d::pg_catalog.oid::pg_catalog.regclass)) FROM pg_catalog.generate_series(1,
+  greatest(0, coalesce(pg_catalog.ceil(('%[2]d'::pg_catalog.numeric - pg_catalog.pg_sequence_last_value(%[1]d::pg_catalog.oid::pg_catalog.regclass)) / '%[3]d'::pg_catalog.numeric), 100000))::pg_catalog.int2)`
 
 // nearby is how many values passNear walks at the most; less than an int2 holds.
 const nearby = 20_000
@@ -76,8 +70,7 @@ const briefly = "SET LOCAL lock_timeout = 100"
 // has moved it far back since, it takes a second round trip.
 func Pass(ctx context.Context, c *conn.Conn, t *catalog.Table, passed Sight, value int64, inTransaction bool) error {
 	if seq := t.Sequence; passed.Found && seq.Cache == 1 && Steps(passed.Value, value, seq.Increment) <= nearby && !Near(t, value) {
-		draws := strings.Repeat(" OR "+oneDraw, 8)[len(" OR "):]
-		near := fmt.Sprintf(passNear, seq.OID, value, seq.Increment, fmt.Sprintf(draws, seq.OID))
+		near := fmt.Sprintf(passNear, seq.OID, value, seq.Increment)
 		if err := sendPass(ctx, c, near, inTransaction); !pgerr.Is(err, numericOutOfRange) {
 			return err
 		}

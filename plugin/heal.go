@@ -254,10 +254,11 @@ func (e *episode) lookAndMove(ctx context.Context, c *conn.Conn) (bool, error) {
 
 // setElsewhere reports whether something else than the sequence may set the id
 // that collides, a trigger say, which is not our business. Not where nothing of
-// the kind is on the table, nor where it was another id before: then the sequence
-// was moved back in between, and somebody else has moved it forward again.
+// the kind is on the table, nor where the sequence is known to have given the id or it
+// was another id before: then the sequence was moved back in between, and somebody else
+// has moved it forward again.
 func (e *episode) setElsewhere() bool {
-	if e.table.NotGuardable == "" {
+	if e.table.NotGuardable == "" || e.last.drawn.Found {
 		return false
 	}
 	return !e.key.Found || !e.keyBefore.Found || e.key == e.keyBefore

@@ -90,6 +90,10 @@ func (w *worker) settle(a *attempt, how string, err error, stored func() []entry
 		b.Counts.Outrun++ // a row under DO NOTHING was dropped, and that was reported
 	case err == nil:
 		for _, e := range stored() {
+			if e.id == 0 {
+				b.Unexpected = append(b.Unexpected, fmt.Sprintf("%q into %s has no id and no error (%s, reasons %v, healed %v)", e.content, e.table, how, a.reasons, a.healed))
+				continue
+			}
 			b.stored(e.table, e.id, e.content)
 			b.Counts.Inserts++
 			if w.own[e.table] = append(w.own[e.table], e.id); len(w.own[e.table]) > 50 {

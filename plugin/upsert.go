@@ -16,8 +16,9 @@ import (
 // ErrRowsMissing is returned for an upsert that names some of its ids and leaves
 // others to the database, when fewer rows came back than were sent and nothing
 // legitimate explains it: while it ran, somebody inserted rows with explicit ids
-// in front of the sequence. No row was overwritten. The transaction can only roll
-// back; the next try succeeds.
+// in front of the sequence. No row was overwritten. It is returned as well for a row
+// that DO NOTHING dropped because of drift, when the heal failed. The transaction can
+// only roll back; the next try succeeds.
 var ErrRowsMissing = errors.New("seqheal: rows of an upsert are missing")
 
 // upsert sends a statement with ON CONFLICT (DESIGN section 5). On a drifted
@@ -176,9 +177,10 @@ func (h *healer) insertUnlessDrifted(s *statement, k *known) {
 		}
 		e.last.drawn = resync.Sight{Value: drawn, Found: true}
 		if !e.nextRound() || !e.healIn(ctx, c, foresight) {
-			if e.refusal.Has(resync.Canceled) || e.refusal.Has(resync.Connection) {
+			if e.refusal != nil && !e.refusal.Refused { // the caller can try again
 				guard.Abort(ctx, c)
-				s.fail(e.refusal.Err) // the row is dropped, and the caller can try again
+				s.fail(fmt.Errorf("%w: ON CONFLICT DO NOTHING dropped a row for table %s, because sequence %s gave id %d, which exists: %w",
+					ErrRowsMissing, k.table.QuotedName(), k.table.Sequence.QuotedName(), drawn, e.refusal.Err))
 			}
 			return
 		}

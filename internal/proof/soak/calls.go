@@ -86,8 +86,6 @@ func (w *worker) settle(a *attempt, how string, err error, stored func() []entry
 	defer c.mutex.Unlock()
 	b := &c.batch
 	switch {
-	case err == nil && slices.Contains(a.reasons, plugin.ReasonRounds):
-		b.Counts.Outrun++ // a row under DO NOTHING was dropped, and that was reported
 	case err == nil:
 		for _, e := range stored() {
 			if e.id == 0 {
@@ -101,7 +99,7 @@ func (w *worker) settle(a *attempt, how string, err error, stored func() []entry
 			}
 		}
 	case errors.Is(err, plugin.ErrRowsMissing) || metItself(err):
-		b.Counts.Missing++ // a mixed upsert lost a race; its transaction is rolled back
+		b.Counts.Missing++ // an upsert lost a race, or its heal; its transaction is rolled back
 	case duplicate(err) && slices.Contains(a.reasons, plugin.ReasonRounds):
 		b.Counts.Outrun++
 	case mayBreak && duplicate(err) && slices.ContainsFunc(a.reasons, broke):

@@ -20,7 +20,7 @@ import (
 // Locks that a heal can meet, and the beginning of the statement that meets them.
 var (
 	tableLock    = lock{"the table is locked", "LOCK TABLE users IN ACCESS EXCLUSIVE MODE", "SELECT pg_catalog.max("}
-	sequenceLock = lock{"the sequence is locked", "ALTER SEQUENCE users_id_seq NO CYCLE", "SELECT CASE WHEN $3::pg_catalog.bool"}
+	sequenceLock = lock{"the sequence is locked", "ALTER SEQUENCE users_id_seq NO CYCLE", "SELECT d.v\n"}
 	// healerLock is what the plugin's own move takes, here by one that hangs.
 	healerLock = lock{"another healer hangs",
 		"SELECT pg_advisory_xact_lock(x'73657168'::int4, 'users_id_seq'::regclass::oid::int4)", "SELECT pg_catalog.pg_advisory_xact_lock("}

@@ -60,7 +60,7 @@ var mutants = []mutant{
 	},
 	{
 		name:  "the maximum of a descending sequence",
-		edits: []edit{{"internal/resync/look.go", "	if s.Descending() {\n		return \"min\"\n	}\n", ""}},
+		edits: []edit{{"internal/catalog/table.go", "		return \"min\"\n", "		return \"max\"\n"}},
 		tests: in("./internal/resync", "^TestLookFindsTheFurthestRowInTheSequencesOwnRange$"),
 	},
 	{
@@ -217,7 +217,7 @@ func (t *Table) Cycles() bool { return t.Sequence.Cycle }
 	},
 	{
 		name:  "no margin in later rounds",
-		edits: []edit{{"plugin/heal.go", `	return max(least, 2*min(appeared, 1<<40))`, `	return 0 * max(least, 2*min(appeared, 1<<40))`}},
+		edits: []edit{{"plugin/heal.go", `	return min(mostMargin, max(least, 2*min(appeared, mostMargin)))`, `	return 0 * max(least, appeared)`}},
 		tests: in("./plugin", "^TestARunningImportIsOvertaken$"),
 	},
 	{

@@ -86,8 +86,10 @@ func AndResync() AuditOption {
 // promotion.
 //
 // It sends a few queries to the catalog and then one statement for each fifty tables
-// or so, each in a short transaction that locks at most 200 relations; inside a
-// transaction, db's own, each in a savepoint that is rolled back. Furthest values are
+// or so, each in a short transaction that locks at most 200 relations (more only for a
+// partitioned table whose partitions the role may not read one by one, or which holds a
+// value near the end of the range); inside a transaction, db's own, each in a savepoint
+// that is rolled back. Furthest values are
 // read by an index; without one, from end to end when the table is at most 8 MB, and
 // else from the planner's statistics (Finding.Estimated).
 //

@@ -50,7 +50,8 @@ type Column struct {
 	Err error
 	// Move is what Move did, nil when it did nothing.
 	Move *resync.Move
-	// read is true once Last and Furthest are known; unseen when part of the table
+	// read is true once Last and Furthest are known, and stays so when only the move
+	// fails; unseen when part of the table
 	// was too large to be read without an index.
 	read, unseen bool
 }

@@ -1,9 +1,6 @@
 package audit
 
 import (
-	"errors"
-
-	"github.com/seqheal/seqheal/internal/catalog"
 	"github.com/seqheal/seqheal/internal/resync"
 )
 
@@ -26,7 +23,7 @@ const nearly = 0.9
 // behind and never at its end: it gives its values again over its own rows.
 func (c *Column) Judge() State {
 	switch {
-	case !c.read || c.Err != nil && c.Move == nil && !c.moveRefused():
+	case !c.read:
 		return Unreadable
 	case c.Sequence.Cycle:
 		return InSync
@@ -40,24 +37,12 @@ func (c *Column) Judge() State {
 	return InSync
 }
 
-// moveRefused tells a column that was read, and could not be moved.
-func (c *Column) moveRefused() bool {
-	var refused *moveError
-	return errors.As(c.Err, &refused)
-}
-
-// moveError is why a sequence that is behind was not moved.
-type moveError struct{ *resync.Refusal }
-
-func (e *moveError) Unwrap() error { return e.Refusal }
-
 // Behind is how many values the sequence has to give until it is past the rows.
 func (c *Column) Behind() int64 {
-	seq := c.Sequence
-	if !c.read || seq.Cycle || !c.Furthest.Found || seq.Reached(c.Last, c.Furthest.Value) {
+	if !c.read || c.Sequence.Cycle || !c.Furthest.Found || c.Sequence.Reached(c.Last, c.Furthest.Value) {
 		return 0
 	}
-	return resync.Steps(c.Last, c.Furthest.Value, seq.Increment)
+	return resync.Steps(c.Last, c.Furthest.Value, c.Sequence.Increment)
 }
 
 // hasNext reports whether the column can hold a value beyond the last one and the
@@ -74,7 +59,7 @@ func (c *Column) hasNext() bool {
 // Used is the share of the range that the sequence has used up.
 func (c *Column) Used() float64 {
 	seq, limit := c.Sequence, c.Limit()
-	first := first(seq)
+	first := seq.First()
 	whole := float64(resync.Distance(first, limit)) + 1
 	switch {
 	case !c.read || seq.Reached(first, c.Last) && first != c.Last:
@@ -83,12 +68,4 @@ func (c *Column) Used() float64 {
 		return 1
 	}
 	return (float64(resync.Distance(first, c.Last)) + 1) / whole
-}
-
-// first is where the sequence's range begins in its own direction.
-func first(seq catalog.Sequence) int64 {
-	if seq.Descending() {
-		return seq.Max
-	}
-	return seq.Min
 }

@@ -257,11 +257,14 @@ func (r *Report) lookAtAll(ctx context.Context, within Transaction, units []unit
 		case lost(ctx, err):
 			return err
 		case err != nil:
-			c.Err = r.trouble(c, err)
+			c.unreadable(r.trouble(c, err))
 		}
 	}
 	return nil
 }
+
+// unreadable gives up a column, whatever was read of it.
+func (c *Column) unreadable(err error) { c.Err, c.read = err, false }
 
 // lookAt sends one statement and takes in its answers when all have come.
 func (r *Report) lookAt(ctx context.Context, within Transaction, units []unit) error {
@@ -325,7 +328,7 @@ func (r *Report) lookCloser(ctx context.Context, within Transaction) error {
 			return err
 		}
 		if err != nil {
-			c.Err = r.trouble(c, err)
+			c.unreadable(r.trouble(c, err))
 		}
 	}
 	return nil

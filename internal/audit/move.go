@@ -34,7 +34,7 @@ func (r *Report) behind() [][]*Column {
 	groups := map[int64][]*Column{}
 	var order []int64
 	for _, c := range r.Columns {
-		if c.Judge() == Behind || c.Judge() == Exhausted && c.Behind() > 0 {
+		if c.Behind() > 0 {
 			if groups[c.Sequence.OID] == nil {
 				order = append(order, c.Sequence.OID)
 			}
@@ -98,7 +98,7 @@ func (c *Column) refuseMove(err error) {
 		known = &resync.Refusal{Reason: known.Reason, Err: fmt.Errorf(
 			"table %s: sequence %s was not moved: %w%s", c.QuotedName(), c.Sequence.QuotedName(), err, advice(known.Reason))}
 	}
-	c.Err = &moveError{known}
+	c.Err = known
 }
 
 // giveUpMoving marks what was not moved because the context ended or the connection

@@ -7,54 +7,50 @@ import (
 	"github.com/seqheal/seqheal/internal/resync"
 )
 
-func refuse(reason, format string, args ...any) error {
-	return &resync.Refusal{Reason: reason, Refused: true, Err: fmt.Errorf(format, args...)}
-}
-
 // unreadable is why nothing can be said of the column, nil when it can be read.
 func unreadable(f *catalog.Fed, role string) error {
 	column := catalog.Quote(f.FedColumn())
 	switch {
 	case f.Foreign:
-		return refuse(resync.Unsupported, "table %s is a foreign table; audit it on its own server", f.QuotedName())
+		return resync.Refuse(resync.Unsupported, "table %s is a foreign table; audit it on its own server", f.QuotedName())
 	case f.Unsupported != "":
 		return unsupported(f)
 	case f.RowSecurity:
-		return refuse(resync.RowSecurity, "table %s: row-level security hides rows from role %s; audit as a role that has BYPASSRLS",
+		return resync.Refuse(resync.RowSecurity, "table %s: row-level security hides rows from role %s; audit as a role that has BYPASSRLS",
 			f.QuotedName(), catalog.Quote(role))
 	case !f.Reachable:
-		return refuse(resync.Permission, "table %s: role %[3]s may not use its schema; GRANT USAGE ON SCHEMA %[2]s TO %[3]s",
+		return resync.Refuse(resync.Permission, "table %s: role %[3]s may not use its schema; GRANT USAGE ON SCHEMA %[2]s TO %[3]s",
 			f.QuotedName(), catalog.Quote(f.Schema), catalog.Quote(role))
 	case !f.Selectable:
-		return refuse(resync.Permission, "table %[1]s: role %[3]s may not read column %[2]s; GRANT SELECT (%[2]s) ON %[1]s TO %[3]s",
+		return resync.Refuse(resync.Permission, "table %[1]s: role %[3]s may not read column %[2]s; GRANT SELECT (%[2]s) ON %[1]s TO %[3]s",
 			f.QuotedName(), column, catalog.Quote(role))
 	case !f.LastReadable:
-		return refuse(resync.Permission, "table %s: role %[3]s may not read sequence %[2]s; GRANT SELECT ON SEQUENCE %[2]s TO %[3]s",
+		return resync.Refuse(resync.Permission, "table %s: role %[3]s may not read sequence %[2]s; GRANT SELECT ON SEQUENCE %[2]s TO %[3]s",
 			f.QuotedName(), f.Sequence.QuotedName(), catalog.Quote(role))
 	}
 	return nil
 }
 
 func unsupported(f *catalog.Fed) error {
-	return refuse(resync.Unsupported, "table %s: %s, so its values cannot be compared with the sequence's", f.QuotedName(), f.Unsupported)
+	return resync.Refuse(resync.Unsupported, "table %s: %s, so its values cannot be compared with the sequence's", f.QuotedName(), f.Unsupported)
 }
 
 func noIndex(f *catalog.Fed, consequence string) error {
 	column := catalog.Quote(f.FedColumn())
-	return refuse(resync.NoIndex, "table %s: no index begins with column %s, %s; CREATE INDEX ON %[1]s (%[2]s)",
+	return resync.Refuse(resync.NoIndex, "table %s: no index begins with column %s, %s; CREATE INDEX ON %[1]s (%[2]s)",
 		f.QuotedName(), column, consequence)
 }
 
 func notFound(name catalog.Name) error {
-	return refuse(resync.NotFound, "table %s: not found; names are taken as GORM writes them, letter case included", written(name))
+	return resync.Refuse(resync.NotFound, "table %s: not found; names are taken as GORM writes them, letter case included", written(name))
 }
 
 func elsewhere(r catalog.Relation) error {
-	return refuse(resync.NotFound, "table %s is in schema %s, which is none of those that were asked for", written(r.Name), catalog.Quote(r.Schema))
+	return resync.Refuse(resync.NotFound, "table %s is in schema %s, which is none of those that were asked for", written(r.Name), catalog.Quote(r.Schema))
 }
 
 func isView(name catalog.Name) error {
-	return refuse(resync.Unsupported, "table %s is a view; name the table below it", written(name))
+	return resync.Refuse(resync.Unsupported, "table %s is a view; name the table below it", written(name))
 }
 
 func written(name catalog.Name) string {

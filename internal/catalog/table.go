@@ -126,6 +126,14 @@ func (s Sequence) Aggregate() string {
 	return "max"
 }
 
+// First is where the sequence's range begins in its own direction.
+func (s Sequence) First() int64 {
+	if s.Descending() {
+		return s.Max
+	}
+	return s.Min
+}
+
 // Reached reports whether value lies at or beyond target in the sequence's own
 // direction.
 func (s Sequence) Reached(value, target int64) bool {

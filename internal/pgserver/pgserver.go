@@ -102,7 +102,7 @@ func startFrom(bin string, settings []string) (server *Server, err error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp("", "seqheal-postgres-")
+	dir, err := account.folder("seqheal-postgres-")
 	if err != nil {
 		return nil, err
 	}
@@ -111,9 +111,6 @@ func startFrom(bin string, settings []string) (server *Server, err error) {
 			err = errors.Join(err, os.RemoveAll(dir))
 		}
 	}()
-	if err := account.own(dir); err != nil {
-		return nil, err
-	}
 	data := filepath.Join(dir, "data")
 	initdb := account.command(filepath.Join(bin, "initdb"), "--pgdata", data, "--username", "postgres",
 		"--auth", "trust", "--encoding", "UTF8", "--locale", "C", "--no-sync")
@@ -127,6 +124,18 @@ func startFrom(bin string, settings []string) (server *Server, err error) {
 		}
 	}
 	return nil, err
+}
+
+// folder makes one that belongs to the account.
+func (a *account) folder(prefix string) (string, error) {
+	dir, err := os.MkdirTemp("", prefix)
+	if err != nil {
+		return "", err
+	}
+	if err := a.own(dir); err != nil {
+		return "", errors.Join(err, os.RemoveAll(dir))
+	}
+	return dir, nil
 }
 
 func freePort() (int, error) {

@@ -18,7 +18,7 @@ func (s *Server) Standby(settings ...string) (standby *Server, err error) {
 		return nil, errNotOurs
 	}
 	account := s.run.account
-	dir, err := os.MkdirTemp("", "seqheal-standby-")
+	dir, err := account.folder("seqheal-standby-")
 	if err != nil {
 		return nil, err
 	}
@@ -27,9 +27,6 @@ func (s *Server) Standby(settings ...string) (standby *Server, err error) {
 			err = errors.Join(err, os.RemoveAll(dir))
 		}
 	}()
-	if err := account.own(dir); err != nil {
-		return nil, err
-	}
 	data := filepath.Join(dir, "data")
 	if err := s.run.end(syscall.SIGINT); err != nil { // fast shutdown
 		return nil, err

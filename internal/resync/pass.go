@@ -97,25 +97,20 @@ func sendPass(ctx context.Context, c *conn.Conn, text string, inTransaction bool
 
 func passText(t *catalog.Table, value int64) string {
 	seq := t.Sequence
-	first, short := seq.Min, "<"
+	short := "<"
 	if seq.Descending() {
-		first, short = seq.Max, ">"
+		short = ">"
 	}
 	last := fmt.Sprintf(lastKnown, seq.OID)
 	if seq.CanRead {
 		last = "(" + fmt.Sprintf(preflightLast, seq.Increment, seq.QuotedName(), seq.OID) + ")"
 	}
 	return fmt.Sprintf(pass, seq.OID, value, seq.Increment, max(1, seq.Cache), t.Limit(),
-		lockClass, farWalk, seq.CanUpdate, seq.Aggregate(), short, first, last)
+		lockClass, farWalk, seq.CanUpdate, seq.Aggregate(), short, seq.First(), last)
 }
 
 // Near reports whether a value lies in the last tenth of the sequence's range, where
 // Pass may have left the sequence behind it.
 func Near(t *catalog.Table, value int64) bool {
-	seq := t.Sequence
-	first := seq.Min
-	if seq.Descending() {
-		first = seq.Max
-	}
-	return Distance(value, t.Limit()) < Distance(first, t.Limit())/10
+	return Distance(value, t.Limit()) < Distance(t.Sequence.First(), t.Limit())/10
 }

@@ -42,7 +42,8 @@ func (r *Refusal) Unwrap() error { return r.Err }
 // Has reports whether the refusal has this reason. It is false for nil.
 func (r *Refusal) Has(reason string) bool { return r != nil && r.Reason == reason }
 
-func refuse(reason, format string, args ...any) error {
+// Refuse is a refusal by decision.
+func Refuse(reason, format string, args ...any) error {
 	return &Refusal{Reason: reason, Refused: true, Err: fmt.Errorf(format, args...)}
 }
 
@@ -86,20 +87,20 @@ func Permitted(t *catalog.Table, s conn.Session) error {
 	seq := t.Sequence
 	switch {
 	case t.Unsupported != "":
-		return refuse(Unsupported, "table %s: %s; seqheal moves only sequences that a plain nextval or an identity column draws from: "+
+		return Refuse(Unsupported, "table %s: %s; seqheal moves only sequences that a plain nextval or an identity column draws from: "+
 			"correct the sequence by hand", t.QuotedName(), t.Unsupported)
 	case seq.Cycle:
-		return refuse(Cycle, "table %s: sequence %s is declared CYCLE and starts again over its own rows; "+
+		return Refuse(Cycle, "table %s: sequence %s is declared CYCLE and starts again over its own rows; "+
 			"ALTER SEQUENCE %[2]s NO CYCLE if that is not meant", t.QuotedName(), seq.QuotedName())
 	case s.ReadOnly:
-		return refuse(ReadOnly, "table %s: sequence %s cannot be moved on a read-only connection; "+
+		return Refuse(ReadOnly, "table %s: sequence %s cannot be moved on a read-only connection; "+
 			"send inserts to the primary", t.QuotedName(), seq.QuotedName())
 	}
 	return nil
 }
 
 func exhausted(t *catalog.Table, limit int64) error {
-	return refuse(Exhausted, "table %s: sequence %s has no value left before %d for column %s (type %s); "+
+	return Refuse(Exhausted, "table %s: sequence %s has no value left before %d for column %s (type %s); "+
 		"widen the column with ALTER TABLE %[1]s ALTER COLUMN %[4]s TYPE bigint and the sequence with ALTER SEQUENCE %[2]s AS bigint, "+
 		"or remove the row at the end of the range", t.QuotedName(), t.Sequence.QuotedName(), limit,
 		catalog.Quote(t.FedColumn()), t.Key[t.Column].Type)
@@ -107,13 +108,13 @@ func exhausted(t *catalog.Table, limit int64) error {
 
 // NoUsage refuses because the role may not draw from the sequence.
 func NoUsage(t *catalog.Table, role string) error {
-	return refuse(Permission, "table %s: role %[3]s may not draw from sequence %[2]s; "+
+	return Refuse(Permission, "table %s: role %[3]s may not draw from sequence %[2]s; "+
 		"GRANT USAGE ON SEQUENCE %[2]s TO %[3]s, or give plugin.WithResyncDB a connection that may",
 		t.QuotedName(), t.Sequence.QuotedName(), catalog.Quote(role))
 }
 
 func noUpdate(t *catalog.Table, role string, steps int64) error {
-	return refuse(Permission, "table %s: sequence %[2]s is %[4]d steps behind, too far to walk, and role %[3]s may not set it; "+
+	return Refuse(Permission, "table %s: sequence %[2]s is %[4]d steps behind, too far to walk, and role %[3]s may not set it; "+
 		"GRANT UPDATE ON SEQUENCE %[2]s TO %[3]s, or give plugin.WithResyncDB a connection that may",
 		t.QuotedName(), t.Sequence.QuotedName(), catalog.Quote(role), steps)
 }
@@ -121,7 +122,7 @@ func noUpdate(t *catalog.Table, role string, steps int64) error {
 // NoSelect refuses because the role may not read the column.
 func NoSelect(t *catalog.Table, role string) error {
 	column := catalog.Quote(t.FedColumn())
-	return refuse(Permission, "table %[1]s: role %[3]s may not read column %[2]s, so the furthest id is unknown; "+
+	return Refuse(Permission, "table %[1]s: role %[3]s may not read column %[2]s, so the furthest id is unknown; "+
 		"GRANT SELECT (%[2]s) ON %[1]s TO %[3]s, or give plugin.WithResyncDB a connection that may",
 		t.QuotedName(), column, catalog.Quote(role))
 }

@@ -138,11 +138,7 @@ func spread(count, increment int64) int64 {
 
 // back is the value one step before, or the value itself at the sequence's start.
 func back(value int64, seq catalog.Sequence) int64 {
-	start := seq.Min
-	if seq.Descending() {
-		start = seq.Max
-	}
-	if Distance(value, start) < Magnitude(seq.Increment) {
+	if Distance(value, seq.First()) < Magnitude(seq.Increment) {
 		return value
 	}
 	return value - seq.Increment

@@ -42,12 +42,7 @@ func TestPreventionByARoleThatMayNotAskForTheLastValue(t *testing.T) {
 			return // it answers null, and the sequence is moved
 		}
 		p.Exec(`CREATE TABLE users (id bigserial PRIMARY KEY, name text)`)
-		role := p.Role()
-		p.Exec("GRANT SELECT, INSERT ON users TO " + role + "; GRANT UPDATE ON SEQUENCE users_id_seq TO " + role)
-		var log bytes.Buffer
-		config := m.config
-		config.Logger = logger.New(writer{&log}, logger.Config{LogLevel: logger.Error})
-		db := p.OpenDSN(p.DSNFor(map[string]string{"user": role}), &config, plugin.New(plugin.WithPrevention()))
+		db, log := preventingAs(p, m, "GRANT SELECT, INSERT ON users TO $R; GRANT UPDATE ON SEQUENCE users_id_seq TO $R")
 		for id := range int64(3) {
 			if err := m.within(db, func(tx *gorm.DB) error { return tx.Create(&user{ID: 20 + id}).Error }); err != nil {
 				t.Fatal(err)
@@ -90,4 +85,15 @@ func TestPreventionUnderConcurrentImports(t *testing.T) {
 	if behind := p.Int("SELECT (SELECT max(id) FROM users) - last_value FROM users_id_seq"); behind > 0 {
 		t.Errorf("the sequence is %d behind", behind)
 	}
+}
+
+// preventingAs opens a place with prevention as a role of its own, $R in the grants, and
+// gives what is logged.
+func preventingAs(p *pgtest.Place, m mode, grants string) (*gorm.DB, *bytes.Buffer) {
+	role := p.Role()
+	p.Exec(strings.ReplaceAll(grants, "$R", role))
+	log := new(bytes.Buffer)
+	config := m.config
+	config.Logger = logger.New(writer{log}, logger.Config{LogLevel: logger.Error})
+	return p.OpenDSN(p.DSNFor(map[string]string{"user": role}), &config, plugin.New(plugin.WithPrevention())), log
 }

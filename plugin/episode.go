@@ -51,13 +51,16 @@ type episode struct {
 	key   resync.Sight
 	// keyBefore is the key of the round before.
 	keyBefore resync.Sight
-	from, to  int64
-	drew      bool
-	moved     bool
-	outlier   resync.Sight
-	refusal   *resync.Refusal
-	poisoned  error // ErrTableChanged
-	noSecond  error // why there is no second connection to look from
+	// unexplained counts the rounds running in which the same id collided although
+	// the sequence was past every row before.
+	unexplained int
+	from, to    int64
+	drew        bool
+	moved       bool
+	outlier     resync.Sight
+	refusal     *resync.Refusal
+	poisoned    error // ErrTableChanged
+	noSecond    error // why there is no second connection to look from
 }
 
 func (h *healer) open(s *statement, hit collision, guardName string) *episode {

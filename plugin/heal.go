@@ -252,16 +252,22 @@ func (e *episode) lookAndMove(ctx context.Context, c *conn.Conn) (bool, error) {
 	return true, nil
 }
 
-// setElsewhere reports whether something else than the sequence may set the id
-// that collides, a trigger say, which is not our business. Not where nothing of
-// the kind is on the table, nor where the sequence is known to have given the id or it
-// was another id before: then the sequence was moved back in between, and somebody else
-// has moved it forward again.
+// setElsewhere reports whether something else than the sequence sets the id that
+// collides, a trigger say, which is not our business. Not where nothing of the kind
+// is on the table, nor where the sequence is known to have given the id or it was
+// another id before: then the sequence was moved back in between, and somebody else
+// has moved it forward again. They may have hit the very same id, so that one round
+// is no proof yet.
 func (e *episode) setElsewhere() bool {
 	if e.table.NotGuardable == "" || e.last.drawn.Found {
 		return false
 	}
-	return !e.key.Found || !e.keyBefore.Found || e.key == e.keyBefore
+	if e.key.Found && e.keyBefore.Found && e.key != e.keyBefore {
+		e.unexplained = 0
+		return false
+	}
+	e.unexplained++
+	return e.unexplained > 1 || e.rounds == e.h.plugin.settings.maxRounds
 }
 
 // moveBothWays moves the sequence through WithResyncDB and then draws past what

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
@@ -17,17 +18,22 @@ import (
 // What others do between two statements of one insert: found by internal/proof/soak.
 
 // P1: the sequence is moved back while one insert heals, and forward again by
-// somebody else before it looks a second time. That is a drift like any other.
+// somebody else before it looks a second time. That is a drift like any other, even
+// where the very same id collides again.
 func TestASequenceThatIsMovedBackAndForwardMeanwhile(t *testing.T) {
 	t.Parallel()
+	const trigger = `CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+		CREATE TRIGGER x AFTER INSERT ON users FOR EACH ROW EXECUTE FUNCTION f()`
 	for _, test := range []struct {
 		name, change string
 		guard        plugin.Guard
+		back         string
 	}{
-		{"conflict guard", "", plugin.GuardAuto},
-		{"savepoint guard", "", plugin.GuardSavepoint},
-		{"a table with a trigger", `CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
-			CREATE TRIGGER x AFTER INSERT ON users FOR EACH ROW EXECUTE FUNCTION f()`, plugin.GuardAuto},
+		{"conflict guard", "", plugin.GuardAuto, "5, true"},
+		{"savepoint guard", "", plugin.GuardSavepoint, "5, true"},
+		{"a table with a trigger", trigger, plugin.GuardAuto, "5, true"},
+		{"the same id", "", plugin.GuardAuto, "1, false"},
+		{"the same id of a table with a trigger", trigger, plugin.GuardAuto, "1, false"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -41,7 +47,7 @@ func TestASequenceThatIsMovedBackAndForwardMeanwhile(t *testing.T) {
 					switch {
 					case strings.HasPrefix(query, `INSERT INTO "users"`):
 						if sent++; sent == 2 {
-							place.Exec("SELECT setval('users_id_seq', 5)")
+							place.Exec("SELECT setval('users_id_seq', " + test.back + ")")
 						}
 					case sent == 2 && moves == 0 && strings.Contains(query, "pg_catalog.nextval("):
 						moves++
@@ -64,6 +70,52 @@ func TestASequenceThatIsMovedBackAndForwardMeanwhile(t *testing.T) {
 				if i := seen.one(t); i.Outcome != plugin.Healed || i.Rounds != 2 || sent != 3 || moves != 1 {
 					t.Errorf("%d sent, incident %v", sent, i)
 				}
+			})
+		})
+	}
+}
+
+// P5: a trigger sets an id that is taken. No sequence can help, and nothing is
+// reported; P6: the caller's transaction is left aborted.
+func TestAnIDThatATriggerSets(t *testing.T) {
+	t.Parallel()
+	for _, rounds := range []int{2, 4} {
+		t.Run(fmt.Sprintf("%d rounds", rounds), func(t *testing.T) {
+			t.Parallel()
+			inModes(t, func(t *testing.T, m mode, place *pgtest.Place) {
+				place.Exec(drifted + `; SELECT setval('users_id_seq', 20);
+					CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.id := 7; RETURN NEW; END';
+					CREATE TRIGGER x BEFORE INSERT ON users FOR EACH ROW EXECUTE FUNCTION f()`)
+				sent := 0
+				pool := tapped(t, place, func(_ *tappedConn, query string) error {
+					if strings.HasPrefix(query, `INSERT INTO "users"`) {
+						sent++
+					}
+					return nil
+				})
+				var seen incidents
+				db, err := gorm.Open(postgres.New(postgres.Config{Conn: pool}), withPlugin(&m.config, seen.option(), plugin.WithMaxRounds(rounds)))
+				if err != nil {
+					t.Fatal(err)
+				}
+				err = m.within(db, func(tx *gorm.DB) error {
+					err := tx.Create(&user{Name: "new"}).Error
+					if m.name == modes[2].name && tx.Exec("SELECT 1").Error == nil {
+						t.Error("the caller's transaction goes on after a failure")
+					}
+					return err
+				})
+				var server *pgconn.PgError
+				if !errors.As(err, &server) || server.Code != "23505" {
+					t.Errorf("error %v", err)
+				}
+				if got := place.Text("SELECT * FROM users ORDER BY id"); got != oldRows() {
+					t.Errorf("rows\n%s", got)
+				}
+				if sent > 3 {
+					t.Errorf("sent %d times", sent)
+				}
+				seen.none(t)
 			})
 		})
 	}

@@ -65,6 +65,12 @@ func (h *healer) createOutside(s *statement) {
 	}
 	e := h.open(s, hit, "none")
 	defer e.close()
+	if e.join(s.db.Statement.Context) {
+		if hit, ok = h.collided(s, s.run()); !ok {
+			return
+		}
+		e.meet(hit)
+	}
 	for e.nextRound() {
 		tx, err := beginOwn(s)
 		if err != nil {
@@ -102,8 +108,10 @@ func (h *healer) createUnfenced(s *statement) {
 	}
 	e := h.open(s, hit, "off")
 	defer e.close()
-	e.nextRound()
-	e.healAside()
+	if !e.join(s.db.Statement.Context) {
+		e.nextRound()
+		e.healAside()
+	}
 }
 
 // createInside sends an insert in a transaction, which a collision must not
@@ -134,6 +142,9 @@ func (h *healer) createInside(s *statement) {
 		if e == nil {
 			e = h.open(s, hit, fence.name())
 			defer e.close()
+			if e.join(ctx) {
+				continue
+			}
 		} else {
 			e.meet(hit)
 		}

@@ -61,6 +61,11 @@ type episode struct {
 	refusal     *resync.Refusal
 	poisoned    error // ErrTableChanged
 	noSecond    error // why there is no second connection to look from
+	// primary is the key that collided first. own is what others wait for meanwhile; done
+	// or other is the heal of another insert that may have been this one's too.
+	primary    primary
+	done       *moved
+	other, own *answer[moved]
 }
 
 func (h *healer) open(s *statement, hit collision, guardName string) *episode {
@@ -106,6 +111,7 @@ func (e *episode) deadline(ctx context.Context) time.Time {
 
 // close has the episode reported, unless it was none of the plugin's business.
 func (e *episode) close() {
+	e.lead(false)
 	e.s.tables.closed.Add(1)
 	if !e.ours {
 		return

@@ -106,6 +106,7 @@ func (e *episode) passCached(ctx context.Context, c *conn.Conn) bool {
 // heal is one round: read the catalog afresh, decide whether this is drift, look,
 // draw, move. An error ends it; false without an error means that it is not drift.
 func (e *episode) heal(ctx context.Context, c *conn.Conn, known proof) (again bool, err error) {
+	defer func() { e.lead(again && err == nil) }()
 	if e.session, err = conn.ReadSession(ctx, c); err != nil {
 		return false, err
 	}
@@ -119,6 +120,9 @@ func (e *episode) heal(ctx context.Context, c *conn.Conn, known proof) (again bo
 		return false, err
 	}
 	e.ours = true
+	if known == noRow && e.follow(ctx) {
+		return true, nil
+	}
 	if err := resync.Permitted(e.table, e.session); err != nil {
 		return false, err
 	}

@@ -67,7 +67,7 @@ func (s *shared[T]) fresh(ctx context.Context, key string, reason time.Time, ask
 // begin enters an answer that the caller is going to give, and unlocks.
 func (s *shared[T]) begin(in *map[string]*answer[T], key string) *answer[T] {
 	defer s.mutex.Unlock()
-	a := &answer[T]{asked: time.Now(), done: make(chan struct{}), err: errAbandoned} // until it is known, also after a panic
+	a := newAnswer[T]()
 	if *in == nil {
 		*in = map[string]*answer[T]{}
 	}
@@ -96,6 +96,11 @@ func (s *shared[T]) end(key string, a *answer[T]) {
 		}
 	}
 	close(a.done)
+}
+
+// newAnswer begins to ask. Until it is known, also after a panic, the answer is an error.
+func newAnswer[T any]() *answer[T] {
+	return &answer[T]{asked: time.Now(), done: make(chan struct{}), err: errAbandoned}
 }
 
 // ended waits until the answer is there, and reports false when that takes too

@@ -4,6 +4,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"time"
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
@@ -40,6 +41,8 @@ type statement struct {
 	tables *tables
 	// healsBefore is how many episodes were over when the statement was prepared.
 	healsBefore int64
+	// sent is when the statement was last sent.
+	sent time.Time
 	// effect is what drift would have done to the statement without an error.
 	effect string
 	// closed holds the episodes that wait to be reported.
@@ -247,6 +250,7 @@ func (s *statement) runWith(guard string) error {
 		stmt.Unscoped = true
 	}
 	stmt.RaiseErrorOnNotFound = notFound && guard == ""
+	s.sent = time.Now()
 	s.original(db)
 	return db.Error
 }

@@ -31,6 +31,8 @@ type tables struct {
 	// firstReads and freshReads are the catalog reads under way.
 	firstReads shared[*known]
 	freshReads shared[*catalog.Table]
+	// heals are the heals under way.
+	heals heals
 	// opened and closed count episodes.
 	opened, closed atomic.Int64
 }

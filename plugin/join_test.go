@@ -1,0 +1,153 @@
+package plugin_test
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"gorm.io/driver/postgres"
+	"gorm.io/gorm"
+
+	"github.com/seqheal/seqheal/internal/pgtest"
+	"github.com/seqheal/seqheal/plugin"
+)
+
+// A herd in one process: one insert moves the sequence, and the others, which collided
+// meanwhile, ask the server nothing of their own but to be sent again. Under the
+// conflict guard, where no error tells of the collision, they ask who they are.
+func TestAHerdOfOneProcessHasOneHeal(t *testing.T) {
+	t.Parallel()
+	const herd = 8
+	for _, test := range []struct {
+		name  string
+		guard plugin.Guard
+		asks  map[string]int64 // for the session, by mode
+	}{
+		{"conflict guard", plugin.GuardAuto, map[string]int64{"no transaction": 2, "GORM's transaction": herd, "caller's transaction": herd}},
+		{"savepoint guard", plugin.GuardSavepoint, map[string]int64{"no transaction": 2, "GORM's transaction": 1, "caller's transaction": 1}},
+		{"no guard", plugin.GuardOff, map[string]int64{"no transaction": 2, "GORM's transaction": 1, "caller's transaction": 1}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			inModes(t, func(t *testing.T, m mode, place *pgtest.Place) {
+				place.Exec(drifted)
+				var asked, drawn atomic.Int64
+				pool := tapped(t, place, func(_ *tappedConn, query string) error {
+					switch {
+					case strings.Contains(query, "'transaction_isolation'"):
+						asked.Add(1)
+					case strings.Contains(query, "pg_catalog.nextval(") && drawn.Add(1) == 1:
+						pgtest.Eventually(t, "everybody's collision", func() bool { return place.Int("SELECT last_value FROM users_id_seq") >= herd })
+					}
+					return nil
+				})
+				pool.SetMaxOpenConns(2 * herd)
+				pool.SetMaxIdleConns(2 * herd)
+				var seen incidents
+				db, err := gorm.Open(postgres.New(postgres.Config{Conn: pool}), withPlugin(&m.config, seen.option(), plugin.WithGuard(test.guard)))
+				if err != nil {
+					t.Fatal(err)
+				}
+				var done sync.WaitGroup
+				for i := range herd {
+					done.Go(func() {
+						u := user{Name: fmt.Sprint("new ", i)}
+						create := func(tx *gorm.DB) error { u.ID = 0; return tx.Create(&u).Error }
+						err := m.within(db, create)
+						if err != nil && test.guard == plugin.GuardOff { // the caller's own retry
+							err = m.within(db, create)
+						}
+						if err != nil || place.Text("SELECT name FROM users WHERE id = $1", u.ID) != u.Name {
+							t.Errorf("%v, %+v", err, u)
+						}
+					})
+				}
+				done.Wait()
+				if got := place.Text("SELECT * FROM users WHERE id <= 20 ORDER BY id"); got != oldRows() {
+					t.Errorf("old rows\n%s", got)
+				}
+				if asked.Load() != test.asks[m.name] || drawn.Load() > 3 {
+					t.Errorf("the session was asked for %d times, values were drawn in %d statements", asked.Load(), drawn.Load())
+				}
+				healed := map[plugin.Outcome]int{}
+				for _, i := range seen.list() {
+					healed[i.Outcome]++
+					if i.Table == "" || i.Sequence == "" || i.Rounds != 1 || i.To < 20 {
+						t.Errorf("incident %+v", i)
+					}
+				}
+				if healed[plugin.Healed] != 1 || healed[plugin.AlreadyHealed] != herd-1 {
+					t.Errorf("incidents %v", healed)
+				}
+			})
+		})
+	}
+}
+
+// Whoever follows another's heal and meets a row that only its own transaction sees
+// heals itself.
+func TestAFollowerMeetsRowsOfItsOwnTransaction(t *testing.T) {
+	t.Parallel()
+	for _, guard := range []plugin.Guard{plugin.GuardAuto, plugin.GuardSavepoint} {
+		t.Run(fmt.Sprint(guard), func(t *testing.T) {
+			t.Parallel()
+			place := pgtest.New(t)
+			place.Exec(drifted)
+			var began, drawn sync.Once
+			healing := make(chan struct{})
+			pool := tapped(t, place, func(_ *tappedConn, query string) error {
+				switch {
+				case strings.Contains(query, "'transaction_isolation'"):
+					began.Do(func() { close(healing) })
+				case strings.Contains(query, "pg_catalog.nextval("):
+					drawn.Do(func() {
+						pgtest.Eventually(t, "the second collision", func() bool { return place.Int("SELECT last_value FROM users_id_seq") >= 2 })
+					})
+				}
+				return nil
+			})
+			var seen incidents
+			db, err := gorm.Open(postgres.New(postgres.Config{Conn: pool}), withPlugin(&gorm.Config{}, seen.option(), plugin.WithGuard(guard)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			us := [2]user{{Name: "first"}, {Name: "second"}}
+			var done sync.WaitGroup
+			done.Go(func() {
+				if err := db.Create(&us[0]).Error; err != nil {
+					t.Error(err)
+				}
+			})
+			done.Go(func() {
+				err := db.Transaction(func(tx *gorm.DB) error {
+					own := []user{{ID: 21, Name: "own 21"}, {ID: 22, Name: "own 22"}, {ID: 23, Name: "own 23"}}
+					if err := tx.Create(&own).Error; err != nil {
+						return err
+					}
+					<-healing
+					return tx.Create(&us[1]).Error
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			})
+			done.Wait()
+			want := oldRows() + "\n21|own 21\n22|own 22\n23|own 23"
+			if got := place.Text("SELECT * FROM users WHERE id <= 23 ORDER BY id"); got != want {
+				t.Errorf("rows\n%s", got)
+			}
+			for _, u := range us {
+				if got := place.Text("SELECT id FROM users WHERE name = $1", u.Name); got != fmt.Sprint(u.ID) {
+					t.Errorf("%+v is stored under %q", u, got)
+				}
+			}
+			// The first may have met the second's rows as well, once they were committed.
+			all := seen.list()
+			if len(all) != 2 || max(all[0].Rounds, all[1].Rounds) != 2 {
+				t.Errorf("incidents %v", all)
+			}
+		})
+	}
+}

@@ -3,6 +3,7 @@ package plugin
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/seqheal/seqheal/internal/catalog"
 	"github.com/seqheal/seqheal/internal/conn"
@@ -50,21 +51,35 @@ func (h *healer) readKnown(ctx context.Context, c *conn.Conn, s *statement) (*kn
 var errUntold = errors.New("the server could not say")
 
 func (h *healer) readKnownOn(ctx context.Context, c *conn.Conn, s *statement) (*known, error) {
-	if err := guard.Set(ctx, c); err != nil {
-		return nil, err
+	table, err, gone := h.ask(ctx, c, s, boundCatalogRead)
+	upsert := s.insert.OnConflict != nil
+	if upsert && pgerr.Is(err, pgerr.LockNotAvailable) {
+		// The upsert would wait for that lock as well. Unprotected it could change or
+		// drop a row.
+		table, err, gone = h.ask(ctx, c, s, conn.PlanAsWritten)
 	}
-	var table *catalog.Table
-	err := c.Exec(ctx, boundCatalogRead)
-	if err == nil {
+	switch {
+	case gone != nil:
+		return nil, gone
+	case err == nil:
+		return s.tables.put(s.target, table), nil
+	case upsert && !errors.Is(err, catalog.ErrNotFound) && !s.contextEnded():
+		h.plugin.complain(ctx, s.db.Logger, fmt.Sprintf("seqheal: an upsert is sent without protection from drift, "+
+			"for its table could not be looked up: %v; raise statement_timeout", err))
+	}
+	return nil, errUntold
+}
+
+// ask reads the table in a savepoint that it takes back, under these settings. gone
+// tells of a connection that is gone or an aborted transaction.
+func (h *healer) ask(ctx context.Context, c *conn.Conn, s *statement, settings string) (table *catalog.Table, err, gone error) {
+	if err := guard.Set(ctx, c); err != nil {
+		return nil, nil, err
+	}
+	if err = c.Exec(ctx, settings); err == nil {
 		table, err = catalog.Read(ctx, c, catalog.Name(s.target), catalog.Name{})
 	}
-	if undo := guard.Undo(ctx, c); undo != nil {
-		return nil, undo
-	}
-	if err != nil {
-		return nil, errUntold
-	}
-	return s.tables.put(s.target, table), nil
+	return table, err, guard.Undo(ctx, c)
 }
 
 // mayCollide reports whether a row of the statement leaves its key to a sequence.

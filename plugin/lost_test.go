@@ -1,10 +1,14 @@
 package plugin_test
 
 import (
+	"bytes"
 	"context"
+	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
@@ -134,4 +138,73 @@ func TestAnInsertThatIsNotSentAgainCommitsNothing(t *testing.T) {
 			}
 		})
 	}
+}
+
+// P1: an upsert whose table is locked by a migration when the plugin asks about it for
+// the first time waits for the migration, as it would anyway, and is protected.
+func TestAnUpsertWaitsForAMigrationToBeProtected(t *testing.T) {
+	t.Parallel()
+	inModes(t, func(t *testing.T, m mode, place *pgtest.Place) {
+		place.Exec(drifted)
+		migration := place.Open(nil).Begin()
+		if err := migration.Exec("LOCK TABLE users IN ACCESS EXCLUSIVE MODE").Error; err != nil {
+			t.Fatal(err)
+		}
+		var asked atomic.Int64
+		pool := tapped(t, place, func(_ *tappedConn, query string) error {
+			if strings.Contains(query, "WITH named") {
+				asked.Add(1)
+			}
+			return nil
+		})
+		db, err := gorm.Open(postgres.New(postgres.Config{Conn: pool}), withPlugin(&m.config))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan error, 1)
+		go func() {
+			ended <- m.within(db, func(tx *gorm.DB) error {
+				return tx.Clauses(clause.OnConflict{UpdateAll: true}).Create(&[]user{{ID: 3, Name: "named"}, {Name: "new"}}).Error
+			})
+		}()
+		pgtest.Eventually(t, "the plugin to wait for the lock", func() bool {
+			return asked.Load() == 2 && place.Int("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'users'::regclass") == 1
+		})
+		migration.Rollback()
+		if err := <-ended; err != nil {
+			t.Fatal(err)
+		}
+		want := strings.Replace(oldRows(), "old 3\n", "named\n", 1) + "\n21|new"
+		if got := place.Text("SELECT CASE WHEN id > 20 THEN 21 ELSE id END, name FROM users ORDER BY users.id"); got != want {
+			t.Errorf("rows\n%s", got)
+		}
+	})
+}
+
+// P8: an upsert that the plugin cannot protect is told of.
+func TestAnUnprotectedUpsertIsToldOf(t *testing.T) {
+	t.Parallel()
+	inModes(t, func(t *testing.T, m mode, place *pgtest.Place) {
+		place.Exec(drifted + "; SELECT setval('users_id_seq', 20)")
+		pool := tapped(t, place, func(_ *tappedConn, query string) error {
+			if strings.Contains(query, "WITH named") {
+				return &pgconn.PgError{Severity: "ERROR", Code: "57014", Message: "canceling statement due to statement timeout"}
+			}
+			return nil
+		})
+		var log bytes.Buffer
+		db, err := gorm.Open(postgres.New(postgres.Config{Conn: pool}), withPlugin(&m.config, plugin.WithLogger(slog.New(slog.NewTextHandler(&log, nil)))))
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = m.within(db, func(tx *gorm.DB) error {
+			return tx.Clauses(clause.OnConflict{UpdateAll: true}).Create(&[]user{{ID: 3, Name: "named"}, {Name: "new"}}).Error
+		})
+		if err != nil || place.Text("SELECT name FROM users WHERE id IN (3, 21) ORDER BY id") != "named\nnew" {
+			t.Errorf("%v\n%s", err, place.Text("SELECT * FROM users ORDER BY id"))
+		}
+		if !strings.Contains(log.String(), "without protection") || !strings.Contains(log.String(), "users") {
+			t.Errorf("log %q", log.String())
+		}
+	})
 }

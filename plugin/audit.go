@@ -32,8 +32,8 @@ type auditSettings struct {
 	resync   bool
 }
 
-// InSchemas audits the tables of these schemas only; without it those of all
-// schemas but the system's.
+// InSchemas audits the tables of these schemas only; without it those of all that the
+// role may use but the system's. One that is named and may not be used is told of.
 func InSchemas(schemas ...string) AuditOption {
 	return func(s *auditSettings) { s.schemas = append(s.schemas, schemas...) }
 }

@@ -3,6 +3,7 @@ package plugin_test
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
@@ -265,5 +266,25 @@ func TestTablesAreFoundByTheNamesPeopleWrite(t *testing.T) {
 		if _, err = plugin.Audit(t.Context(), c.db, c.option, plugin.AndResync()); (err != nil) != c.fails {
 			t.Errorf("resync of %s: %v", c.want, err)
 		}
+	}
+}
+
+// Without a choice the audit is of the schemas that the role may use: another
+// application's in the same database are none of its business.
+func TestAnAuditOfWhatTheRoleMayUse(t *testing.T) {
+	t.Parallel()
+	p, other := pgtest.New(t), pgtest.New(t)
+	p.Exec(behindA)
+	other.Exec(behindB)
+	role := p.Role()
+	p.Exec("GRANT SELECT ON a TO " + role + "; GRANT ALL ON SEQUENCE a_id_seq TO " + role)
+	other.Exec("GRANT SELECT ON b TO " + role + "; GRANT ALL ON SEQUENCE b_id_seq TO " + role) // but for the schema
+	findings, err := plugin.Audit(t.Context(), p.OpenDSN(p.DSNFor(map[string]string{"user": role}), nil))
+	var schemas []string
+	for _, f := range findings {
+		schemas = append(schemas, f.Schema)
+	}
+	if err != nil || !slices.Contains(schemas, p.Schema) || slices.Contains(schemas, other.Schema) {
+		t.Errorf("%v, schemas %v", err, schemas)
 	}
 }

@@ -55,7 +55,7 @@ type Descendant struct {
 // into these directly, too); other sessions' temporary tables and the system's are left
 // to themselves.
 //
-// $1  a JSON array of schemas, [] for all
+// $1  a JSON array of schemas, [] for all that the role may use
 // $2  a JSON array of the oids of tables, [] for all
 //
 //	wanted            it is in one of the schemas and one of the tables, or a partition of one
@@ -88,7 +88,8 @@ WITH fed AS MATERIALIZED (
                   AND g.tgenabled <> 'D' AND g.tgtype & 7 = 7))
 ), seen AS MATERIALIZED (
   SELECT f.*, c.relname, c.relkind, c.relhassubclass, n.nspname, n.oid AS nspoid,
-    ($1::pg_catalog.text = '[]' OR n.nspname::pg_catalog.text IN (SELECT pg_catalog.json_array_elements_text($1::pg_catalog.text::pg_catalog.json)))
+    CASE WHEN $1::pg_catalog.text <> '[]' THEN n.nspname::pg_catalog.text IN (SELECT pg_catalog.json_array_elements_text($1::pg_catalog.text::pg_catalog.json))
+         ELSE $2::pg_catalog.text <> '[]' OR pg_catalog.has_schema_privilege(n.oid, 'USAGE') END
     AND ($2::pg_catalog.text = '[]' OR coalesce(pg_catalog.pg_partition_root(c.oid::pg_catalog.regclass)::pg_catalog.oid, c.oid) IN (
       SELECT e::pg_catalog.int8::pg_catalog.oid FROM pg_catalog.json_array_elements_text($2::pg_catalog.text::pg_catalog.json) e)) AS wanted
   FROM fed f
@@ -128,8 +129,8 @@ JOIN pg_catalog.pg_sequence q ON q.seqrelid = v.seq
 WHERE v.reached
 ORDER BY v.nspname, v.relname, v.attnum`
 
-// ReadFed lists the columns that sequences feed, in the order of their names: all,
-// or those in some schemas and of some tables, given by oid, together with the
+// ReadFed lists the columns that sequences feed, in the order of their names: all in
+// schemas that the role may use, or those in some schemas and of some tables, given by oid, together with the
 // columns that share a sequence with them. Two queries; it locks no table.
 func ReadFed(ctx context.Context, c *conn.Conn, schemas []string, tables []int64) ([]*Fed, error) {
 	var fed []*Fed

@@ -60,12 +60,13 @@ func (h *healer) createFenced(s *statement) {
 func (h *healer) createOutside(s *statement) {
 	err := s.run()
 	hit, ok := h.collided(s, err)
-	if !ok || !outsideForSure(s.db.Statement.Context, s.db) {
+	ctx := s.db.Statement.Context
+	if !ok || !outsideForSure(ctx, s.db) {
 		return
 	}
 	e := h.open(s, hit, "none")
 	defer e.close()
-	if e.join(s.db.Statement.Context) {
+	if e.follow(ctx, false) {
 		if hit, ok = h.collided(s, s.run()); !ok {
 			return
 		}
@@ -79,8 +80,7 @@ func (h *healer) createOutside(s *statement) {
 			s.fail(e.first)
 			return
 		}
-		healed := e.healInOwn(tx)
-		if !healed {
+		if !e.follow(ctx, true) && !e.healInOwn(tx) {
 			tx.rollback()
 			s.fail(e.first)
 			return
@@ -108,10 +108,8 @@ func (h *healer) createUnfenced(s *statement) {
 	}
 	e := h.open(s, hit, "off")
 	defer e.close()
-	if !e.join(s.db.Statement.Context) {
-		e.nextRound()
-		e.healAside()
-	}
+	e.nextRound()
+	e.healAside()
 }
 
 // createInside sends an insert in a transaction, which a collision must not
@@ -142,7 +140,7 @@ func (h *healer) createInside(s *statement) {
 		if e == nil {
 			e = h.open(s, hit, fence.name())
 			defer e.close()
-			if e.join(ctx) {
+			if hit.err != nil && hit.undone == nil && e.follow(ctx, true) {
 				continue
 			}
 		} else {
@@ -269,7 +267,7 @@ func (f fence) send(ctx context.Context) (hit collision, collided bool) {
 	if hit, collided = f.h.collided(s, err); !collided {
 		return collision{}, false
 	}
-	_ = guard.Undo(ctx, c) // where it fails, the heal does, and says so
+	hit.undone = guard.Undo(ctx, c) // where it fails, the heal does, and says so
 	return hit, true
 }
 

@@ -61,11 +61,12 @@ type episode struct {
 	refusal     *resync.Refusal
 	poisoned    error // ErrTableChanged
 	noSecond    error // why there is no second connection to look from
-	// primary is the key that collided first. own is what others wait for meanwhile; done
-	// or other is the heal of another insert that may have been this one's too.
-	primary    primary
-	done       *moved
-	other, own *answer[moved]
+	// primary is the key that collided, and own what others wait for meanwhile.
+	primary primary
+	own     *answer[*moved]
+	// followed is true once the insert was sent again after another's heal, following
+	// as long as that was the last that was done.
+	followed, following bool
 }
 
 func (h *healer) open(s *statement, hit collision, guardName string) *episode {
@@ -76,6 +77,7 @@ func (h *healer) open(s *statement, hit collision, guardName string) *episode {
 
 // meet takes in the collision of a retry.
 func (e *episode) meet(hit collision) {
+	e.unfollow()
 	e.last, e.keyBefore, e.met = hit, e.key, time.Now()
 }
 
@@ -142,7 +144,7 @@ func (h *healer) report(s *statement) {
 func (e *episode) incident() Incident {
 	i := Incident{
 		Time: e.started, Outcome: AlreadyHealed, From: e.from, To: e.to, Behind: e.behind(),
-		Rows: e.s.insert.Rows(), Guard: e.guard, Rounds: e.rounds, Duration: time.Since(e.started),
+		Rows: e.s.insert.Rows(), Guard: e.guard, Rounds: max(1, e.rounds), Duration: time.Since(e.started),
 		Err: e.s.db.Error, Silent: e.s.effect != "", effect: e.s.effect,
 	}
 	i.Constraint = e.last.constraint

@@ -120,7 +120,7 @@ func (e *episode) heal(ctx context.Context, c *conn.Conn, known proof) (again bo
 		return false, err
 	}
 	e.ours = true
-	if known == noRow && e.follow(ctx) {
+	if known == noRow && e.follow(ctx, true) {
 		return true, nil
 	}
 	if err := resync.Permitted(e.table, e.session); err != nil {
@@ -263,7 +263,7 @@ func (e *episode) lookAndMove(ctx context.Context, c *conn.Conn) (bool, error) {
 // has moved it forward again. They may have hit the very same id, so that one round
 // is no proof yet.
 func (e *episode) setElsewhere() bool {
-	if e.table.NotGuardable == "" || e.last.drawn.Found {
+	if e.table.Own && e.table.NotGuardable == "" || e.last.drawn.Found {
 		return false
 	}
 	if e.key.Found && e.keyBefore.Found && e.key != e.keyBefore {

@@ -15,7 +15,7 @@ import (
 // asking the catalog on connections that had not read it yet, 2 ms each (measured).
 type heals struct {
 	mutex   sync.Mutex
-	running map[primary]*answer[moved]
+	running map[primary]*answer[*moved]
 	// latest holds the last heal of each key.
 	latest map[primary]*moved
 }
@@ -26,103 +26,150 @@ type primary struct {
 	constraint string
 }
 
-// moved is where a heal left the sequence, nothing where it drew no value, and when.
+func primaryOf(t *catalog.Table) primary {
+	return primary{catalog.Name{Schema: t.Schema, Table: t.Name}, t.Constraint}
+}
+
+// moved is where a heal left a table's sequence, nothing where it had to draw no value,
+// and when.
 type moved struct {
-	to resync.Sight
-	at time.Time
+	table *catalog.Table
+	to    resync.Sight
+	at    time.Time
 }
 
 // enter answers with the heal that was over after a statement of that time was sent, or
-// else with the one to wait for, or else with one of the caller's own, for others to
-// wait for.
-func (h *heals) enter(key primary, sent time.Time) (done *moved, other, own *answer[moved]) {
+// else with the one under way, or else, where lead is true, makes the caller's the one
+// that others wait for.
+func (h *heals) enter(key primary, sent time.Time, lead bool) (done *moved, other, own *answer[*moved]) {
 	h.mutex.Lock()
 	defer h.mutex.Unlock()
 	if last := h.latest[key]; last != nil && last.at.After(sent) {
 		return last, nil, nil
 	}
-	if running := h.running[key]; running != nil {
+	if running := h.running[key]; running != nil || !lead {
 		return nil, running, nil
 	}
 	if h.running == nil {
-		h.running, h.latest = map[primary]*answer[moved]{}, map[primary]*moved{}
+		h.running, h.latest = map[primary]*answer[*moved]{}, map[primary]*moved{}
 	}
-	own = newAnswer[moved]()
+	own = newAnswer[*moved]()
 	h.running[key] = own
 	return nil, nil, own
 }
 
 // end lets those go on who wait. One that found no drift, or could not heal it, leaves
-// them to themselves.
-func (h *heals) end(key primary, own *answer[moved], to resync.Sight, healed bool) {
+// them to themselves: to is nil.
+func (h *heals) end(key primary, own *answer[*moved], to *moved) {
+	h.abandon(key, own)
 	h.mutex.Lock()
 	defer h.mutex.Unlock()
-	delete(h.running, key)
-	if healed {
-		own.value, own.err = moved{to, time.Now()}, nil
+	if to != nil {
+		own.value, own.err = to, nil
 		room(h.latest, key)
-		h.latest[key] = &own.value
+		h.latest[key] = to
 	}
 	close(own.done)
 }
 
-// join reports whether the insert may be sent again at once, because another insert of
-// this process has moved the sequence past the colliding id since it was sent. Where one
-// is at it, join waits for it, though not for long: who waits may hold the very lock
-// or connection that the other one needs. Otherwise others wait for this episode.
-//
-// Where only the absence of a row tells of the collision, it is for heal to follow: the
-// catalog has to confirm first that nothing else explains it.
-func (e *episode) join(ctx context.Context) bool {
-	if e.h.plugin.settings.maxRounds == 1 {
-		return false // the only round is for a look of its own
+// abandon keeps others from waiting for a heal any more.
+func (h *heals) abandon(key primary, running *answer[*moved]) {
+	h.mutex.Lock()
+	defer h.mutex.Unlock()
+	if h.running[key] == running {
+		delete(h.running, key)
 	}
-	e.primary = primary{e.last.violated, e.last.constraint}
-	if k := e.s.tables.get(e.s.target); k != nil && e.last.err == nil {
-		v := k.table.Violated
-		e.primary = primary{catalog.Name{Schema: v.Schema, Table: v.Name}, v.Constraint}
-	}
-	e.done, e.other, e.own = e.s.tables.heals.enter(e.primary, e.s.sent)
-	return e.last.err != nil && e.follow(ctx)
 }
 
-// follow is join once it is known whom to follow.
-func (e *episode) follow(ctx context.Context) bool {
-	done, other := e.done, e.other
-	e.done, e.other = nil, nil
-	if other != nil && other.ended(ctx) && other.err == nil {
-		done = &other.value
-	}
-	k := e.s.tables.get(e.s.target)
-	if done == nil || k == nil || !k.followable() || e.s.insert.Names(k.table.FedColumn()) {
+// follow reports whether the insert may be sent again at once, because another insert
+// of this process has moved the sequence past the colliding id since it was sent. Where
+// one is at it, follow waits for it, though not for long: who waits may hold the very
+// lock or connection that the other one needs. A round of this episode's own is not
+// used up.
+//
+// Otherwise, where lead is true, others may wait for this episode, which must hold the
+// connection that it heals on.
+func (e *episode) follow(ctx context.Context, lead bool) bool {
+	if e.followed || e.rounds > 1 || !e.mayFollow() {
 		return false
 	}
-	t, key := k.table, resync.Sight{}
-	if e.last.err != nil {
-		key.Value, key.Found = e.last.server.Key(t.Column, len(t.Key))
-		if e.s.tables.judge(e.last.server) != primaryKey || key.Found && done.to.Found && !t.Sequence.Reached(done.to.Value, key.Value) {
-			return false
+	e.primary = primary{e.last.violated, e.last.constraint}
+	if e.last.err == nil {
+		e.primary = primaryOf(e.table)
+	}
+	all := &e.s.tables.heals
+	done, other, own := all.enter(e.primary, e.s.sent, lead)
+	e.own = own
+	if other != nil {
+		if !other.endedWithin(ctx, time.Until(e.deadline(ctx))/4) {
+			all.abandon(e.primary, other) // nobody else waits in vain
+		} else if other.err == nil {
+			done = other.value
 		}
 	}
-	e.table, e.key, e.ours = t, key, true
-	e.rounds = max(e.rounds, 1)
-	if done.to.Found {
-		e.from, e.to, e.drew = done.to.Value, done.to.Value, true
+	if done == nil || !e.servedBy(done) {
+		return false
 	}
+	e.followed, e.following = true, true
+	e.table, e.ours = done.table, true
+	e.rounds = 0
 	return true
 }
 
+// mayFollow tells, before anything is waited for, a collision of the statement's own
+// table from one that a trigger or a view met elsewhere. Without an error the table has
+// been read since the collision.
+func (e *episode) mayFollow() bool {
+	if e.last.err == nil {
+		return followable(e.table) && !e.s.insert.Names(e.table.FedColumn())
+	}
+	target, violated := e.s.target, e.last.violated
+	if target.Table != violated.Table || target.Schema != "" && target.Schema != violated.Schema {
+		return false
+	}
+	k := e.s.tables.get(target)
+	if k == nil || k.table.Schema != violated.Schema {
+		return true // the heal that is followed tells
+	}
+	return followable(k.table) && k.table.Constraint == e.last.constraint && !e.s.insert.Names(k.table.FedColumn())
+}
+
+// servedBy reports whether another's heal moved the sequence past what this statement
+// met.
+func (e *episode) servedBy(done *moved) bool {
+	t := done.table
+	if !followable(t) || primaryOf(t) != e.primary || e.s.insert.Names(t.FedColumn()) {
+		return false
+	}
+	if e.last.err != nil {
+		e.key.Value, e.key.Found = e.last.server.Key(t.Column, len(t.Key))
+	}
+	return !e.key.Found || !done.to.Found || t.Sequence.Reached(done.to.Value, e.key.Value)
+}
+
 // followable reports whether a heal of one insert is one of all: not where a session
-// hands out what it has cached before, nor where the other one looked at the rows below
-// its own prefix of the key alone.
-func (k *known) followable() bool {
-	return k.table.Fed() && k.table.Own && k.table.Indexed && k.table.Sequence.Cache <= 1
+// hands out what it has cached before, nor where the other one looked only at the rows
+// below its own prefix of the key.
+func followable(t *catalog.Table) bool {
+	return t.Fed() && t.Own && t.Indexed && t.Sequence.Cache <= 1
+}
+
+// unfollow forgets the heal that was followed in vain: the episode begins anew.
+func (e *episode) unfollow() {
+	if e.following {
+		e.following, e.ours, e.table, e.key = false, false, nil, resync.Sight{}
+	}
 }
 
 // lead tells those who wait for this episode what came of its heal.
 func (e *episode) lead(healed bool) {
-	if e.own != nil {
-		e.s.tables.heals.end(e.primary, e.own, resync.Sight{Value: e.to, Found: e.drew}, healed)
-		e.own = nil
+	if e.own == nil {
+		return
 	}
+	var to *moved
+	if healed {
+		to = &moved{e.table, resync.Sight{Value: e.to, Found: e.drew}, time.Now()}
+	}
+	e.s.tables.heals.end(e.primary, e.own, to)
+	e.own = nil
 }

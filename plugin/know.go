@@ -106,6 +106,7 @@ type collision struct {
 	constraint string
 	server     pgerr.Error
 	drawn      resync.Sight // the id that was drawn, when it is known to exist
+	undone     error        // of the savepoint's rollback
 }
 
 // collided decides, from memory alone, whether err may be drift: a 23505 that is

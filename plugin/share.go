@@ -105,13 +105,15 @@ func newAnswer[T any]() *answer[T] {
 
 // ended waits until the answer is there, and reports false when that takes too
 // long.
-func (a *answer[T]) ended(ctx context.Context) bool {
+func (a *answer[T]) ended(ctx context.Context) bool { return a.endedWithin(ctx, patience) }
+
+func (a *answer[T]) endedWithin(ctx context.Context, limit time.Duration) bool {
 	select {
 	case <-a.done:
 		return true
 	default:
 	}
-	tired := time.NewTimer(patience)
+	tired := time.NewTimer(limit)
 	defer tired.Stop()
 	select {
 	case <-a.done:

@@ -62,7 +62,7 @@ func (e *episode) see(ctx context.Context, c *conn.Conn) (resync.Sight, error) {
 // look looks once, or once for each prefix.
 func (e *episode) look(ctx context.Context, c *conn.Conn, session conn.Session, prefixes []*resync.Prefix) (sight resync.Sight, err error) {
 	looks := e.h.looks
-	if e.rounds > 1 { // what was shared did not tell of the row that collided
+	if e.rounds > 1 || e.followed { // what was shared did not tell of the row that collided
 		looks = new(resync.Looks)
 	}
 	if len(prefixes) == 0 {

@@ -56,7 +56,8 @@ func (h *healer) createFenced(s *statement) {
 // createOutside sends an insert that is a transaction of its own: it may fail,
 // for nothing else is lost with it. The retry runs in a short transaction of the
 // plugin's, so that a pooler cannot put another session between the draw and the
-// INSERT.
+// INSERT; where another insert has just healed the same key, it is as plain as the
+// first try.
 func (h *healer) createOutside(s *statement) {
 	err := s.run()
 	hit, ok := h.collided(s, err)

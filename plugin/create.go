@@ -120,7 +120,7 @@ func (h *healer) createInside(s *statement) {
 		return
 	}
 	if k != nil && k.table.InitiallyDeferred {
-		h.afterPreflight(s, k) // a collision at COMMIT comes after every chance to heal
+		h.afterPreflight(s, k, true) // a collision at COMMIT comes after every chance to heal
 		return
 	}
 	var e *episode

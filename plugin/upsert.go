@@ -102,20 +102,19 @@ func (h *healer) upsertMixed(s *statement, k *known) {
 func (h *healer) afterPreflight(s *statement, k *known, noticed bool) {
 	ctx := s.db.Statement.Context
 	c := s.conn()
-	t := k.table
 	ahead := resync.Ahead{
-		Count: int64(s.insert.Omitted(t.FedColumn())), Named: s.namedBeside(t), Prefixes: s.prefixes(t),
+		Count: int64(s.insert.Omitted(k.table.FedColumn())), Named: s.namedBeside(k.table), Prefixes: s.prefixes(k.table),
 	}
 	var e *episode
-	if taken, err := resync.Preflight(ctx, c, t, ahead); err == nil && taken {
+	if taken, err := resync.Preflight(ctx, c, k.table, ahead); err == nil && taken {
 		e = h.open(s, collision{}, "preflight")
 		defer e.close()
 		e.nextRound()
 		e.healIn(ctx, c, foresight)
-		if e.canBeTriedAgain() && !noticed && !t.UpsertTrigger && !s.contextEnded() {
+		if e.canBeTriedAgain() && !noticed && !k.table.UpsertTrigger && !s.contextEnded() {
 			guard.Abort(ctx, c)
 			s.fail(fmt.Errorf("%w: an upsert into table %s was not sent, because sequence %s is about to give ids that exist and was not moved: %w",
-				ErrRowsMissing, t.QuotedName(), t.Sequence.QuotedName(), e.refusal.Err))
+				ErrRowsMissing, k.table.QuotedName(), k.table.Sequence.QuotedName(), e.refusal.Err))
 			return
 		}
 	}

@@ -181,7 +181,7 @@ func (e *episode) abortGivenUp(ctx context.Context, c *conn.Conn) {
 func (h *healer) createHopeless(s *statement, k *known) {
 	err := s.run()
 	hit, ok := h.collided(s, err)
-	if !ok {
+	if !ok || !k.isKeys(s, hit) {
 		return
 	}
 	e := h.open(s, hit, "none")

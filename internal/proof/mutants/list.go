@@ -199,6 +199,11 @@ func (t *Table) Cycles() bool { return t.Sequence.Cycle }
 		tests: in("./plugin", "^TestGuardOffWhereNoServerConnectionIsLeft$"),
 	},
 	{
+		name:  "a partition's other index taken for its key",
+		edits: []edit{{"plugin/create.go", `if !ok || !k.isKeys(s, hit) {`, `if !ok {`}},
+		tests: in("./plugin", "^TestAnotherIndexOfAPartitionThatIsNeverHealed$"),
+	},
+	{
 		name:  "ids that an upsert names itself not looked at",
 		edits: []edit{{"plugin/upsert.go", ` Named: s.namedBeside(k.table),`, ``}},
 		tests: model,

@@ -127,7 +127,7 @@ func (h *healer) createInside(s *statement) {
 		return
 	}
 	if k != nil && k.table.InitiallyDeferred {
-		h.afterPreflight(s, k) // a collision at COMMIT comes after every chance to heal
+		h.afterPreflight(s, k, true) // a collision at COMMIT comes after every chance to heal
 		return
 	}
 	var e *episode
@@ -191,7 +191,7 @@ func (e *episode) abortGivenUp(ctx context.Context, c *conn.Conn) {
 func (h *healer) createHopeless(s *statement, k *known) {
 	err := s.run()
 	hit, ok := h.collided(s, err)
-	if !ok {
+	if !ok || !k.isKeys(s, hit) {
 		return
 	}
 	e := h.open(s, hit, "none")

@@ -221,6 +221,7 @@ func TestHealsWhereASecondConnectionIsNoHelp(t *testing.T) {
 		connections int
 	}{
 		{"SetMaxOpenConns(1)", "SELECT 1", 1},
+		{"a pooler with one server connection", "SELECT 1", 0},
 		{"LOCK TABLE", "LOCK TABLE users IN ACCESS EXCLUSIVE MODE", 0},
 		{"rows of its own", "INSERT INTO users SELECT g, 'own' FROM generate_series(21, 500) g", 0},
 		{"TRUNCATE", "TRUNCATE users; INSERT INTO users SELECT g, 'old ' || g FROM generate_series(1, 20) g", 0},
@@ -232,7 +233,13 @@ func TestHealsWhereASecondConnectionIsNoHelp(t *testing.T) {
 					place := pgtest.New(t)
 					place.Exec(drifted)
 					var seen incidents
-					db := place.Open(nil, plugin.New(plugin.WithGuard(guard), seen.option()))
+					db := place.Open(nil)
+					if strings.Contains(c.name, "pooler") {
+						db = behindPooler(t, place)
+					}
+					if err := db.Use(plugin.New(plugin.WithGuard(guard), seen.option())); err != nil {
+						t.Fatal(err)
+					}
 					pool, _ := db.DB()
 					pool.SetMaxOpenConns(c.connections)
 					var took time.Duration

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/seqheal/seqheal/internal/catalog"
 	"github.com/seqheal/seqheal/internal/conn"
@@ -87,16 +88,31 @@ func (k *known) mayCollide(s *statement) bool {
 	return k.table.Fed() && s.insert.Omitted(k.table.FedColumn()) > 0
 }
 
-// mayCollideElsewhere reports whether no sequence feeds the table, but a view, a
-// rule or a trigger can carry the row into one that a sequence feeds.
+// mayCollideElsewhere reports whether no sequence feeds the table's own key, but a view,
+// a rule or a trigger can carry the row into one that a sequence feeds.
 func (k *known) mayCollideElsewhere(s *statement) bool {
 	t := k.table
-	return t != nil && !t.Fed() && (t.Detour || t.InsertTrigger) && s.modelOmitsKey()
+	return t != nil && (!t.Fed() || t.KeysBelow) && (t.Detour || t.InsertTrigger) && s.modelOmitsKey()
 }
 
 // hopeless returns why a collision on this table could never be healed, or nil.
 func (k *known) hopeless() error {
 	return resync.Permitted(k.table, conn.Session{})
+}
+
+// isKeys reports whether a collision is known or likely to be one of the table's key.
+// The server names the partition's constraint, and for a foreign partition none.
+func (k *known) isKeys(s *statement, hit collision) bool {
+	t := k.table
+	switch {
+	case hit.constraint != "" && (hit.constraint == t.Constraint || s.tables.judge(hit.server) == primaryKey):
+		return true
+	case !t.Partitioned:
+		return false
+	case hit.server.Detail == "": // withheld from a role that may not read the key
+		return strings.HasSuffix(hit.constraint, "_pkey")
+	}
+	return hit.server.Names(columnNames(t.Key))
 }
 
 // collision is what a failed or guarded INSERT told.

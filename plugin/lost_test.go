@@ -3,7 +3,9 @@ package plugin_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -207,4 +209,74 @@ func TestAnUnprotectedUpsertIsToldOf(t *testing.T) {
 			t.Errorf("log %q", log.String())
 		}
 	})
+}
+
+// An upsert of several rows whose heal fails is not sent where nobody would notice
+// which rows it drops or passes over (P1, P8): it fails, its transaction commits
+// nothing (P6), and the next try succeeds.
+func TestAnUpsertWhoseHealFailsIsNotSent(t *testing.T) {
+	t.Parallel()
+	byKey := []clause.Column{{Name: "id"}}
+	two := []user{{Name: "new"}, {Name: "newer"}}
+	mixed := []user{{ID: 3, Name: "named"}, {Name: "new"}}
+	for _, test := range []struct {
+		name       string
+		rows       []user
+		onConflict clause.OnConflict
+		new        string
+	}{
+		{"DO NOTHING", two, clause.OnConflict{DoNothing: true}, "new\nnewer"},
+		{"DO NOTHING, one named", mixed, clause.OnConflict{DoNothing: true}, "new"},
+		{"DO NOTHING by key, one named", mixed, clause.OnConflict{Columns: byKey, DoNothing: true}, "new"},
+		{"DO UPDATE with a WHERE, one named", mixed, clause.OnConflict{Columns: byKey, DoUpdates: clause.AssignmentColumns([]string{"name"}),
+			Where: clause.Where{Exprs: []clause.Expression{clause.Expr{SQL: "users.name LIKE 'old%'"}}}}, "new"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			inModes(t, func(t *testing.T, m mode, place *pgtest.Place) {
+				place.Exec(drifted + "; CREATE TABLE notes (text text)")
+				hangs := true
+				pool := tapped(t, place, func(_ *tappedConn, query string) error {
+					if hangs && strings.Contains(query, "pg_advisory_xact_lock") {
+						return errors.New("another healer hangs")
+					}
+					return nil
+				})
+				var seen incidents
+				db, err := gorm.Open(postgres.New(postgres.Config{Conn: pool}), withPlugin(&m.config, seen.option()))
+				if err != nil {
+					t.Fatal(err)
+				}
+				upsert := func(tx *gorm.DB) error {
+					rows := slices.Clone(test.rows)
+					return tx.Clauses(test.onConflict).Create(&rows).Error
+				}
+				var inserted error
+				err = m.within(db, func(tx *gorm.DB) error {
+					inserted = upsert(tx)
+					tx.Exec("INSERT INTO notes VALUES ('rest')")
+					return nil // the caller commits whatever it came to
+				})
+				if !errors.Is(inserted, plugin.ErrRowsMissing) || !strings.Contains(inserted.Error(), "another healer hangs") {
+					t.Errorf("error %v", inserted)
+				}
+				if m.name == modes[2].name && (err == nil || place.Int("SELECT count(*) FROM notes") != 0) {
+					t.Errorf("the rest was committed: %v", err)
+				}
+				if got := place.Text("SELECT * FROM users ORDER BY id"); got != oldRows() {
+					t.Errorf("rows\n%s", got)
+				}
+				if i := seen.one(t); i.Outcome != plugin.Failed || !i.Silent {
+					t.Errorf("incident %v", i)
+				}
+				hangs = false
+				if err := m.within(db, upsert); err != nil {
+					t.Errorf("the next try: %v", err)
+				}
+				if got := place.Text("SELECT name FROM users WHERE id > 20 ORDER BY id"); got != test.new {
+					t.Errorf("the next try stored %q", got)
+				}
+			})
+		})
+	}
 }

@@ -105,8 +105,10 @@ func outsideForSure(ctx context.Context, db *gorm.DB) bool {
 	return pgerr.Is(err, pgerr.NoActiveTransaction)
 }
 
-// secondWait is how long a second connection is waited for. The caller holds one
-// already: with SetMaxOpenConns(1) there is never another.
+// secondWait is how long a second connection is waited for, and its BEGIN then. The
+// caller holds one already: with SetMaxOpenConns(1) there is never another, and a
+// pooler whose server connections are all held, the caller's among them, answers no
+// BEGIN until one is given back.
 const secondWait = 250 * time.Millisecond
 
 var errNoSecond = errors.New("no second connection was free within 250 ms")
@@ -114,20 +116,28 @@ var errNoSecond = errors.New("no second connection was free within 250 ms")
 // onSecond runs fn in a READ COMMITTED transaction on another connection of the
 // pool, and rolls it back: what fn moved in a sequence stays.
 func onSecond(ctx context.Context, pool *sql.DB, fn func(context.Context, *conn.Conn) error) error {
-	waiting, stop := context.WithTimeout(ctx, secondWait)
+	patient, stop := context.WithCancel(ctx)
 	defer stop()
-	second, err := pool.Conn(waiting)
-	if err != nil {
-		if waiting.Err() != nil && ctx.Err() == nil {
+	waiting := time.AfterFunc(secondWait, stop) // a deadline would end the transaction too
+	failed := func(err error) error {
+		if patient.Err() != nil && ctx.Err() == nil {
 			return errNoSecond
 		}
 		return err
 	}
-	defer func() { _ = second.Close() }()
-	tx, err := second.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelReadCommitted})
+	second, err := pool.Conn(patient)
 	if err != nil {
-		return err
+		return failed(err)
+	}
+	defer func() { _ = second.Close() }()
+	waiting.Reset(secondWait)
+	tx, err := second.BeginTx(patient, readCommitted)
+	if err != nil {
+		return failed(err)
 	}
 	defer func() { _ = tx.Rollback() }()
-	return fn(ctx, conn.InTransaction(pool, tx))
+	if !waiting.Stop() {
+		return errNoSecond
+	}
+	return fn(patient, conn.InTransaction(pool, tx))
 }

@@ -16,9 +16,9 @@ import (
 // ErrRowsMissing is returned for an upsert that names some of its ids and leaves
 // others to the database, when fewer rows came back than were sent and nothing
 // legitimate explains it: while it ran, somebody inserted rows with explicit ids
-// in front of the sequence. No row was overwritten. It is returned as well for a row
-// that DO NOTHING dropped because of drift, when the heal failed. The transaction can
-// only roll back; the next try succeeds.
+// in front of the sequence. No row was overwritten. It is returned as well for rows
+// that DO NOTHING dropped, or would drop, because of drift, when the heal failed. The
+// transaction can only roll back; the next try succeeds.
 var ErrRowsMissing = errors.New("seqheal: rows of an upsert are missing")
 
 // upsert sends a statement with ON CONFLICT (DESIGN section 5). On a drifted
@@ -56,7 +56,7 @@ func (h *healer) upsert(s *statement) {
 		if s.insert.Rows() == 1 {
 			h.insertOrDrop(s, k)
 		} else {
-			h.inTransaction(s, func() { h.afterPreflight(s, k) })
+			h.inTransaction(s, func() { h.afterPreflight(s, k, false) })
 		}
 	}
 }
@@ -82,9 +82,10 @@ func (h *healer) upsertMixed(s *statement, k *known) {
 	t, onConflict := k.table, s.insert.OnConflict
 	callersWhere := len(onConflict.Where.Exprs) > 0
 	restricted := !onConflict.DoNothing && s.updateOnly(t)
-	h.afterPreflight(s, k)
+	counted := restricted && !callersWhere && !t.UpsertTrigger && !t.UpdateTrigger
+	h.afterPreflight(s, k, counted)
 	sent := int64(s.insert.Rows())
-	if s.db.Error != nil || !restricted || callersWhere || t.UpsertTrigger || t.UpdateTrigger || s.db.RowsAffected >= sent {
+	if s.db.Error != nil || !counted || s.db.RowsAffected >= sent {
 		return
 	}
 	missing := fmt.Errorf("%w: %d of %d rows for table %s came back; rows with explicit ids were inserted in front of sequence %s meanwhile, roll back and try again",
@@ -96,8 +97,9 @@ func (h *healer) upsertMixed(s *statement, k *known) {
 // afterPreflight asks, in the statement's own transaction, whether one of the
 // values that it is about to draw is taken, by a row that is there or by an id that
 // the statement names itself, heals if so, and sends it. Afterwards
-// it would be too late: which rows were dropped cannot be told.
-func (h *healer) afterPreflight(s *statement, k *known) {
+// it would be too late: which rows were dropped cannot be told. noticed tells that the
+// caller would notice that some were; else a statement is not sent when the heal fails.
+func (h *healer) afterPreflight(s *statement, k *known, noticed bool) {
 	ctx := s.db.Statement.Context
 	c := s.conn()
 	ahead := resync.Ahead{
@@ -109,10 +111,19 @@ func (h *healer) afterPreflight(s *statement, k *known) {
 		defer e.close()
 		e.nextRound()
 		e.healIn(ctx, c, foresight)
+		if e.canBeTriedAgain() && !noticed && !k.table.UpsertTrigger && !s.contextEnded() {
+			guard.Abort(ctx, c)
+			s.fail(fmt.Errorf("%w: an upsert into table %s was not sent, because sequence %s is about to give ids that exist and was not moved: %w",
+				ErrRowsMissing, k.table.QuotedName(), k.table.Sequence.QuotedName(), e.refusal.Err))
+			return
+		}
 	}
 	s.run()
 	e.abortGivenUp(ctx, c)
 }
+
+// canBeTriedAgain tells of a heal that failed for what passes, a lock or the time say.
+func (e *episode) canBeTriedAgain() bool { return e.refusal != nil && !e.refusal.Refused }
 
 // insertOrDrop sends one row under DO NOTHING without a target. No row back means
 // that a unique index was hit: the caller's own conflict, or the key of a drifted
@@ -177,7 +188,7 @@ func (h *healer) insertUnlessDrifted(s *statement, k *known) {
 		}
 		e.last.drawn = resync.Sight{Value: drawn, Found: true}
 		if !e.nextRound() || !e.healIn(ctx, c, foresight) {
-			if e.refusal != nil && !e.refusal.Refused { // the caller can try again
+			if e.canBeTriedAgain() {
 				guard.Abort(ctx, c)
 				s.fail(fmt.Errorf("%w: ON CONFLICT DO NOTHING dropped a row for table %s, because sequence %s gave id %d, which exists: %w",
 					ErrRowsMissing, k.table.QuotedName(), k.table.Sequence.QuotedName(), drawn, e.refusal.Err))

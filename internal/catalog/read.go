@@ -44,7 +44,8 @@ const baseType = `LEFT JOIN LATERAL (
 //
 //	own                it is the statement's own table, or below the view that the statement names
 //	                   and the view has the key column under its own name
-//	key_name           the primary key's name, null without one
+//	key_name           the primary key's name, null without one; the key columns are then those of a
+//	                   partition that has one, which a root with a foreign partition cannot have
 //	immediate          the key is not deferrable (pg_index.indimmediate)
 //	deferred           the key is checked at COMMIT
 //	arbiter            the key's index is a valid, plain btree that ON CONFLICT can use
@@ -94,9 +95,13 @@ WITH named AS MATERIALIZED (
               THEN coalesce(base.typmod, a.atttypmod) END AS typmod,
          d.oid AS default_oid, pg_catalog.pg_get_expr(d.adbin, d.adrelid) AS default_text
   FROM subject s
-  JOIN pg_catalog.pg_index i ON i.indrelid = s.oid AND i.indisprimary
+  JOIN pg_catalog.pg_index i ON i.indexrelid = coalesce(
+    (SELECT p.indexrelid FROM pg_catalog.pg_index p WHERE p.indrelid = s.oid AND p.indisprimary),
+    (SELECT p.indexrelid FROM pg_catalog.pg_partition_tree(s.oid::pg_catalog.regclass) l
+     JOIN pg_catalog.pg_index p ON p.indrelid = l.relid AND p.indisprimary ORDER BY l.relid <> s.violated LIMIT 1))
   CROSS JOIN LATERAL pg_catalog.unnest(i.indkey::pg_catalog.int2[]) WITH ORDINALITY AS k(attnum, ord)
-  JOIN pg_catalog.pg_attribute a ON a.attrelid = s.oid AND a.attnum = k.attnum
+  JOIN pg_catalog.pg_attribute ka ON ka.attrelid = i.indrelid AND ka.attnum = k.attnum
+  JOIN pg_catalog.pg_attribute a ON a.attrelid = s.oid AND a.attname = ka.attname
   JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
   ` + baseType + `
   LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
@@ -256,6 +261,7 @@ func scan(rows *sql.Rows, t *Table) error {
 		return nil
 	}
 	t.Column, t.Indexed, t.Sequence = len(t.Key)-1, indexed, seq.sequence()
+	t.KeysBelow = !keyName.Valid
 	if t.NotGuardable == "" && !identity && !t.Sequence.CanUse {
 		// The insert itself fails with 42501, which must not look like a guard
 		// that the server rejects.

@@ -18,6 +18,9 @@ type Table struct {
 	// Constraint is the primary key's name, empty without one. The server names
 	// it in a 23505.
 	Constraint string
+	// KeysBelow is true for a partitioned table without a primary key whose partitions
+	// have some. Key is then one of theirs.
+	KeysBelow bool
 	// Key holds the primary key's columns in the order of the index.
 	Key []Column
 	// Column is the index in Key of the column that a sequence feeds, -1 when

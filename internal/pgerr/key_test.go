@@ -70,6 +70,31 @@ func TestKeyReadsTheDetail(t *testing.T) {
 	}
 }
 
+func TestNamesReadsTheDetail(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		detail  string
+		columns []string
+		want    bool
+	}{
+		{"Key (id)=(5) already exists.", []string{"id"}, true},
+		{"Schlüssel »(tenant_id, id)=(7, 5)« existiert bereits.", []string{"tenant_id", "id"}, true},
+		{`Key ("Order Id", "a""b")=(5, 6) already exists.`, []string{"Order Id", `a"b`}, true},
+		{`Key ("x)=(7, ", id)=(5, 6) already exists.`, []string{"x)=(7, ", "id"}, true},
+		{"Key (id)=(5) already exists.", []string{"i"}, false},
+		{"Key (id)=(5) already exists.", []string{"id", "id"}, false},
+		{"Key (id, email)=(5, a) already exists.", []string{"id"}, false},
+		{"Key (email)=(id) already exists.", []string{"id"}, false},
+		{"Key (lower(id))=(5) already exists.", []string{"id"}, false},
+		{"", []string{"id"}, false},
+		{"Key already exists.", nil, false},
+	} {
+		if got := (pgerr.Error{Detail: test.detail}).Names(test.columns); got != test.want {
+			t.Errorf("%q names %q: %v", test.detail, test.columns, got)
+		}
+	}
+}
+
 // FuzzKey feeds details that a hostile value or an unknown language may produce.
 func FuzzKey(f *testing.F) {
 	for _, detail := range []string{

@@ -108,7 +108,7 @@ func Is(err error, codes ...string) bool {
 // separator makes the parts ambiguous; then only the first and the last column
 // can be told, and anything else reports false.
 func (e Error) Key(index, count int) (int64, bool) {
-	rest, found := behindNames(e.Detail)
+	_, rest, found := around(e.Detail)
 	if !found {
 		return 0, false
 	}
@@ -130,13 +130,31 @@ func (e Error) Key(index, count int) (int64, bool) {
 	return 0, false
 }
 
-// behindNames is what follows the ")=(" behind the column names. The server quotes
-// names that are not plain, so that one which contains the mark does not end the
-// list.
-func behindNames(detail string) (string, bool) {
+// Names reports whether the detail tells that the colliding key has these columns and
+// no others. The server quotes names that are not plain.
+func (e Error) Names(columns []string) bool {
+	names, _, found := around(e.Detail)
+	for i, column := range columns {
+		if i > 0 && found {
+			names, found = strings.CutPrefix(names, ", ")
+		}
+		quoted := `"` + strings.ReplaceAll(column, `"`, `""`) + `"`
+		if rest, ok := strings.CutPrefix(names, quoted); ok {
+			names = rest
+		} else if names, ok = strings.CutPrefix(names, column); !ok {
+			return false
+		}
+	}
+	return found && names == ""
+}
+
+// around is what stands before and behind the ")=(" that follows the column names. The
+// server quotes names that are not plain, so that one which contains the mark does not
+// end the list.
+func around(detail string) (names, rest string, found bool) {
 	start := strings.IndexByte(detail, '(')
 	if start < 0 {
-		return "", false
+		return "", "", false
 	}
 	quoted := false
 	for i := start; i < len(detail); i++ {
@@ -144,10 +162,11 @@ func behindNames(detail string) (string, bool) {
 		case detail[i] == '"':
 			quoted = !quoted
 		case detail[i] == ')' && !quoted:
-			return strings.CutPrefix(detail[i:], ")=(")
+			rest, found = strings.CutPrefix(detail[i:], ")=(")
+			return detail[start+1 : i], rest, found
 		}
 	}
-	return "", false
+	return "", "", false
 }
 
 func integer(text string) (int64, bool) {

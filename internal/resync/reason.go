@@ -89,6 +89,9 @@ func Permitted(t *catalog.Table, s conn.Session) error {
 	case t.Unsupported != "":
 		return Refuse(Unsupported, "table %s: %s; seqheal moves only sequences that a plain nextval or an identity column draws from: "+
 			"correct the sequence by hand", t.QuotedName(), t.Unsupported)
+	case t.KeysBelow:
+		return Refuse(Unsupported, "table %s has no primary key, only its partitions have, so that a collision in one of them is not healed: "+
+			"move sequence %s with plugin.Resync", t.QuotedName(), seq.QuotedName())
 	case seq.Cycle:
 		return Refuse(Cycle, "table %s: sequence %s is declared CYCLE and starts again over its own rows; "+
 			"ALTER SEQUENCE %[2]s NO CYCLE if that is not meant", t.QuotedName(), seq.QuotedName())

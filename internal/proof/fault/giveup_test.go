@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
-	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -62,8 +61,7 @@ func (r run) giveUpAt(t *testing.T, n int, after bool) (calls int) {
 		})
 	})
 	calls = counter.stop()
-	err := errors.Join(r.err, r.later, r.committed)
-	if n == 0 && err != nil {
+	if err := r.undisturbed(); n == 0 && err != nil {
 		t.Fatal(err)
 	}
 	commit := noCommit
@@ -159,6 +157,15 @@ func (c *tappedConn) QueryContext(ctx context.Context, query string, args []driv
 	return c.Conn.QueryContext(ctx, query, args)
 }
 
+func (c *tappedConn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
+	defer c.counter.begins()()
+	stmt, err := c.Conn.PrepareContext(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	return tappedStmt{stmt.(*stdlib.Stmt), c.counter}, nil
+}
+
 func (c *tappedConn) BeginTx(ctx context.Context, options driver.TxOptions) (driver.Tx, error) {
 	defer c.counter.begins()()
 	tx, err := c.Conn.BeginTx(ctx, options)
@@ -181,4 +188,19 @@ func (t tappedTx) Commit() error {
 func (t tappedTx) Rollback() error {
 	defer t.counter.begins()()
 	return t.Tx.Rollback()
+}
+
+type tappedStmt struct {
+	*stdlib.Stmt
+	counter *counter
+}
+
+func (s tappedStmt) ExecContext(ctx context.Context, args []driver.NamedValue) (driver.Result, error) {
+	defer s.counter.begins()()
+	return s.Stmt.ExecContext(ctx, args)
+}
+
+func (s tappedStmt) QueryContext(ctx context.Context, args []driver.NamedValue) (driver.Rows, error) {
+	defer s.counter.begins()()
+	return s.Stmt.QueryContext(ctx, args)
 }

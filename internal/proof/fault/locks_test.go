@@ -5,13 +5,12 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgconn"
-
+	"github.com/seqheal/seqheal/internal/pgerr"
 	"github.com/seqheal/seqheal/internal/pgtest"
 	"github.com/seqheal/seqheal/internal/proof/proxy"
 	"github.com/seqheal/seqheal/plugin"
@@ -33,6 +32,10 @@ type lock struct {
 	before string
 }
 
+func (l lock) isBefore(statement proxy.Statement) bool {
+	return strings.HasPrefix(strings.TrimSpace(statement.Text), l.before)
+}
+
 // budget is short for a heal, and long for a statement that nothing blocks.
 const budget = 700 * time.Millisecond
 
@@ -42,22 +45,32 @@ const budget = 700 * time.Millisecond
 func TestALockInTheWayOfAHeal(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
-		lock  lock
-		mode  mode
-		guard plugin.Guard
+		lock lock
+		run  run
 	}{
-		{tableLock, noTransaction, plugin.GuardAuto},
-		{tableLock, gormsTransaction, plugin.GuardSavepoint}, // whose undoing gives its own lock back
-		{sequenceLock, noTransaction, plugin.GuardAuto},
-		{healerLock, noTransaction, plugin.GuardAuto},
-		{healerLock, gormsTransaction, plugin.GuardAuto},
-		{healerLock, callersTransaction, plugin.GuardSavepoint},
+		{tableLock, run{mode: noTransaction, shape: shapes[0], guard: plugin.GuardAuto}},
+		{tableLock, run{mode: gormsTransaction, shape: shapes[0], guard: plugin.GuardSavepoint}}, // whose undoing gives its own lock back
+		{sequenceLock, run{mode: noTransaction, shape: shapes[0], guard: plugin.GuardAuto}},
+		{healerLock, run{mode: noTransaction, shape: shapes[0], guard: plugin.GuardAuto}},
+		{healerLock, run{mode: gormsTransaction, shape: shapes[0], guard: plugin.GuardAuto}},
+		{healerLock, run{mode: callersTransaction, shape: shapes[0], guard: plugin.GuardSavepoint}},
+		{healerLock, run{mode: callersTransaction, shape: shapes[0], guard: plugin.GuardOff}},
+		{healerLock, run{mode: noTransaction, shape: shapes[0], guard: plugin.GuardAuto, prepared: true}},
+		{healerLock, run{mode: callersTransaction, shape: shapes[0], guard: plugin.GuardSavepoint, prepared: true}},
+		{healerLock, run{mode: callersTransaction, shape: shapes[2], guard: plugin.GuardAuto}},
+		{healerLock, run{mode: noTransaction, shape: shapes[3], guard: plugin.GuardAuto}},
+		{healerLock, run{mode: callersTransaction, shape: shapes[4], guard: plugin.GuardAuto}},
+		{healerLock, run{mode: noTransaction, shape: families[0], guard: plugin.GuardAuto}},
+		{healerLock, run{mode: callersTransaction, shape: families[0], guard: plugin.GuardOff}},
+		{healerLock, run{mode: callersTransaction, shape: families[1], guard: plugin.GuardAuto}},
+		{healerLock, run{mode: callersTransaction, shape: families[2], guard: plugin.GuardAuto}},
 	} {
 		for _, own := range []string{"", "lock_timeout", "statement_timeout"} {
-			name := fmt.Sprintf("%s, %s, own %s", test.lock.name, test.mode, own)
+			name := fmt.Sprintf("%s, %s, own %s", test.lock.name, test.run.name(), own)
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				r := &run{room: newRoom(t), mode: test.mode, shape: shapes[0], guard: test.guard}
+				r := test.run
+				r.room = newRoom(t)
 				r.meetsLock(t, test.lock, own)
 			})
 		}
@@ -72,21 +85,26 @@ func (r *run) meetsLock(t *testing.T, l lock, own string) {
 	position := r.statementBefore(t, l)
 	for {
 		r.openWithin(t, own)
-		migration := r.insertBehind(t, l, position)
-		if migration == nil && own == "statement_timeout" && len(r.seen.list()) == 0 {
-			continue // a busy machine: the INSERT itself took 50 ms
-		}
-		if migration == nil && own == "" {
-			t.Fatalf("the heal never came to %q: %v", l.before, r.err)
-		}
+		migration, met := r.insertBehind(t, l, position)
 		if migration != nil {
 			_ = migration.Rollback()
 		}
+		if !met && own == "statement_timeout" && len(r.seen.list()) == 0 {
+			r.close(t)
+			continue // a busy machine: a statement before the heal took 50 ms
+		}
+		if !met && own == "" {
+			t.Fatalf("the heal never came to %q: %v", l.before, r.err)
+		}
 		break
 	}
-	var server *pgconn.PgError
-	if !errors.As(r.err, &server) || server.Code != "23505" {
-		if r.mode == noTransaction || r.guard == plugin.GuardSavepoint {
+	switch {
+	case r.shape.drops:
+		if !errors.Is(r.err, plugin.ErrRowsMissing) {
+			t.Errorf("the caller got %v, want that rows are missing", r.err)
+		}
+	case r.mode == noTransaction || r.guard != plugin.GuardAuto:
+		if !pgerr.Is(r.err, pgerr.UniqueViolation) {
 			t.Errorf("the caller got %v, want what PostgreSQL said to the insert", r.err)
 		}
 	}
@@ -102,41 +120,55 @@ func (r *run) meetsLock(t *testing.T, l lock, own string) {
 	if r.mode == callersTransaction && r.committed == nil {
 		t.Error("the transaction of a failed insert was committed (P6)")
 	}
-	if got := r.users(); !maps.Equal(got, oldRows()) {
-		t.Errorf("rows %s", text(got))
-	}
-	for _, name := range []string{"lock_timeout", "statement_timeout"} {
-		want := "0"
-		if name == own {
-			want = ownLimit
-		}
-		var got string
-		if err := r.db.Raw("SHOW " + name).Row().Scan(&got); err != nil || got != want {
-			t.Errorf("the session's own %s is %q, want %q (%v)", name, got, want, err)
-		}
-	}
-	if err := r.db.Exec("SET statement_timeout = 0").Error; err != nil {
-		t.Fatal(err)
-	}
+	r.checkRows(t, noCommit)
+	r.checkLimits(t, own)
 	pgtest.Eventually(t, "no advisory lock and no open transaction", func() bool { return r.Int(leftovers) == 0 })
 	pgtest.Eventually(t, "a heal within the budget, without the lock", func() bool { return r.db.Create(&user{Name: "retried"}).Error == nil })
 	r.values = append(r.values, r.lastValue())
 	r.checkNext(t)
 }
 
+// checkLimits asserts that every session has its own limits, and ends that on
+// statements.
+func (r *run) checkLimits(t *testing.T, own string) {
+	t.Helper()
+	pool, err := r.db.DB()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range pool.Stats().OpenConnections {
+		session, err := pool.Conn(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = session.Close() }()
+		for _, name := range []string{"lock_timeout", "statement_timeout"} {
+			want := "0"
+			if name == own {
+				want = ownLimit
+			}
+			var got string
+			if err := session.QueryRowContext(t.Context(), "SHOW "+name).Scan(&got); err != nil || got != want {
+				t.Errorf("the session's own %s is %q, want %q (%v)", name, got, want, err)
+			}
+		}
+		if _, err := session.ExecContext(t.Context(), "SET statement_timeout = 0"); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // statementBefore finds the number of the statement that the lock stands before.
 func (r *run) statementBefore(t *testing.T, l lock) int {
 	t.Helper()
-	for i, statement := range r.withoutFault(t) {
-		if strings.HasPrefix(strings.TrimSpace(statement.Text), l.before) {
-			return i + 1
-		}
+	position := slices.IndexFunc(r.withoutFault(t), l.isBefore)
+	if position < 0 {
+		t.Fatalf("no statement begins with %q", l.before)
 	}
-	t.Fatalf("no statement begins with %q", l.before)
-	return 0
+	return position + 1
 }
 
-// openWithin opens a pool of one session with a limit of its own.
+// openWithin opens a pool of sessions with a limit of their own, no more than needed.
 func (r *run) openWithin(t *testing.T, own string) {
 	t.Helper()
 	through := r.through
@@ -150,12 +182,15 @@ func (r *run) openWithin(t *testing.T, own string) {
 		t.Fatal(err)
 	}
 	pool.SetMaxOpenConns(1)
+	if r.guard == plugin.GuardOff {
+		pool.SetMaxOpenConns(2) // it heals on a second one
+	}
 }
 
-// insertBehind runs the insert, takes the lock right before the statement that
-// needs it, and returns the transaction that holds it; nil when the insert did not
-// come so far.
-func (r *run) insertBehind(t *testing.T, l lock, position int) (migration *sql.Tx) {
+// insertBehind runs the insert, takes the lock right before the statement at a
+// position, and returns the transaction that holds it; nil when the insert did not come
+// so far. met tells whether the statement that needs the lock came then.
+func (r *run) insertBehind(t *testing.T, l lock, position int) (migration *sql.Tx, met bool) {
 	t.Helper()
 	finished := make(chan struct{})
 	taken := make(chan *sql.Tx, 1)
@@ -181,10 +216,12 @@ func (r *run) insertBehind(t *testing.T, l lock, position int) (migration *sql.T
 		}()
 	})
 	close(finished)
-	migration = <-taken
+	if migration = <-taken; migration != nil {
+		met = slices.ContainsFunc(r.proxy.Statements()[position-1:], l.isBefore) // on a busy machine it is not the very first
+	}
 	r.proxy.Release()
 	r.proxy.Fail(proxy.Fault{}) // if it was not met, no later statement shall meet it
-	return migration
+	return migration, met
 }
 
 // In a transaction the INSERT's own locks stay, so that a migration waits for the

@@ -1,7 +1,6 @@
 package fault_test
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -28,6 +27,7 @@ func kinds() (all []run) {
 			}
 		}
 	}
+	all = append(all, others()...)
 	// A snapshot hides rows, so that a second connection looks, or another
 	// transaction.
 	return append(all,
@@ -35,10 +35,46 @@ func kinds() (all []run) {
 		run{mode: callersTransaction, shape: shapes[0], guard: plugin.GuardSavepoint, isolation: "serializable"})
 }
 
+// others are saves with associations, GuardOff, and GORM's prepared statements. The
+// long variant meets them in all modes.
+func others() (all []run) {
+	for _, m := range modes {
+		for _, s := range families {
+			if m != gormsTransaction || long {
+				all = append(all, run{mode: m, shape: s, guard: plugin.GuardAuto})
+			}
+		}
+	}
+	hasOne, belongsTo := families[0], families[2]
+	all = append(all,
+		run{mode: callersTransaction, shape: shapes[0], guard: plugin.GuardOff},
+		run{mode: callersTransaction, shape: hasOne, guard: plugin.GuardOff},
+		run{mode: noTransaction, shape: shapes[0], prepared: true},
+		run{mode: callersTransaction, shape: shapes[0], prepared: true},
+		run{mode: callersTransaction, shape: belongsTo, prepared: true})
+	if !long {
+		return all
+	}
+	return append(all,
+		run{mode: callersTransaction, shape: hasOne, guard: plugin.GuardSavepoint},
+		run{mode: gormsTransaction, shape: shapes[0], guard: plugin.GuardOff},
+		run{mode: gormsTransaction, shape: shapes[1], guard: plugin.GuardOff},
+		run{mode: gormsTransaction, shape: shapes[0], prepared: true},
+		run{mode: callersTransaction, shape: shapes[0], guard: plugin.GuardSavepoint, prepared: true},
+		run{mode: callersTransaction, shape: shapes[2], prepared: true},
+		run{mode: noTransaction, shape: belongsTo, prepared: true})
+}
+
 func (r *run) name() string {
 	name := fmt.Sprintf("%s, %s", r.mode, r.shape.name)
-	if r.guard == plugin.GuardSavepoint {
+	switch r.guard {
+	case plugin.GuardSavepoint:
 		name += ", savepoint"
+	case plugin.GuardOff:
+		name += ", unguarded"
+	}
+	if r.prepared {
+		name += ", prepared"
 	}
 	if r.isolation != "" {
 		name += ", " + r.isolation
@@ -85,7 +121,7 @@ func (r *run) withoutFault(t *testing.T) (statements []proxy.Statement) {
 	r.open(r.throughProxy)
 	r.insert(func(func()) { r.proxy.Fail(proxy.Fault{}) })
 	statements = r.proxy.Statements()
-	if err := errors.Join(r.err, r.later, r.committed); err != nil {
+	if err := r.undisturbed(); err != nil {
 		t.Fatal(err)
 	}
 	r.check(t, noCommit)
@@ -128,7 +164,7 @@ func (r run) withFault(t *testing.T, f proxy.Fault) {
 		t.Fatalf("only %d statements were sent, not %d", len(r.proxy.Statements()), f.Statement)
 	}
 	if f.Effect == proxy.Delay {
-		if err := errors.Join(r.err, r.later, r.committed); err != nil {
+		if err := r.undisturbed(); err != nil {
 			t.Errorf("a delay made it fail: %v", err)
 		}
 	}

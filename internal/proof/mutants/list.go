@@ -189,6 +189,21 @@ func (t *Table) Cycles() bool { return t.Sequence.Cycle }
 		tests: in("./plugin", "^TestRaceBehindThePreflight$"),
 	},
 	{
+		name:  "an upsert sent although its heal failed",
+		edits: []edit{{"plugin/upsert.go", `e.canBeTriedAgain() && !noticed`, `false && !noticed`}},
+		tests: in("./plugin", "^TestAnUpsertWhoseHealFailsIsNotSent$"),
+	},
+	{
+		name:  "a second connection's BEGIN waited for without end",
+		edits: []edit{{"plugin/own.go", `	waiting.Reset(secondWait)`, `	waiting.Reset(24 * time.Hour)`}},
+		tests: in("./plugin", "^TestGuardOffWhereNoServerConnectionIsLeft$"),
+	},
+	{
+		name:  "a partition's other index taken for its key",
+		edits: []edit{{"plugin/create.go", `if !ok || !k.isKeys(s, hit) {`, `if !ok {`}},
+		tests: in("./plugin", "^TestAnotherIndexOfAPartitionThatIsNeverHealed$"),
+	},
+	{
 		name:  "ids that an upsert names itself not looked at",
 		edits: []edit{{"plugin/upsert.go", ` Named: s.namedBeside(k.table),`, ``}},
 		tests: model,

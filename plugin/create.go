@@ -68,7 +68,6 @@ func (h *healer) createOutside(s *statement) {
 	for e.nextRound() {
 		tx, err := beginOwn(s)
 		if err != nil {
-			e.presume()
 			e.failed(err)
 			s.fail(e.first)
 			return

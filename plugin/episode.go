@@ -87,8 +87,9 @@ func (e *episode) nextRound() bool {
 var errRounds = errors.New("rows kept appearing in front of the sequence; " +
 	"stop the import of explicit ids, or raise plugin.WithMaxRounds")
 
-// failed notes why the heal ended without success.
+// failed notes why the heal ended without success, at whatever step.
 func (e *episode) failed(err error) {
+	e.presume()
 	e.refusal = resync.Explain(err)
 	if e.s.contextEnded() && !e.refusal.Refused {
 		e.refusal = &resync.Refusal{Reason: resync.Canceled, Err: err}

@@ -24,7 +24,6 @@ func (e *episode) healIn(ctx context.Context, c *conn.Conn, known proof) bool {
 		}
 	}
 	if err != nil {
-		e.presume()
 		e.failed(err)
 	}
 	return again && err == nil
@@ -54,7 +53,6 @@ func (e *episode) healInOwn(tx *transaction) bool {
 	ctx := e.s.db.Statement.Context
 	session, err := conn.ReadSession(ctx, tx.conn)
 	if err != nil {
-		e.presume()
 		e.failed(err)
 		return false
 	}

@@ -176,7 +176,6 @@ func (e *episode) healAside() {
 		})
 	}
 	if err != nil {
-		e.presume()
 		e.failed(err)
 	}
 }

@@ -81,12 +81,12 @@ var mutants = []mutant{
 		}
 	}
 	if err != nil {
-		e.presume()`, `		if undo := guard.Release(ctx, c); err == nil {
+		e.failed(err)`, `		if undo := guard.Release(ctx, c); err == nil {
 			err = undo
 		}
 	}
 	if err != nil {
-		e.presume()`}},
+		e.failed(err)`}},
 		tests: model,
 	},
 	{

@@ -102,7 +102,7 @@ func (h *healer) createUnfenced(s *statement) {
 	e := h.open(s, hit, "off")
 	defer e.close()
 	e.nextRound()
-	e.healAside()
+	e.healAside(serverError)
 }
 
 // createInside sends an insert in a transaction, which a collision must not
@@ -119,7 +119,7 @@ func (h *healer) createInside(s *statement) {
 		return
 	}
 	if k != nil && k.table.InitiallyDeferred {
-		h.afterPreflight(s, k) // a collision at COMMIT comes after every chance to heal
+		h.afterPreflight(s, k).close() // a collision at COMMIT comes after every chance to heal
 		return
 	}
 	var e *episode

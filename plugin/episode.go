@@ -107,6 +107,9 @@ func (e *episode) deadline(ctx context.Context) time.Time {
 
 // close has the episode reported, unless it was none of the plugin's business.
 func (e *episode) close() {
+	if e == nil {
+		return
+	}
 	e.s.tables.closed.Add(1)
 	if !e.ours {
 		return

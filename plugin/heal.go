@@ -131,6 +131,9 @@ func (e *episode) readTable(ctx context.Context, c *conn.Conn, known proof) (boo
 	if err != nil {
 		return false, err
 	}
+	if known == noRow && table.NotGuardable == "" && e.session.Isolation != conn.ReadCommitted && e.detouredSince(table) {
+		table.InsertTrigger, table.NotGuardable = true, "a trigger or a rule that this transaction does not see"
+	}
 	e.s.tables.put(e.s.target, table)
 	e.table = table
 	if known == noRow && table.NotGuardable != "" {

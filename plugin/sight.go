@@ -46,11 +46,12 @@ func (e *episode) see(ctx context.Context, c *conn.Conn) (resync.Sight, error) {
 	}
 	if e.noSecond == nil { // waited for once in an insert
 		var second resync.Sight
-		second, e.noSecond = e.seeFromSecond(ctx, prefixes)
+		second, e.noSecond = e.seeFromSecond(prefixes)
 		sight = sight.With(t.Sequence, second)
 	}
-	// From there the caller's own uncommitted rows are not to be seen.
-	e.guess = e.session.Isolation == conn.Serializable
+	// From there the caller's own uncommitted rows are not to be seen; without it, and
+	// under a snapshot, nothing that was committed since.
+	e.guess = e.session.Isolation == conn.Serializable || e.noSecond != nil
 	if e.noSecond != nil && !sight.Found {
 		return sight, &resync.Refusal{Reason: resync.NoSight, Err: fmt.Errorf(
 			"table %s: in a %s transaction the rows are looked at from a second connection: %w; raise SetMaxOpenConns",
@@ -82,12 +83,8 @@ func (e *episode) look(ctx context.Context, c *conn.Conn, session conn.Session, 
 // caller itself may hold it, after a TRUNCATE say.
 const secondLock = 250 * time.Millisecond
 
-func (e *episode) seeFromSecond(ctx context.Context, prefixes []*resync.Prefix) (sight resync.Sight, err error) {
-	pool, err := e.s.db.DB()
-	if err != nil {
-		return sight, err
-	}
-	err = onSecond(ctx, pool, func(ctx context.Context, c *conn.Conn) error {
+func (e *episode) seeFromSecond(prefixes []*resync.Prefix) (sight resync.Sight, err error) {
+	err = e.aside(func(ctx context.Context, c *conn.Conn) error {
 		session, err := conn.ReadSession(ctx, c)
 		if err != nil {
 			return err
@@ -97,6 +94,26 @@ func (e *episode) seeFromSecond(ctx context.Context, prefixes []*resync.Prefix) 
 		return err
 	})
 	return sight, err
+}
+
+// detouredSince reports whether the table has got a trigger on INSERT or a rule since
+// the transaction took its snapshot: the server obeys it and the catalog does not tell
+// of it, so that no row proves nothing. Without a second connection nobody can say.
+func (e *episode) detouredSince(t *catalog.Table) (detoured bool) {
+	if e.noSecond != nil {
+		return false
+	}
+	e.noSecond = e.aside(func(ctx context.Context, c *conn.Conn) error {
+		session, err := conn.ReadSession(ctx, c)
+		if err != nil {
+			return err
+		}
+		defer c.Within(e.deadline(ctx), session.StatementTimeout, secondLock)()
+		now, err := catalog.Read(ctx, c, catalog.Name{Schema: t.Schema, Table: t.Name}, catalog.Name{})
+		detoured = err == nil && (now.InsertTrigger || now.Detour)
+		return err
+	})
+	return detoured
 }
 
 // seeAsAdmin looks through WithResyncDB, because the application's role may not
@@ -166,18 +183,44 @@ func (e *episode) asAdmin(ctx context.Context, fn func(context.Context, *conn.Co
 
 // healAside moves the sequence from a second connection, for a transaction that
 // is lost, so that the application's own retry of it succeeds.
-func (e *episode) healAside() {
-	ctx := e.s.db.Statement.Context
-	pool, err := e.s.db.DB()
-	if err == nil {
-		err = onSecond(ctx, pool, func(ctx context.Context, c *conn.Conn) error {
-			_, err := e.heal(ctx, c, serverError)
-			return err
-		})
-	}
+func (e *episode) healAside(known proof) {
+	err := e.aside(func(ctx context.Context, c *conn.Conn) error {
+		_, err := e.heal(ctx, c, known)
+		return err
+	})
 	if err != nil {
 		e.failed(err)
 	}
+}
+
+// aside runs fn on a second connection of the statement's pool.
+func (e *episode) aside(fn func(context.Context, *conn.Conn) error) error {
+	pool, err := e.s.db.DB()
+	if err != nil {
+		return err
+	}
+	return onSecond(e.s.db.Statement.Context, pool, fn)
+}
+
+// afterUpsertsSerializationFailure moves the sequence when an upsert may have met a
+// row outside the transaction's snapshot with an id that it drew: in SERIALIZABLE no
+// look would warn the caller's retry. Such a failure is mostly somebody else's doing,
+// a row that was updated meanwhile, so that nothing is done, nor reported, unless
+// values that come next are taken.
+func (h *healer) afterUpsertsSerializationFailure(s *statement, k *known, ahead resync.Ahead) *episode {
+	e := h.open(s, collision{}, "preflight")
+	e.rounds = 1
+	err := e.aside(func(ctx context.Context, c *conn.Conn) error {
+		taken, err := resync.Preflight(ctx, c, k.table, ahead)
+		if err == nil && taken {
+			_, err = e.heal(ctx, c, foresight)
+		}
+		return err
+	})
+	if e.ours && err != nil {
+		e.failed(err)
+	}
+	return e
 }
 
 // afterSerializationFailure moves the sequence when the conflict guard met a row
@@ -192,7 +235,7 @@ func (h *healer) afterSerializationFailure(s *statement, err error) {
 		err: err, violated: catalog.Name{Schema: k.table.Schema, Table: k.table.Name}, constraint: k.table.Constraint,
 	}, "conflict")
 	e.rounds = 1
-	e.healAside()
+	e.healAside(serverError)
 	e.ours = e.ours && e.moved
 	e.close()
 }

@@ -56,7 +56,7 @@ func (h *healer) upsert(s *statement) {
 		if s.insert.Rows() == 1 {
 			h.insertOrDrop(s, k)
 		} else {
-			h.inTransaction(s, func() { h.afterPreflight(s, k) })
+			h.inTransaction(s, func() { h.afterPreflight(s, k).close() })
 		}
 	}
 }
@@ -82,22 +82,29 @@ func (h *healer) upsertMixed(s *statement, k *known) {
 	t, onConflict := k.table, s.insert.OnConflict
 	callersWhere := len(onConflict.Where.Exprs) > 0
 	restricted := !onConflict.DoNothing && s.updateOnly(t)
-	h.afterPreflight(s, k)
+	e := h.afterPreflight(s, k)
+	defer func() { e.close() }()
 	sent := int64(s.insert.Rows())
 	if s.db.Error != nil || !restricted || callersWhere || t.UpsertTrigger || t.UpdateTrigger || s.db.RowsAffected >= sent {
 		return
 	}
-	missing := fmt.Errorf("%w: %d of %d rows for table %s came back; rows with explicit ids were inserted in front of sequence %s meanwhile, roll back and try again",
+	missing := fmt.Errorf("%w: %d of %d rows for table %s came back, because rows with explicit ids are in front of sequence %s; roll back and try again",
 		ErrRowsMissing, s.db.RowsAffected, sent, t.QuotedName(), t.Sequence.QuotedName())
 	guard.Abort(s.db.Statement.Context, s.conn())
 	s.fail(missing)
+	if e == nil {
+		e = h.open(s, collision{}, "preflight")
+	}
+	e.rounds++
+	e.healAside(foresight) // in SERIALIZABLE no look would warn the next try
 }
 
 // afterPreflight asks, in the statement's own transaction, whether one of the
 // values that it is about to draw is taken, by a row that is there or by an id that
 // the statement names itself, heals if so, and sends it. Afterwards
-// it would be too late: which rows were dropped cannot be told.
-func (h *healer) afterPreflight(s *statement, k *known) {
+// it would be too late: which rows were dropped cannot be told. The episode is the
+// caller's to close; nil when there was no drift.
+func (h *healer) afterPreflight(s *statement, k *known) *episode {
 	ctx := s.db.Statement.Context
 	c := s.conn()
 	ahead := resync.Ahead{
@@ -106,12 +113,16 @@ func (h *healer) afterPreflight(s *statement, k *known) {
 	var e *episode
 	if taken, err := resync.Preflight(ctx, c, k.table, ahead); err == nil && taken {
 		e = h.open(s, collision{}, "preflight")
-		defer e.close()
 		e.nextRound()
 		e.healIn(ctx, c, foresight)
 	}
-	s.run()
+	err := s.run()
 	e.abortGivenUp(ctx, c)
+	if e == nil && pgerr.Is(err, pgerr.SerializationFailure) {
+		ahead.Named = nil // they fail with the statement
+		return h.afterUpsertsSerializationFailure(s, k, ahead)
+	}
+	return e
 }
 
 // insertOrDrop sends one row under DO NOTHING without a target. No row back means

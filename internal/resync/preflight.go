@@ -62,17 +62,19 @@ func lasts(seq catalog.Sequence) string {
 
 // preflight fails with division by zero when a row holds one of the values in
 // front of the last one, or when the statement itself names one. The range is read
-// by an index. In SERIALIZABLE it does not look: the look would make bystanders
-// fail with 40001 (measured).
+// by an index. In SERIALIZABLE it does not look at rows: the look would make
+// bystanders fail with 40001 (measured).
 //
 //	%[1]s column   %[2]s table   %[3]s last values   %[4]s nearest   %[5]s furthest step
 //	%[6]s the ids that the statement names, with commas   %[7]d increment
 //
 // Values between the sequence's own steps are never drawn: in an odd/even scheme
 // they are the other node's.
-const preflight = `SELECT 1 / CASE WHEN pg_catalog.current_setting('transaction_isolation') = 'serializable' THEN 1
+const preflight = `SELECT 1 / CASE
   WHEN EXISTS (SELECT 1 FROM (SELECT last FROM (%[3]s) l OFFSET 0) s
-               WHERE EXISTS (SELECT 1 FROM %[2]s t WHERE t.%[1]s BETWEEN s.last + (%[4]d) AND s.last + (%[5]d) AND (t.%[1]s - s.last) %% (%[7]d) = 0)
+               WHERE CASE WHEN pg_catalog.current_setting('transaction_isolation') <> 'serializable'
+                          THEN EXISTS (SELECT 1 FROM %[2]s t WHERE t.%[1]s BETWEEN s.last + (%[4]d) AND s.last + (%[5]d) AND (t.%[1]s - s.last) %% (%[7]d) = 0)
+                          ELSE false END
                   OR EXISTS (SELECT 1 FROM pg_catalog.unnest('{%[6]s}'::pg_catalog.int8[]) n(id)
                              WHERE n.id BETWEEN s.last + (%[4]d) AND s.last + (%[5]d) AND (n.id - s.last) %% (%[7]d) = 0)) THEN 0 ELSE 1 END`
 
@@ -120,10 +122,11 @@ func Preflight(ctx context.Context, c *conn.Conn, t *catalog.Table, a Ahead) (ta
 	return false, err
 }
 
-// preflightLasts answers the last values themselves, none in SERIALIZABLE.
+// preflightLasts answers the last values themselves, and whether rows may be looked
+// at.
 //
 //	%[1]s last values
-const preflightLasts = `SELECT s.last FROM (%[1]s) s WHERE pg_catalog.current_setting('transaction_isolation') <> 'serializable'`
+const preflightLasts = `SELECT s.last, pg_catalog.current_setting('transaction_isolation') <> 'serializable' FROM (%[1]s) s`
 
 // preflightByPrefix asks for each prefix by itself, its values as parameters.
 func preflightByPrefix(ctx context.Context, c *conn.Conn, t *catalog.Table, last string, near, far int64, a Ahead) (taken bool, err error) {
@@ -131,9 +134,10 @@ func preflightByPrefix(ctx context.Context, c *conn.Conn, t *catalog.Table, last
 		return false, err
 	}
 	var from []int64
+	mayLook := true
 	err = c.Query(ctx, fmt.Sprintf(preflightLasts, last), nil, func(rows *sql.Rows) error {
 		from = append(from, 0)
-		return rows.Scan(&from[len(from)-1])
+		return rows.Scan(&from[len(from)-1], &mayLook)
 	})
 	increment := t.Sequence.Increment
 	for _, from := range from {
@@ -142,7 +146,7 @@ func preflightByPrefix(ctx context.Context, c *conn.Conn, t *catalog.Table, last
 		})
 		phase := fmt.Sprintf(" AND (%s - (%d)) %% (%d) = 0", catalog.Quote(t.FedColumn()), from, increment)
 		for _, prefix := range a.Prefixes {
-			if err != nil || taken {
+			if err != nil || taken || !mayLook {
 				break
 			}
 			var sight Sight

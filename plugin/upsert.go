@@ -16,7 +16,8 @@ import (
 // ErrRowsMissing is returned for an upsert that names some of its ids and leaves
 // others to the database, when fewer rows came back than were sent and nothing
 // legitimate explains it: while it ran, somebody inserted rows with explicit ids
-// in front of the sequence. No row was overwritten. It is returned as well for a row
+// in front of the sequence, or they were there in SERIALIZABLE, where the plugin does
+// not look before it sends. No row was overwritten. It is returned as well for a row
 // that DO NOTHING dropped because of drift, when the heal failed. The transaction can
 // only roll back; the next try succeeds.
 var ErrRowsMissing = errors.New("seqheal: rows of an upsert are missing")

@@ -212,8 +212,19 @@ func (e *episode) isDrift(ctx context.Context, c *conn.Conn, known proof) (bool,
 		return true, nil
 	case named > 1 || !t.Selectable || t.RowSecurity:
 		return false, nil // twice in one statement, or nobody can say
+	case e.session.Isolation != conn.ReadCommitted && e.key == e.keyBefore:
+		// The sequence has passed it since, so that no row can have drawn it again: it
+		// is there, where nobody could look.
+		e.ours = e.moved
+		return false, nil
 	}
-	taken, err := resync.Exists(ctx, c, t, e.key.Value)
+	taken, err := e.exists(ctx, c)
+	if err == nil && taken && e.s.insert.OnConflict != nil && e.key != e.keyBefore {
+		// ON CONFLICT on other columns: the row that names the id may have updated
+		// another one, and the one that collided have drawn it.
+		drawn, err := resync.LastDrawn(ctx, c, t)
+		return drawn == e.key, err
+	}
 	return !taken, err
 }
 

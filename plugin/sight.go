@@ -83,17 +83,39 @@ func (e *episode) look(ctx context.Context, c *conn.Conn, session conn.Session, 
 // caller itself may hold it, after a TRUNCATE say.
 const secondLock = 250 * time.Millisecond
 
-func (e *episode) seeFromSecond(prefixes []*resync.Prefix) (sight resync.Sight, err error) {
-	err = e.aside(func(ctx context.Context, c *conn.Conn) error {
+// onSecond lets fn look from a second connection, which does not wait for long.
+func (e *episode) onSecond(fn func(context.Context, *conn.Conn, conn.Session) error) error {
+	return e.aside(func(ctx context.Context, c *conn.Conn) error {
 		session, err := conn.ReadSession(ctx, c)
 		if err != nil {
 			return err
 		}
 		defer c.Within(e.deadline(ctx), session.StatementTimeout, secondLock)()
+		return fn(ctx, c, session)
+	})
+}
+
+func (e *episode) seeFromSecond(prefixes []*resync.Prefix) (sight resync.Sight, err error) {
+	err = e.onSecond(func(ctx context.Context, c *conn.Conn, session conn.Session) error {
 		sight, err = e.look(ctx, c, session, prefixes)
 		return err
 	})
 	return sight, err
+}
+
+// exists reports whether the colliding id is in the table, looked at as in see.
+func (e *episode) exists(ctx context.Context, c *conn.Conn) (taken bool, err error) {
+	if e.session.Isolation != conn.Serializable {
+		taken, err = resync.Exists(ctx, c, e.table, e.key.Value)
+	}
+	if err != nil || taken || e.session.Isolation == conn.ReadCommitted || e.noSecond != nil {
+		return taken, err
+	}
+	e.noSecond = e.onSecond(func(ctx context.Context, c *conn.Conn, _ conn.Session) (err error) {
+		taken, err = resync.Exists(ctx, c, e.table, e.key.Value)
+		return err
+	})
+	return taken, nil
 }
 
 // detouredSince reports whether the table has got a trigger on INSERT or a rule since
@@ -103,12 +125,7 @@ func (e *episode) detouredSince(t *catalog.Table) (detoured bool) {
 	if e.noSecond != nil {
 		return false
 	}
-	e.noSecond = e.aside(func(ctx context.Context, c *conn.Conn) error {
-		session, err := conn.ReadSession(ctx, c)
-		if err != nil {
-			return err
-		}
-		defer c.Within(e.deadline(ctx), session.StatementTimeout, secondLock)()
+	e.noSecond = e.onSecond(func(ctx context.Context, c *conn.Conn, _ conn.Session) error {
 		now, err := catalog.Read(ctx, c, catalog.Name{Schema: t.Schema, Table: t.Name}, catalog.Name{})
 		detoured = err == nil && (now.InsertTrigger || now.Detour)
 		return err

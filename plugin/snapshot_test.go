@@ -244,3 +244,58 @@ func TestATriggerThatTheSnapshotDoesNotShow(t *testing.T) {
 		})
 	}
 }
+
+// P5: a batch that names an id which exists outside the snapshot has the caller's error,
+// as one in it has. It was taken for drift, sent four times, and the sequence moved.
+// Where nobody can look, at the caller's own row in SERIALIZABLE, it is sent twice.
+func TestABatchThatNamesAnIDOutsideTheSnapshot(t *testing.T) {
+	t.Parallel()
+	for _, l := range levels[1:] {
+		for _, own := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, the caller's own row %v", l.name, own), func(t *testing.T) {
+				t.Parallel()
+				place := pgtest.New(t)
+				place.Exec(drifted + "; SELECT setval('users_id_seq', 20)")
+				sent := 0
+				pool := tapped(t, place, func(_ *tappedConn, query string) error {
+					if strings.HasPrefix(query, `INSERT INTO "users"`) {
+						sent++
+					}
+					return nil
+				})
+				var seen incidents
+				db, err := gorm.Open(postgres.New(postgres.Config{Conn: pool}), withPlugin(&gorm.Config{}, seen.option()))
+				if err != nil {
+					t.Fatal(err)
+				}
+				err = db.Transaction(func(tx *gorm.DB) error {
+					if err := tx.Exec("SELECT count(*) FROM users").Error; err != nil {
+						return err
+					}
+					const insert = "INSERT INTO users VALUES (10, 'theirs')"
+					place.Exec("DELETE FROM users WHERE id = 10")
+					if own {
+						tx.Exec("DELETE FROM users WHERE id = 9; INSERT INTO users VALUES (9, 'own')")
+					} else {
+						place.Exec(insert)
+					}
+					return tx.Create(&[]user{{Name: "new"}, {ID: map[bool]int64{true: 9, false: 10}[own], Name: "named"}}).Error
+				}, &sql.TxOptions{Isolation: l.option})
+				if err == nil || !strings.Contains(err.Error(), "23505") {
+					t.Errorf("error %v", err)
+				}
+				most := 1
+				if own && l.option == sql.LevelSerializable {
+					most = 2
+				}
+				if sent > most {
+					t.Errorf("sent %d times", sent)
+				}
+				if at := place.Int("SELECT last_value FROM users_id_seq"); at > 25 {
+					t.Errorf("the sequence stands at %d", at)
+				}
+				seen.none(t)
+			})
+		}
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"github.com/seqheal/seqheal/internal/catalog"
 	"github.com/seqheal/seqheal/internal/conn"
 	"github.com/seqheal/seqheal/internal/guard"
+	"github.com/seqheal/seqheal/internal/pgerr"
 	"github.com/seqheal/seqheal/internal/resync"
 )
 
@@ -25,6 +26,9 @@ func (e *episode) healIn(ctx context.Context, c *conn.Conn, known proof) bool {
 	}
 	if err != nil {
 		e.failed(err)
+	}
+	if pgerr.Is(err, pgerr.SerializationFailure) {
+		e.last.err = err // the transaction is lost, and on this the caller tries it again
 	}
 	return again && err == nil
 }

@@ -106,13 +106,13 @@ func (e *episode) seeFromSecond(prefixes []*resync.Prefix) (sight resync.Sight, 
 // exists reports whether the colliding id is in the table, looked at as in see.
 func (e *episode) exists(ctx context.Context, c *conn.Conn) (taken bool, err error) {
 	if e.session.Isolation != conn.Serializable {
-		taken, err = resync.Exists(ctx, c, e.table, e.key.Value)
+		taken, err = resync.Exists(ctx, c, e.table, e.key.Value, nil)
 	}
 	if err != nil || taken || e.session.Isolation == conn.ReadCommitted || e.noSecond != nil {
 		return taken, err
 	}
 	e.noSecond = e.onSecond(func(ctx context.Context, c *conn.Conn, _ conn.Session) (err error) {
-		taken, err = resync.Exists(ctx, c, e.table, e.key.Value)
+		taken, err = resync.Exists(ctx, c, e.table, e.key.Value, nil)
 		return err
 	})
 	return taken, nil
@@ -210,13 +210,30 @@ func (e *episode) healAside(known proof) {
 	}
 }
 
+func (e *episode) aside(fn func(context.Context, *conn.Conn) error) error { return e.s.aside(fn) }
+
 // aside runs fn on a second connection of the statement's pool.
-func (e *episode) aside(fn func(context.Context, *conn.Conn) error) error {
-	pool, err := e.s.db.DB()
+func (s *statement) aside(fn func(context.Context, *conn.Conn) error) error {
+	pool, err := s.db.DB()
 	if err != nil {
 		return err
 	}
-	return onSecond(e.s.db.Statement.Context, pool, fn)
+	return onSecond(s.db.Statement.Context, pool, fn)
+}
+
+// takenForOthers reports whether the id that was drawn for a row which DO NOTHING
+// dropped is taken, in SERIALIZABLE: for sure where nothing else can have dropped it,
+// else as a second connection sees it.
+func (h *healer) takenForOthers(s *statement, k *known, drawn int64) (taken bool) {
+	if k.conflictClause != "" && len(k.table.Violated.Others) == 0 {
+		return true
+	}
+	_ = s.aside(func(ctx context.Context, c *conn.Conn) (err error) {
+		defer c.Within(time.Now().Add(h.plugin.settings.timeout), 0, secondLock)()
+		taken, err = resync.Exists(ctx, c, k.table, drawn, s.beside(0, k.table))
+		return err
+	})
+	return taken
 }
 
 // afterUpsertsSerializationFailure moves the sequence when an upsert may have met a

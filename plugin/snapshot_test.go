@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
@@ -297,5 +298,47 @@ func TestABatchThatNamesAnIDOutsideTheSnapshot(t *testing.T) {
 				seen.none(t)
 			})
 		}
+	}
+}
+
+// P1: a transaction that is chosen to fail while its insert heals fails with what the
+// caller tries again on, and not with the collision; P6: it can only roll back.
+func TestATransactionThatCannotBeSerializedWhileItHeals(t *testing.T) {
+	t.Parallel()
+	for name, guard := range guards {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			place := pgtest.New(t)
+			place.Exec(drifted)
+			lost := false
+			pool := tapped(t, place, func(_ *tappedConn, query string) error {
+				if !lost && strings.Contains(query, "pg_catalog.nextval(") {
+					lost = true
+					return &pgconn.PgError{Code: "40001", Message: "could not serialize access"}
+				}
+				return nil
+			})
+			var seen incidents
+			db, err := gorm.Open(postgres.New(postgres.Config{Conn: pool}), withPlugin(&gorm.Config{}, seen.option(), plugin.WithGuard(guard)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = tries(t, db, levels[2], func() {}, func(tx *gorm.DB) error {
+				err := tx.Create(&user{Name: "new"}).Error
+				if err != nil && tx.Session(&gorm.Session{NewDB: true}).Exec("SELECT 1").Error == nil {
+					t.Error("the transaction goes on")
+				}
+				return err
+			})
+			if err == nil || !strings.Contains(err.Error(), "40001") {
+				t.Errorf("error %v", err)
+			}
+			if n := place.Int("SELECT count(*) FROM users WHERE name = 'new'"); n != 1 {
+				t.Errorf("%d rows", n)
+			}
+			if all := seen.list(); len(all) != 2 || all[0].Outcome != plugin.Failed || all[1].Outcome != plugin.Healed {
+				t.Errorf("incidents %v", all)
+			}
+		})
 	}
 }

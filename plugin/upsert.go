@@ -170,11 +170,14 @@ func (h *healer) insertUnlessDrifted(s *statement, k *known) {
 			e.abortGivenUp(ctx, c)
 			return
 		}
-		drawn, taken, err := resync.DrawnIsTaken(ctx, c, k.table, s.beside(0, k.table))
+		drawn, taken, unseen, err := resync.DrawnIsTaken(ctx, c, k.table, s.beside(0, k.table))
 		if err != nil {
 			guard.Abort(ctx, c)
 			s.fail(err) // nothing was stored, and nobody can say why
 			return
+		}
+		if unseen {
+			taken = h.takenForOthers(s, k, drawn)
 		}
 		if !taken {
 			return

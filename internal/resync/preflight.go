@@ -192,34 +192,37 @@ func MayBeBehind(ctx context.Context, c *conn.Conn, t *catalog.Table) (bool, err
 }
 
 // drawn answers the value that this session drew last from the sequence with oid
-// $1, and whether a row of the very table holds it.
+// $1, and whether a row of the very table holds it; null in SERIALIZABLE, where the
+// look would make bystanders fail.
 //
 //	%[1]s column   %[2]s table, with ONLY unless partitioned   %[3]s the key's other columns
-const drawn = `SELECT d.v, EXISTS (SELECT 1 FROM %[2]s t WHERE t.%[1]s = d.v%[3]s)
+const drawn = `SELECT d.v, CASE WHEN pg_catalog.current_setting('transaction_isolation') <> 'serializable'
+  THEN EXISTS (SELECT 1 FROM %[2]s t WHERE t.%[1]s = d.v%[3]s) END
 FROM (SELECT pg_catalog.currval($1::pg_catalog.int8::pg_catalog.oid::pg_catalog.regclass) AS v OFFSET 0) d`
 
 // DrawnIsTaken reports whether the id that was last drawn on this connection
-// exists, beside the given values of the key's other columns. It sends four
-// statements in three round trips and leaves the transaction as it was. Where the
-// role may not ask or the server does not say, it reports false; the error tells of a
-// connection or a context that has ended.
-func DrawnIsTaken(ctx context.Context, c *conn.Conn, t *catalog.Table, beside *Prefix) (id int64, taken bool, err error) {
+// exists, beside the given values of the key's other columns; in SERIALIZABLE the id
+// alone, and that it is unseen. It sends four statements in three round trips and
+// leaves the transaction as it was. Where the role may not ask or the server does not
+// say, it reports false; the error tells of a connection or a context that has ended.
+func DrawnIsTaken(ctx context.Context, c *conn.Conn, t *catalog.Table, beside *Prefix) (id int64, taken, unseen bool, err error) {
 	if !t.Selectable || t.RowSecurity || !t.Sequence.CanUse && !t.Sequence.CanRead {
-		return 0, false, nil
+		return 0, false, false, nil
 	}
 	table := t.QuotedName()
 	if !t.Partitioned {
 		table = "ONLY " + table
 	}
 	if err := c.Exec(ctx, setAside); err != nil {
-		return 0, false, err
+		return 0, false, false, err
 	}
+	var seen sql.NullBool
 	also, args := beside.conditions([]any{t.Sequence.OID})
-	err = c.Row(ctx, fmt.Sprintf(drawn, catalog.Quote(t.FedColumn()), table, also), args, &id, &taken)
+	err = c.Row(ctx, fmt.Sprintf(drawn, catalog.Quote(t.FedColumn()), table, also), args, &id, &seen)
 	if undo := c.Undo(ctx, takeBack); undo != nil {
-		return 0, false, undo
+		return 0, false, false, undo
 	}
-	return id, taken && err == nil, ctx.Err()
+	return id, seen.Bool && err == nil, !seen.Valid && err == nil, ctx.Err()
 }
 
 // lastDrawn answers the value that this session drew last from the sequence with

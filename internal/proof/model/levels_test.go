@@ -171,10 +171,12 @@ func (r *run) foreseen(rows []row) bool {
 	})
 }
 
-// ownInFront reports whether the transaction's own rows lie in front of the sequence.
+// ownAhead reports whether rows of the transaction's own lie in front of the sequence.
 // From a second connection they are not to be seen.
-func (r *run) ownInFront(rows []row) bool {
-	return r.inFront(rows, r.sequence.next(r.kind), r.own)
+func (r *run) ownAhead() bool {
+	return slices.ContainsFunc(r.keys(), func(at key) bool {
+		return r.own(at) && r.kind.position(at.id) >= r.kind.position(r.sequence.next(r.kind))
+	})
 }
 
 func (r *run) own(at key) bool {
@@ -228,12 +230,10 @@ func (r *run) underSnapshot(a attempt, e *expectation) {
 	case way == lookedAhead && serializable && !r.foreseen(a.rows) && r.inFront(a.rows, r.sequence.next(k), met) &&
 		(k.trigger || a.step.conflict == doNothing || a.step.conflict == nothingByKey):
 		e.unprotected = "rows in front of an upsert in SERIALIZABLE"
-	case way == lookedAhead && serializable && r.ownInFront(a.rows):
+	case serializable && r.ownAhead() && len(omitted) > 0 && (way == lookedAhead || way == guarded && a.step.conflict == doNothing):
 		e.unprotected = "the transaction's own rows in front of an upsert in SERIALIZABLE"
 	}
-	e.guess = serializable && slices.ContainsFunc(r.keys(), func(at key) bool {
-		return r.own(at) && k.position(at.id) >= k.position(r.sequence.next(k))
-	})
+	e.guess = serializable && r.ownAhead()
 	// Nobody can tell an id of the transaction's own that the statement names from one
 	// that it drew, until it collides again.
 	e.may = e.may || serializable && len(omitted) > 0 && slices.ContainsFunc(a.rows, func(one row) bool {

@@ -65,7 +65,7 @@ func required() (names []string) {
 	}
 	return append(names, "incident healed", "incident already_healed", "healed far", "healed in the caller's transaction",
 		"guard 0", "guard 1", "warm true", "warm false", "prepared true", "translated", "elsewhere",
-		"healed at Repeatable Read", "healed at Serializable", "tried again",
+		"healed at Repeatable Read", "healed at Serializable", "tried again", "shop visit tried again",
 		"committed", "rolled back", "commit of an aborted transaction", "nested kept", "nested rolled back",
 		"nested in an aborted transaction", "rolled back to a savepoint", "alive again after ROLLBACK TO")
 }

@@ -5,6 +5,7 @@ import (
 
 	"gorm.io/gorm"
 
+	"github.com/seqheal/seqheal/internal/catalog"
 	"github.com/seqheal/seqheal/internal/conn"
 	"github.com/seqheal/seqheal/internal/guard"
 	"github.com/seqheal/seqheal/internal/pgerr"
@@ -272,7 +273,11 @@ func (f fence) sendGuarded() (hit collision, collided bool) {
 	case pgerr.Is(err, pgerr.SerializationFailure):
 		// REPEATABLE READ and SERIALIZABLE: the row lies outside the snapshot. The
 		// caller retries on this code, and then the sequence is past it.
-		f.h.afterSerializationFailure(s, err)
+		if k := s.tables.get(s.target); k != nil && k.table.Fed() {
+			f.h.afterSerializationFailure(s, k, collision{
+				err: err, violated: catalog.Name{Schema: k.table.Schema, Table: k.table.Name}, constraint: k.table.Constraint,
+			}, f.name(), 1).close()
+		}
 	case f.rejected(err):
 		s.tables.unguard(s.target)
 		f.h.reportRejected(s, err)

@@ -236,16 +236,17 @@ func (h *healer) takenForOthers(s *statement, k *known, drawn int64) (taken bool
 	return taken
 }
 
-// afterUpsertsSerializationFailure moves the sequence when an upsert may have met a
-// row outside the transaction's snapshot with an id that it drew: in SERIALIZABLE no
-// look would warn the caller's retry. Such a failure is mostly somebody else's doing,
-// a row that was updated meanwhile, so that nothing is done, nor reported, unless
-// values that come next are taken.
-func (h *healer) afterUpsertsSerializationFailure(s *statement, k *known, ahead resync.Ahead) *episode {
-	e := h.open(s, collision{}, "preflight")
+// afterSerializationFailure moves the sequence when a statement may have met a row
+// outside the transaction's snapshot with an id that it drew, so that the caller's retry
+// does not meet the next one; in SERIALIZABLE no look would warn an upsert's. Such a
+// failure can be somebody else's doing, a row that was updated meanwhile say, so that
+// nothing is done, nor reported, unless values that come next are taken: a row far in
+// front of the sequence is no drift.
+func (h *healer) afterSerializationFailure(s *statement, k *known, hit collision, guardName string, count int) *episode {
+	e := h.open(s, hit, guardName)
 	e.rounds = 1
 	err := e.aside(func(ctx context.Context, c *conn.Conn) error {
-		taken, err := resync.Preflight(ctx, c, k.table, ahead)
+		taken, err := resync.Preflight(ctx, c, k.table, resync.Ahead{Count: int64(count), Prefixes: s.prefixes(k.table)})
 		if err == nil && taken {
 			_, err = e.heal(ctx, c, foresight)
 		}
@@ -255,23 +256,6 @@ func (h *healer) afterUpsertsSerializationFailure(s *statement, k *known, ahead 
 		e.failed(err)
 	}
 	return e
-}
-
-// afterSerializationFailure moves the sequence when the conflict guard met a row
-// outside the transaction's snapshot. Nothing is reported when the table is not
-// behind: then the failure was somebody else's.
-func (h *healer) afterSerializationFailure(s *statement, err error) {
-	k := s.tables.get(s.target)
-	if k == nil || !k.table.Fed() {
-		return
-	}
-	e := h.open(s, collision{
-		err: err, violated: catalog.Name{Schema: k.table.Schema, Table: k.table.Name}, constraint: k.table.Constraint,
-	}, "conflict")
-	e.rounds = 1
-	e.healAside(serverError)
-	e.ours = e.ours && e.moved
-	e.close()
 }
 
 // reportRejected reports an insert whose conflict guard the server did not take.

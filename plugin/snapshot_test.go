@@ -179,6 +179,35 @@ func TestASerializationFailureThatIsNoDrift(t *testing.T) {
 	}
 }
 
+// P8: neither has an insert whose SERIALIZABLE transaction was chosen to fail, although a
+// row lies far in front of the sequence.
+func TestAnInsertThatCannotBeSerialized(t *testing.T) {
+	t.Parallel()
+	place := pgtest.New(t)
+	place.Exec(drifted + "; SELECT setval('users_id_seq', 20); INSERT INTO users VALUES (1000000, 'far')")
+	failed := false
+	pool := tapped(t, place, func(_ *tappedConn, query string) error {
+		if !failed && strings.Contains(query, "DO NOTHING") {
+			failed = true
+			return &pgconn.PgError{Code: "40001", Message: "could not serialize access due to read/write dependencies among transactions"}
+		}
+		return nil
+	})
+	var seen incidents
+	db, err := gorm.Open(postgres.New(postgres.Config{Conn: pool}), withPlugin(&gorm.Config{}, seen.option()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = tries(t, db, levels[2], func() {}, func(tx *gorm.DB) error { return tx.Create(&user{Name: "new"}).Error })
+	if err == nil || !failed {
+		t.Errorf("error %v", err)
+	}
+	if got := place.Text("SELECT id, name FROM users WHERE id > 20 ORDER BY id"); got != "21|new\n1000000|far" {
+		t.Errorf("rows %q", got)
+	}
+	seen.none(t)
+}
+
 // P1: without a second connection nobody sees the rows outside the snapshot, and the
 // plugin has to guess how many they are: it healed one at a time, and a handful was
 // more than four rounds.

@@ -120,8 +120,7 @@ func (h *healer) afterPreflight(s *statement, k *known) *episode {
 	err := s.run()
 	e.abortGivenUp(ctx, c)
 	if e == nil && pgerr.Is(err, pgerr.SerializationFailure) {
-		ahead.Named = nil // they fail with the statement
-		return h.afterUpsertsSerializationFailure(s, k, ahead)
+		return h.afterSerializationFailure(s, k, collision{}, "preflight", int(ahead.Count))
 	}
 	return e
 }

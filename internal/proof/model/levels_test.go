@@ -262,10 +262,7 @@ func (r *run) movedForTheNextTry(a attempt, way way) bool {
 	case a.step.conflict == doNothing:
 		return false // a retry that meets drift heals it
 	}
-	last := a.rows[len(a.rows)-1].tenant
-	return slices.ContainsFunc(r.keys(), func(at key) bool {
-		return r.committed(at) && (!k.composite || at.tenant == last) && (at.id-after+k.increment)*k.increment > 0
-	})
+	return r.committedInFront(a.rows[len(a.rows)-1:], after)
 }
 
 // checkTryAgain: the application tries again on what a snapshot brings about, and then

@@ -223,9 +223,14 @@ func (e *episode) isDrift(ctx context.Context, c *conn.Conn, known proof) (bool,
 		return false, nil
 	}
 	taken, err := e.exists(ctx, c)
-	if err == nil && taken && e.s.insert.OnConflict != nil && e.key != e.keyBefore {
+	if err == nil && taken && e.s.insert.OnConflict != nil {
 		// ON CONFLICT on other columns: the row that names the id may have updated
-		// another one, and the one that collided have drawn it.
+		// another one, and the one that collided have drawn it. If this session drew it
+		// for an earlier statement, it collides again.
+		if e.key == e.keyBefore {
+			e.ours = e.moved
+			return false, nil
+		}
 		drawn, err := resync.LastDrawn(ctx, c, t)
 		return drawn == e.key, err
 	}

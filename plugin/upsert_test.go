@@ -290,31 +290,6 @@ func TestRaceBehindThePreflight(t *testing.T) {
 	})
 }
 
-// P1: a row names an id that exists and ends in another row by its email; the id that
-// the other one draws is the same. That is drift, not the caller's error.
-func TestUpsertByEmailWhoseNamedIDIsDrawn(t *testing.T) {
-	t.Parallel()
-	for _, m := range modes[1:] { // outside a transaction nobody knows any more what was drawn
-		place := pgtest.New(t)
-		place.Exec(shopSchema)
-		var seen incidents
-		db := place.Open(&m.config, plugin.New(seen.option()))
-		ms := []subscriber{{ID: 1, Email: "old5@x", Name: "renamed"}, {Email: "new@x", Name: "new"}}
-		err := m.within(db, func(tx *gorm.DB) error {
-			return tx.Clauses(clause.OnConflict{Columns: []clause.Column{{Name: "email"}}, DoUpdates: clause.AssignmentColumns([]string{"name"})}).Create(&ms).Error
-		})
-		if err != nil {
-			t.Errorf("%s: %v", m.name, err)
-		}
-		if got := place.Text("SELECT id, name FROM members WHERE id > 20 OR id IN (1, 5) ORDER BY id"); got != "1|old member 1\n5|renamed\n21|new" {
-			t.Errorf("rows\n%s", got)
-		}
-		if i := seen.one(t); i.Outcome != plugin.Healed {
-			t.Errorf("incident %v", i)
-		}
-	}
-}
-
 // What a healthy upsert costs: how many statements reach the server beside the
 // INSERT itself, once the table is known.
 func TestFurtherStatementsOfAHealthyUpsert(t *testing.T) {

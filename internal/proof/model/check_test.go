@@ -142,6 +142,9 @@ func (r *run) drift(a attempt) (e expectation) {
 		}
 		value += k.increment
 	}
+	// That the row which names the id last drawn is the one that collided shows when it
+	// collides again.
+	e.may = e.may || a.step.conflict == updateByMail && r.sequence.called && named[r.sequence.last] > 0
 	keyed := a.step.conflict == updateAll || a.step.conflict == updateByKey || a.step.conflict == nothingByKey
 	if k.trigger && e.may && (keyed && len(named) == 0 || a.step.conflict == doNothing && len(a.rows) == 1) {
 		e.unprotected = "upsert into a table with a BEFORE INSERT trigger"

@@ -106,8 +106,8 @@ func (w *worker) settle(a *attempt, how string, err error, stored func() []entry
 				w.own[e.table] = w.own[e.table][25:]
 			}
 		}
-	case errors.Is(err, plugin.ErrRowsMissing) || metItself(err):
-		b.Counts.Missing++ // an upsert lost a race, or its heal; its transaction is rolled back
+	case metItself(err):
+		b.Counts.Missing++ // an upsert lost a race; its transaction is rolled back
 	case duplicate(err) && slices.Contains(a.reasons, plugin.ReasonRounds):
 		b.Counts.Outrun++
 	case mayBreak && duplicate(err) && slices.ContainsFunc(a.reasons, broke):

@@ -71,7 +71,7 @@ func (t *total) add(b batch) {
 func (t total) String() string {
 	return fmt.Sprintf("%s, %d checks: %d inserts acknowledged, %d explicit ids beside them, sequences moved back %d times, connections cut %d times; "+
 		"%d healed, %d already healed, %d outrun (rounds), %d rows missing reported, %d broken off, %d without an answer; "+
-		"%d transactions sent again for a serialization failure, %d for a deadlock, one %d times",
+		"%d transactions tried again for a serialization failure, %d for a deadlock, one %d times",
 		t.Lasted, t.Checks, t.Inserts, t.Foreign, t.Back, t.Cuts, t.Healed, t.AlreadyHealed, t.Outrun, t.Missing, t.Broken, t.Unsure,
 		t.Serialization, t.Deadlocks, t.MostTries)
 }

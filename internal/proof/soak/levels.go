@@ -21,7 +21,7 @@ const mostTries = 20
 
 // triesAgain reports whether an application sends the transaction once more, and
 // counts it: on what PostgreSQL's levels ask of everybody, on what GuardOff leaves to
-// the caller, and nothing else.
+// the caller, on ErrRowsMissing, and nothing else.
 func (w *worker) triesAgain(err error, guard plugin.Guard, level sql.IsolationLevel, tries int) bool {
 	if tries >= mostTries {
 		return false
@@ -33,6 +33,8 @@ func (w *worker) triesAgain(err error, guard plugin.Guard, level sql.IsolationLe
 	switch {
 	case guard == plugin.GuardOff && duplicate(err):
 		return true
+	case errors.Is(err, plugin.ErrRowsMissing): // an upsert lost a race, or its heal
+		counts.Missing++
 	case level == sql.LevelDefault:
 		return false
 	case speaks(err, "40001"):

@@ -223,14 +223,10 @@ func (e *episode) isDrift(ctx context.Context, c *conn.Conn, known proof) (bool,
 		return false, nil
 	}
 	taken, err := e.exists(ctx, c)
-	if err == nil && taken && e.s.insert.OnConflict != nil {
+	if err == nil && taken && e.s.insert.OnConflict != nil && e.s.drawsBefore(t, e.key.Value) {
 		// ON CONFLICT on other columns: the row that names the id may have updated
-		// another one, and the one that collided have drawn it. If this session drew it
-		// for an earlier statement, it collides again.
-		if e.key == e.keyBefore {
-			e.ours = e.moved
-			return false, nil
-		}
+		// another one, and the one that collided have drawn it. What was drawn last is
+		// the statement's own draw, where one comes before that row.
 		drawn, err := resync.LastDrawn(ctx, c, t)
 		return drawn == e.key, err
 	}

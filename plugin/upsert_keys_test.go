@@ -83,7 +83,7 @@ func TestUpsertByEmailWhoseNamedIDIsDrawn(t *testing.T) {
 		place.Exec(shopSchema)
 		var seen incidents
 		db := place.Open(&m.config, plugin.New(seen.option()))
-		ms := []subscriber{{ID: 1, Email: "old5@x", Name: "renamed"}, {Email: "new@x", Name: "new"}}
+		ms := []subscriber{{Email: "new@x", Name: "new"}, {ID: 1, Email: "old5@x", Name: "renamed"}}
 		err := m.within(db, func(tx *gorm.DB) error {
 			return tx.Clauses(clause.OnConflict{Columns: []clause.Column{{Name: "email"}}, DoUpdates: clause.AssignmentColumns([]string{"name"})}).Create(&ms).Error
 		})

@@ -133,8 +133,8 @@ func (r *run) drift(a attempt) (e expectation) {
 			taken, own := r.stands(k.keyOf(row{tenant: tenants[i], id: value}), a.rows)
 			e.must = e.must || taken || own
 			e.either = e.either || taken && named[value] > 0
-			if taken && named[value] > 0 && a.step.conflict == updateByMail && !r.inTransaction() && r.program.mode == noTransaction {
-				e.unprotected = "upsert by email outside a transaction, an id that is named and drawn"
+			if taken && named[value] > 0 && a.step.conflict == updateByMail {
+				e.unprotected = "upsert by email, an id that is named and drawn" // also where it is healed
 			}
 			if k.composite && (taken || own) && (named[value] > 1 || named[value] == 1 && r.anyTenantHas(value)) {
 				e.unprotected = "mixed batch under a composite key, an id of another tenant"
@@ -142,9 +142,6 @@ func (r *run) drift(a attempt) (e expectation) {
 		}
 		value += k.increment
 	}
-	// That the row which names the id last drawn is the one that collided shows when it
-	// collides again.
-	e.may = e.may || a.step.conflict == updateByMail && r.sequence.called && named[r.sequence.last] > 0
 	keyed := a.step.conflict == updateAll || a.step.conflict == updateByKey || a.step.conflict == nothingByKey
 	if k.trigger && e.may && (keyed && len(named) == 0 || a.step.conflict == doNothing && len(a.rows) == 1) {
 		e.unprotected = "upsert into a table with a BEFORE INSERT trigger"

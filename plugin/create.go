@@ -5,6 +5,7 @@ import (
 
 	"gorm.io/gorm"
 
+	"github.com/seqheal/seqheal/internal/catalog"
 	"github.com/seqheal/seqheal/internal/conn"
 	"github.com/seqheal/seqheal/internal/guard"
 	"github.com/seqheal/seqheal/internal/pgerr"
@@ -76,7 +77,6 @@ func (h *healer) createOutside(s *statement) {
 	for e.nextRound() {
 		tx, err := beginOwn(s)
 		if err != nil {
-			e.presume()
 			e.failed(err)
 			s.fail(e.first)
 			return
@@ -110,7 +110,7 @@ func (h *healer) createUnfenced(s *statement) {
 	e := h.open(s, hit, "off")
 	defer e.close()
 	e.nextRound()
-	e.healAside()
+	e.healAside(serverError)
 }
 
 // createInside sends an insert in a transaction, which a collision must not
@@ -127,7 +127,7 @@ func (h *healer) createInside(s *statement) {
 		return
 	}
 	if k != nil && k.table.InitiallyDeferred {
-		h.afterPreflight(s, k, true) // a collision at COMMIT comes after every chance to heal
+		h.afterPreflight(s, k, true).close() // a collision at COMMIT comes after every chance to heal
 		return
 	}
 	var e *episode
@@ -283,7 +283,11 @@ func (f fence) sendGuarded() (hit collision, collided bool) {
 	case pgerr.Is(err, pgerr.SerializationFailure):
 		// REPEATABLE READ and SERIALIZABLE: the row lies outside the snapshot. The
 		// caller retries on this code, and then the sequence is past it.
-		f.h.afterSerializationFailure(s, err)
+		if k := s.tables.get(s.target); k != nil && k.table.Fed() {
+			f.h.afterSerializationFailure(s, k, collision{
+				err: err, violated: catalog.Name{Schema: k.table.Schema, Table: k.table.Name}, constraint: k.table.Constraint,
+			}, f.name(), 1).close()
+		}
 	case f.rejected(err):
 		s.tables.unguard(s.target)
 		f.h.reportRejected(s, err)

@@ -94,8 +94,9 @@ func (e *episode) nextRound() bool {
 var errRounds = errors.New("rows kept appearing in front of the sequence; " +
 	"stop the import of explicit ids, or raise plugin.WithMaxRounds")
 
-// failed notes why the heal ended without success.
+// failed notes why the heal ended without success, at whatever step.
 func (e *episode) failed(err error) {
+	e.presume()
 	e.refusal = resync.Explain(err)
 	if e.s.contextEnded() && !e.refusal.Refused {
 		e.refusal = &resync.Refusal{Reason: resync.Canceled, Err: err}
@@ -113,6 +114,9 @@ func (e *episode) deadline(ctx context.Context) time.Time {
 
 // close has the episode reported, unless it was none of the plugin's business.
 func (e *episode) close() {
+	if e == nil {
+		return
+	}
 	e.lead(false)
 	e.s.tables.closed.Add(1)
 	if !e.ours {

@@ -8,6 +8,7 @@ import (
 	"github.com/seqheal/seqheal/internal/catalog"
 	"github.com/seqheal/seqheal/internal/conn"
 	"github.com/seqheal/seqheal/internal/guard"
+	"github.com/seqheal/seqheal/internal/pgerr"
 	"github.com/seqheal/seqheal/internal/resync"
 )
 
@@ -24,8 +25,10 @@ func (e *episode) healIn(ctx context.Context, c *conn.Conn, known proof) bool {
 		}
 	}
 	if err != nil {
-		e.presume()
 		e.failed(err)
+	}
+	if pgerr.Is(err, pgerr.SerializationFailure) {
+		e.last.err = err // the transaction is lost, and on this the caller tries it again
 	}
 	return again && err == nil
 }
@@ -54,7 +57,6 @@ func (e *episode) healInOwn(tx *transaction) bool {
 	ctx := e.s.db.Statement.Context
 	session, err := conn.ReadSession(ctx, tx.conn)
 	if err != nil {
-		e.presume()
 		e.failed(err)
 		return false
 	}
@@ -137,6 +139,9 @@ func (e *episode) readTable(ctx context.Context, c *conn.Conn, known proof) (boo
 	if err != nil {
 		return false, err
 	}
+	if known == noRow && table.NotGuardable == "" && e.session.Isolation != conn.ReadCommitted && e.detouredSince(table) {
+		table.InsertTrigger, table.NotGuardable = true, "a trigger or a rule that this transaction does not see"
+	}
 	e.s.tables.put(e.s.target, table)
 	e.table = table
 	if known == noRow && table.NotGuardable != "" {
@@ -218,8 +223,20 @@ func (e *episode) isDrift(ctx context.Context, c *conn.Conn, known proof) (bool,
 		return true, nil
 	case named > 1 || !t.Selectable || t.RowSecurity:
 		return false, nil // twice in one statement, or nobody can say
+	case e.session.Isolation != conn.ReadCommitted && e.key == e.keyBefore:
+		// The sequence has passed it since, so that no row can have drawn it again: it
+		// is there, where nobody could look.
+		e.ours = e.moved
+		return false, nil
 	}
-	taken, err := resync.Exists(ctx, c, t, e.key.Value)
+	taken, err := e.exists(ctx, c)
+	if err == nil && taken && e.s.insert.OnConflict != nil && e.s.drawsBefore(t, e.key.Value) {
+		// ON CONFLICT on other columns: the row that names the id may have updated
+		// another one, and the one that collided have drawn it. What was drawn last is
+		// the statement's own draw, where one comes before that row.
+		drawn, err := resync.LastDrawn(ctx, c, t)
+		return drawn == e.key, err
+	}
 	return !taken, err
 }
 

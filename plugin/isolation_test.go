@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
 
 	"github.com/seqheal/seqheal/internal/pgtest"
 	"github.com/seqheal/seqheal/plugin"
@@ -178,13 +179,29 @@ func TestDefaultIsolationWithoutACallersTransaction(t *testing.T) {
 // reads what the inserter writes and writes what the look reads.
 func TestBystandersOfASerializableHeal(t *testing.T) {
 	t.Parallel()
-	for name, guard := range guards {
-		t.Run(name, func(t *testing.T) {
+	create := func(tx *gorm.DB) error { return tx.Create(&user{Name: "new"}).Error }
+	nothing := func(u *user) func(*gorm.DB) error {
+		return func(tx *gorm.DB) error { return tx.Clauses(clause.OnConflict{DoNothing: true}).Create(u).Error }
+	}
+	for _, test := range []struct {
+		name, change string
+		guard        plugin.Guard
+		insert       func(*gorm.DB) error
+		healed       bool
+	}{
+		{"GuardAuto", "", plugin.GuardAuto, create, true},
+		{"GuardSavepoint", "", plugin.GuardSavepoint, create, true},
+		{"DO NOTHING", "", plugin.GuardAuto, nothing(&user{Name: "new"}), true},
+		{"DO NOTHING beside another index", "CREATE UNIQUE INDEX ON users (name)", plugin.GuardAuto, nothing(&user{Name: "new"}), true},
+		{"DO NOTHING, dropped for another index", "CREATE UNIQUE INDEX ON users (name); SELECT setval('users_id_seq', 20)", plugin.GuardAuto,
+			nothing(&user{Name: "old 7"}), false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			place := pgtest.New(t)
-			place.Exec(drifted + "; CREATE TABLE notes (text text)")
+			place.Exec(drifted + "; CREATE TABLE notes (text text);" + test.change)
 			var seen incidents
-			db := place.Open(nil, plugin.New(plugin.WithGuard(guard), seen.option()))
+			db := place.Open(nil, plugin.New(plugin.WithGuard(test.guard), seen.option()))
 			bystander := place.Open(nil).Begin(&sql.TxOptions{Isolation: sql.LevelSerializable})
 			var count int64
 			err := db.Transaction(func(tx *gorm.DB) error {
@@ -194,7 +211,7 @@ func TestBystandersOfASerializableHeal(t *testing.T) {
 				if err := tx.Exec("INSERT INTO notes VALUES ('note')").Error; err != nil {
 					return err
 				}
-				return tx.Create(&user{Name: "new"}).Error
+				return test.insert(tx)
 			}, &sql.TxOptions{Isolation: sql.LevelSerializable})
 			if err != nil {
 				t.Error(err)
@@ -205,7 +222,11 @@ func TestBystandersOfASerializableHeal(t *testing.T) {
 			if err := bystander.Commit().Error; err != nil {
 				t.Errorf("the bystander's COMMIT: %v", err)
 			}
-			seen.one(t)
+			if test.healed {
+				seen.one(t)
+			} else {
+				seen.none(t)
+			}
 		})
 	}
 }

@@ -90,3 +90,19 @@ func (s *statement) namedBeside(t *catalog.Table) []int64 {
 	}
 	return beside
 }
+
+// drawsBefore reports whether a row that leaves its id out comes before the one that
+// names this id.
+func (s *statement) drawsBefore(t *catalog.Table, id int64) bool {
+	ids, _ := s.insert.Explicit(t.FedColumn())
+	for row := range s.insert.Rows() {
+		if !s.insert.NamesIn(row, t.FedColumn()) {
+			return true
+		}
+		if len(ids) == 0 || ids[0] == id {
+			break
+		}
+		ids = ids[1:]
+	}
+	return false
+}

@@ -46,11 +46,12 @@ func (e *episode) see(ctx context.Context, c *conn.Conn) (resync.Sight, error) {
 	}
 	if e.noSecond == nil { // waited for once in an insert
 		var second resync.Sight
-		second, e.noSecond = e.seeFromSecond(ctx, prefixes)
+		second, e.noSecond = e.seeFromSecond(prefixes)
 		sight = sight.With(t.Sequence, second)
 	}
-	// From there the caller's own uncommitted rows are not to be seen.
-	e.guess = e.session.Isolation == conn.Serializable
+	// From there the caller's own uncommitted rows are not to be seen; without it, and
+	// under a snapshot, nothing that was committed since.
+	e.guess = e.session.Isolation == conn.Serializable || e.noSecond != nil
 	if e.noSecond != nil && !sight.Found {
 		return sight, &resync.Refusal{Reason: resync.NoSight, Err: fmt.Errorf(
 			"table %s: in a %s transaction the rows are looked at from a second connection: %w; raise SetMaxOpenConns",
@@ -82,21 +83,54 @@ func (e *episode) look(ctx context.Context, c *conn.Conn, session conn.Session, 
 // caller itself may hold it, after a TRUNCATE say.
 const secondLock = 250 * time.Millisecond
 
-func (e *episode) seeFromSecond(ctx context.Context, prefixes []*resync.Prefix) (sight resync.Sight, err error) {
-	pool, err := e.s.db.DB()
-	if err != nil {
-		return sight, err
-	}
-	err = onSecond(ctx, pool, func(ctx context.Context, c *conn.Conn) error {
+// onSecond lets fn look from a second connection, which does not wait for long.
+func (e *episode) onSecond(fn func(context.Context, *conn.Conn, conn.Session) error) error {
+	return e.aside(func(ctx context.Context, c *conn.Conn) error {
 		session, err := conn.ReadSession(ctx, c)
 		if err != nil {
 			return err
 		}
 		defer c.Within(e.deadline(ctx), session.StatementTimeout, secondLock)()
+		return fn(ctx, c, session)
+	})
+}
+
+func (e *episode) seeFromSecond(prefixes []*resync.Prefix) (sight resync.Sight, err error) {
+	err = e.onSecond(func(ctx context.Context, c *conn.Conn, session conn.Session) error {
 		sight, err = e.look(ctx, c, session, prefixes)
 		return err
 	})
 	return sight, err
+}
+
+// exists reports whether the colliding id is in the table, looked at as in see.
+func (e *episode) exists(ctx context.Context, c *conn.Conn) (taken bool, err error) {
+	if e.session.Isolation != conn.Serializable {
+		taken, err = resync.Exists(ctx, c, e.table, e.key.Value, nil)
+	}
+	if err != nil || taken || e.session.Isolation == conn.ReadCommitted || e.noSecond != nil {
+		return taken, err
+	}
+	e.noSecond = e.onSecond(func(ctx context.Context, c *conn.Conn, _ conn.Session) (err error) {
+		taken, err = resync.Exists(ctx, c, e.table, e.key.Value, nil)
+		return err
+	})
+	return taken, nil
+}
+
+// detouredSince reports whether the table has got a trigger on INSERT or a rule since
+// the transaction took its snapshot: the server obeys it and the catalog does not tell
+// of it, so that no row proves nothing. Without a second connection nobody can say.
+func (e *episode) detouredSince(t *catalog.Table) (detoured bool) {
+	if e.noSecond != nil {
+		return false
+	}
+	e.noSecond = e.onSecond(func(ctx context.Context, c *conn.Conn, _ conn.Session) error {
+		now, err := catalog.Read(ctx, c, catalog.Name{Schema: t.Schema, Table: t.Name}, catalog.Name{})
+		detoured = err == nil && (now.InsertTrigger || now.Detour)
+		return err
+	})
+	return detoured
 }
 
 // seeAsAdmin looks through WithResyncDB, because the application's role may not
@@ -166,36 +200,62 @@ func (e *episode) asAdmin(ctx context.Context, fn func(context.Context, *conn.Co
 
 // healAside moves the sequence from a second connection, for a transaction that
 // is lost, so that the application's own retry of it succeeds.
-func (e *episode) healAside() {
-	ctx := e.s.db.Statement.Context
-	pool, err := e.s.db.DB()
-	if err == nil {
-		err = onSecond(ctx, pool, func(ctx context.Context, c *conn.Conn) error {
-			_, err := e.heal(ctx, c, serverError)
-			return err
-		})
-	}
+func (e *episode) healAside(known proof) {
+	err := e.aside(func(ctx context.Context, c *conn.Conn) error {
+		_, err := e.heal(ctx, c, known)
+		return err
+	})
 	if err != nil {
-		e.presume()
 		e.failed(err)
 	}
 }
 
-// afterSerializationFailure moves the sequence when the conflict guard met a row
-// outside the transaction's snapshot. Nothing is reported when the table is not
-// behind: then the failure was somebody else's.
-func (h *healer) afterSerializationFailure(s *statement, err error) {
-	k := s.tables.get(s.target)
-	if k == nil || !k.table.Fed() {
-		return
+func (e *episode) aside(fn func(context.Context, *conn.Conn) error) error { return e.s.aside(fn) }
+
+// aside runs fn on a second connection of the statement's pool.
+func (s *statement) aside(fn func(context.Context, *conn.Conn) error) error {
+	pool, err := s.db.DB()
+	if err != nil {
+		return err
 	}
-	e := h.open(s, collision{
-		err: err, violated: catalog.Name{Schema: k.table.Schema, Table: k.table.Name}, constraint: k.table.Constraint,
-	}, "conflict")
+	return onSecond(s.db.Statement.Context, pool, fn)
+}
+
+// takenForOthers reports whether the id that was drawn for a row which DO NOTHING
+// dropped is taken, in SERIALIZABLE: for sure where nothing else can have dropped it,
+// else as a second connection sees it.
+func (h *healer) takenForOthers(s *statement, k *known, drawn int64) (taken bool) {
+	if k.conflictClause != "" && len(k.table.Violated.Others) == 0 {
+		return true
+	}
+	_ = s.aside(func(ctx context.Context, c *conn.Conn) (err error) {
+		defer c.Within(time.Now().Add(h.plugin.settings.timeout), 0, secondLock)()
+		taken, err = resync.Exists(ctx, c, k.table, drawn, s.beside(0, k.table))
+		return err
+	})
+	return taken
+}
+
+// afterSerializationFailure moves the sequence when a statement may have met a row
+// outside the transaction's snapshot with an id that it drew, so that the caller's retry
+// does not meet the next one; in SERIALIZABLE no look would warn an upsert's. Such a
+// failure can be somebody else's doing, a row that was updated meanwhile say, so that
+// nothing is done, nor reported, unless values that come next are taken: a row far in
+// front of the sequence is no drift.
+func (h *healer) afterSerializationFailure(s *statement, k *known, hit collision, guardName string, count int) *episode {
+	e := h.open(s, hit, guardName)
 	e.rounds = 1
-	e.healAside()
-	e.ours = e.ours && e.moved
-	e.close()
+	err := e.aside(func(ctx context.Context, c *conn.Conn) error {
+		taken, err := resync.Preflight(ctx, c, k.table, resync.Ahead{Count: int64(count), Prefixes: s.prefixes(k.table)})
+		if err == nil && taken {
+			_, err = e.heal(ctx, c, foresight)
+		}
+		return err
+	})
+	if e.ours && err != nil {
+		e.failed(err)
+	}
+	return e
 }
 
 // reportRejected reports an insert whose conflict guard the server did not take.

@@ -16,7 +16,8 @@ import (
 // ErrRowsMissing is returned for an upsert that names some of its ids and leaves
 // others to the database, when fewer rows came back than were sent and nothing
 // legitimate explains it: while it ran, somebody inserted rows with explicit ids
-// in front of the sequence. No row was overwritten. It is returned as well for rows
+// in front of the sequence, or they were there in SERIALIZABLE, where the plugin does
+// not look before it sends. No row was overwritten. It is returned as well for rows
 // that DO NOTHING dropped, or would drop, because of drift, when the heal failed. The
 // transaction can only roll back; the next try succeeds.
 var ErrRowsMissing = errors.New("seqheal: rows of an upsert are missing")
@@ -56,7 +57,7 @@ func (h *healer) upsert(s *statement) {
 		if s.insert.Rows() == 1 {
 			h.insertOrDrop(s, k)
 		} else {
-			h.inTransaction(s, func() { h.afterPreflight(s, k, false) })
+			h.inTransaction(s, func() { h.afterPreflight(s, k, false).close() })
 		}
 	}
 }
@@ -83,15 +84,21 @@ func (h *healer) upsertMixed(s *statement, k *known) {
 	callersWhere := len(onConflict.Where.Exprs) > 0
 	restricted := !onConflict.DoNothing && s.updateOnly(t)
 	counted := restricted && !callersWhere && !t.UpsertTrigger && !t.UpdateTrigger
-	h.afterPreflight(s, k, counted)
+	e := h.afterPreflight(s, k, counted)
+	defer func() { e.close() }()
 	sent := int64(s.insert.Rows())
 	if s.db.Error != nil || !counted || s.db.RowsAffected >= sent {
 		return
 	}
-	missing := fmt.Errorf("%w: %d of %d rows for table %s came back; rows with explicit ids were inserted in front of sequence %s meanwhile, roll back and try again",
+	missing := fmt.Errorf("%w: %d of %d rows for table %s came back, because rows with explicit ids are in front of sequence %s; roll back and try again",
 		ErrRowsMissing, s.db.RowsAffected, sent, t.QuotedName(), t.Sequence.QuotedName())
 	guard.Abort(s.db.Statement.Context, s.conn())
 	s.fail(missing)
+	if e == nil {
+		e = h.open(s, collision{}, "preflight")
+	}
+	e.rounds++
+	e.healAside(foresight) // in SERIALIZABLE no look would warn the next try
 }
 
 // afterPreflight asks, in the statement's own transaction, whether one of the
@@ -99,7 +106,8 @@ func (h *healer) upsertMixed(s *statement, k *known) {
 // the statement names itself, heals if so, and sends it. Afterwards
 // it would be too late: which rows were dropped cannot be told. noticed tells that the
 // caller would notice that some were; else a statement is not sent when the heal fails.
-func (h *healer) afterPreflight(s *statement, k *known, noticed bool) {
+// The episode is the caller's to close; nil when there was no drift.
+func (h *healer) afterPreflight(s *statement, k *known, noticed bool) *episode {
 	ctx := s.db.Statement.Context
 	c := s.conn()
 	ahead := resync.Ahead{
@@ -108,18 +116,21 @@ func (h *healer) afterPreflight(s *statement, k *known, noticed bool) {
 	var e *episode
 	if taken, err := resync.Preflight(ctx, c, k.table, ahead); err == nil && taken {
 		e = h.open(s, collision{}, "preflight")
-		defer e.close()
 		e.nextRound()
 		e.healIn(ctx, c, foresight)
 		if e.canBeTriedAgain() && !noticed && !k.table.UpsertTrigger && !s.contextEnded() {
 			guard.Abort(ctx, c)
 			s.fail(fmt.Errorf("%w: an upsert into table %s was not sent, because sequence %s is about to give ids that exist and was not moved: %w",
 				ErrRowsMissing, k.table.QuotedName(), k.table.Sequence.QuotedName(), e.refusal.Err))
-			return
+			return e
 		}
 	}
-	s.run()
+	err := s.run()
 	e.abortGivenUp(ctx, c)
+	if e == nil && pgerr.Is(err, pgerr.SerializationFailure) {
+		return h.afterSerializationFailure(s, k, collision{}, "preflight", int(ahead.Count))
+	}
+	return e
 }
 
 // canBeTriedAgain tells of a heal that failed for what passes, a lock or the time say.
@@ -169,11 +180,14 @@ func (h *healer) insertUnlessDrifted(s *statement, k *known) {
 			e.abortGivenUp(ctx, c)
 			return
 		}
-		drawn, taken, err := resync.DrawnIsTaken(ctx, c, k.table, s.beside(0, k.table))
+		drawn, taken, unseen, err := resync.DrawnIsTaken(ctx, c, k.table, s.beside(0, k.table))
 		if err != nil {
 			guard.Abort(ctx, c)
 			s.fail(err) // nothing was stored, and nobody can say why
 			return
+		}
+		if unseen {
+			taken = h.takenForOthers(s, k, drawn)
 		}
 		if !taken {
 			return

@@ -1,6 +1,7 @@
 package plugin_test
 
 import (
+	"strings"
 	"testing"
 
 	"gorm.io/gorm"
@@ -71,4 +72,54 @@ func TestUpsertBehindACacheAndASetval(t *testing.T) {
 			}
 		})
 	}
+}
+
+// P1: a row names an id that exists and ends in another row by its email; the id that
+// the other one draws is the same. That is drift, not the caller's error.
+func TestUpsertByEmailWhoseNamedIDIsDrawn(t *testing.T) {
+	t.Parallel()
+	for _, m := range modes[1:] { // outside a transaction nobody knows any more what was drawn
+		place := pgtest.New(t)
+		place.Exec(shopSchema)
+		var seen incidents
+		db := place.Open(&m.config, plugin.New(seen.option()))
+		ms := []subscriber{{Email: "new@x", Name: "new"}, {ID: 1, Email: "old5@x", Name: "renamed"}}
+		err := m.within(db, func(tx *gorm.DB) error {
+			return tx.Clauses(clause.OnConflict{Columns: []clause.Column{{Name: "email"}}, DoUpdates: clause.AssignmentColumns([]string{"name"})}).Create(&ms).Error
+		})
+		if err != nil {
+			t.Errorf("%s: %v", m.name, err)
+		}
+		if got := place.Text("SELECT id, name FROM members WHERE id > 20 OR id IN (1, 5) ORDER BY id"); got != "1|old member 1\n5|renamed\n21|new" {
+			t.Errorf("rows\n%s", got)
+		}
+		if i := seen.one(t); i.Outcome != plugin.Healed {
+			t.Errorf("incident %v", i)
+		}
+	}
+}
+
+// P5: the same, and the row that names the id collides itself.
+func TestUpsertByEmailWhoseNamedIDExists(t *testing.T) {
+	t.Parallel()
+	inModes(t, func(t *testing.T, m mode, place *pgtest.Place) {
+		place.Exec(shopSchema + "; SELECT setval('members_id_seq', 20)")
+		var seen incidents
+		db := place.Open(&m.config, plugin.New(seen.option()))
+		err := m.within(db, func(tx *gorm.DB) error {
+			last := subscriber{Email: "last@x", Name: "last"}
+			if err := tx.Create(&last).Error; err != nil {
+				return err
+			}
+			ms := []subscriber{{ID: last.ID, Email: "new@x", Name: "named"}, {Email: "newer@x", Name: "new"}}
+			return tx.Clauses(clause.OnConflict{Columns: []clause.Column{{Name: "email"}}, DoUpdates: clause.AssignmentColumns([]string{"name"})}).Create(&ms).Error
+		})
+		if err == nil || !strings.Contains(err.Error(), "23505") {
+			t.Errorf("error %v", err)
+		}
+		if n := place.Int("SELECT count(*) FROM members WHERE name IN ('named', 'new')"); n != 0 {
+			t.Errorf("%d rows", n)
+		}
+		seen.none(t)
+	})
 }

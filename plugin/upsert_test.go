@@ -1,7 +1,6 @@
 package plugin_test
 
 import (
-	"database/sql"
 	"errors"
 	"fmt"
 	"strings"
@@ -289,22 +288,6 @@ func TestRaceBehindThePreflight(t *testing.T) {
 			t.Errorf("rows %q", got)
 		}
 	})
-}
-
-// In SERIALIZABLE the plugin does not look on the caller's connection; the WHERE
-// on the explicit keys still keeps every existing row.
-func TestMixedUpsertInSerializable(t *testing.T) {
-	t.Parallel()
-	place := pgtest.New(t)
-	place.Exec(shopSchema)
-	db := place.Open(nil, plugin.New())
-	before := place.Text("SELECT * FROM members ORDER BY id")
-	ms := []subscriber{{Email: "a@x", Name: "A"}, {ID: 3, Email: "old3@x", Name: "renamed"}}
-	err := db.Transaction(func(tx *gorm.DB) error { return tx.Save(&ms).Error }, &sql.TxOptions{Isolation: sql.LevelSerializable})
-	after := place.Text("SELECT * FROM members ORDER BY id")
-	if err == nil || after != before {
-		t.Errorf("error %v, rows\n%s", err, after)
-	}
 }
 
 // What a healthy upsert costs: how many statements reach the server beside the

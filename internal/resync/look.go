@@ -81,9 +81,10 @@ func taken(ctx context.Context, c *conn.Conn, t *catalog.Table, prefix *Prefix, 
 	return sight.Found, err
 }
 
-// Exists reports whether a row holds the value, by an index where there is one.
-func Exists(ctx context.Context, c *conn.Conn, t *catalog.Table, value int64) (bool, error) {
-	sight, err := furthest(ctx, c, t, nil, value, value)
+// Exists reports whether a row holds the value, beside the given values of the key's
+// other columns, by an index where there is one.
+func Exists(ctx context.Context, c *conn.Conn, t *catalog.Table, value int64, beside *Prefix) (bool, error) {
+	sight, err := furthest(ctx, c, t, beside, value, value)
 	return sight.Found, err
 }
 

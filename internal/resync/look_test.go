@@ -198,7 +198,7 @@ func TestExistsTellsWhetherARowHoldsTheValue(t *testing.T) {
 	p.Exec(`CREATE TABLE t (id bigserial PRIMARY KEY); INSERT INTO t VALUES (3), (20), (-9223372036854775808)`)
 	r := begin(t, p.Open(nil))
 	for value, want := range map[int64]bool{3: true, 20: true, 4: false, -9223372036854775808: true, 9223372036854775807: false} {
-		if got, err := resync.Exists(r.ctx, r.conn, r.table, value); err != nil || got != want {
+		if got, err := resync.Exists(r.ctx, r.conn, r.table, value, nil); err != nil || got != want {
 			t.Errorf("Exists(%d) = %v, %v; want %v", value, got, err, want)
 		}
 	}

@@ -62,17 +62,19 @@ func lasts(seq catalog.Sequence) string {
 
 // preflight fails with division by zero when a row holds one of the values in
 // front of the last one, or when the statement itself names one. The range is read
-// by an index. In SERIALIZABLE it does not look: the look would make bystanders
-// fail with 40001 (measured).
+// by an index. In SERIALIZABLE it does not look at rows: the look would make
+// bystanders fail with 40001 (measured).
 //
 //	%[1]s column   %[2]s table   %[3]s last values   %[4]s nearest   %[5]s furthest step
 //	%[6]s the ids that the statement names, with commas   %[7]d increment
 //
 // Values between the sequence's own steps are never drawn: in an odd/even scheme
 // they are the other node's.
-const preflight = `SELECT 1 / CASE WHEN pg_catalog.current_setting('transaction_isolation') = 'serializable' THEN 1
+const preflight = `SELECT 1 / CASE
   WHEN EXISTS (SELECT 1 FROM (SELECT last FROM (%[3]s) l OFFSET 0) s
-               WHERE EXISTS (SELECT 1 FROM %[2]s t WHERE t.%[1]s BETWEEN s.last + (%[4]d) AND s.last + (%[5]d) AND (t.%[1]s - s.last) %% (%[7]d) = 0)
+               WHERE CASE WHEN pg_catalog.current_setting('transaction_isolation') <> 'serializable'
+                          THEN EXISTS (SELECT 1 FROM %[2]s t WHERE t.%[1]s BETWEEN s.last + (%[4]d) AND s.last + (%[5]d) AND (t.%[1]s - s.last) %% (%[7]d) = 0)
+                          ELSE false END
                   OR EXISTS (SELECT 1 FROM pg_catalog.unnest('{%[6]s}'::pg_catalog.int8[]) n(id)
                              WHERE n.id BETWEEN s.last + (%[4]d) AND s.last + (%[5]d) AND (n.id - s.last) %% (%[7]d) = 0)) THEN 0 ELSE 1 END`
 
@@ -120,10 +122,11 @@ func Preflight(ctx context.Context, c *conn.Conn, t *catalog.Table, a Ahead) (ta
 	return false, err
 }
 
-// preflightLasts answers the last values themselves, none in SERIALIZABLE.
+// preflightLasts answers the last values themselves, and whether rows may be looked
+// at.
 //
 //	%[1]s last values
-const preflightLasts = `SELECT s.last FROM (%[1]s) s WHERE pg_catalog.current_setting('transaction_isolation') <> 'serializable'`
+const preflightLasts = `SELECT s.last, pg_catalog.current_setting('transaction_isolation') <> 'serializable' FROM (%[1]s) s`
 
 // preflightByPrefix asks for each prefix by itself, its values as parameters.
 func preflightByPrefix(ctx context.Context, c *conn.Conn, t *catalog.Table, last string, near, far int64, a Ahead) (taken bool, err error) {
@@ -131,9 +134,10 @@ func preflightByPrefix(ctx context.Context, c *conn.Conn, t *catalog.Table, last
 		return false, err
 	}
 	var from []int64
+	mayLook := true
 	err = c.Query(ctx, fmt.Sprintf(preflightLasts, last), nil, func(rows *sql.Rows) error {
 		from = append(from, 0)
-		return rows.Scan(&from[len(from)-1])
+		return rows.Scan(&from[len(from)-1], &mayLook)
 	})
 	increment := t.Sequence.Increment
 	for _, from := range from {
@@ -142,7 +146,7 @@ func preflightByPrefix(ctx context.Context, c *conn.Conn, t *catalog.Table, last
 		})
 		phase := fmt.Sprintf(" AND (%s - (%d)) %% (%d) = 0", catalog.Quote(t.FedColumn()), from, increment)
 		for _, prefix := range a.Prefixes {
-			if err != nil || taken {
+			if err != nil || taken || !mayLook {
 				break
 			}
 			var sight Sight
@@ -188,34 +192,37 @@ func MayBeBehind(ctx context.Context, c *conn.Conn, t *catalog.Table) (bool, err
 }
 
 // drawn answers the value that this session drew last from the sequence with oid
-// $1, and whether a row of the very table holds it.
+// $1, and whether a row of the very table holds it; null in SERIALIZABLE, where the
+// look would make bystanders fail.
 //
 //	%[1]s column   %[2]s table, with ONLY unless partitioned   %[3]s the key's other columns
-const drawn = `SELECT d.v, EXISTS (SELECT 1 FROM %[2]s t WHERE t.%[1]s = d.v%[3]s)
+const drawn = `SELECT d.v, CASE WHEN pg_catalog.current_setting('transaction_isolation') <> 'serializable'
+  THEN EXISTS (SELECT 1 FROM %[2]s t WHERE t.%[1]s = d.v%[3]s) END
 FROM (SELECT pg_catalog.currval($1::pg_catalog.int8::pg_catalog.oid::pg_catalog.regclass) AS v OFFSET 0) d`
 
 // DrawnIsTaken reports whether the id that was last drawn on this connection
-// exists, beside the given values of the key's other columns. It sends four
-// statements in three round trips and leaves the transaction as it was. Where the
-// role may not ask or the server does not say, it reports false; the error tells of a
-// connection or a context that has ended.
-func DrawnIsTaken(ctx context.Context, c *conn.Conn, t *catalog.Table, beside *Prefix) (id int64, taken bool, err error) {
+// exists, beside the given values of the key's other columns; in SERIALIZABLE the id
+// alone, and that it is unseen. It sends four statements in three round trips and
+// leaves the transaction as it was. Where the role may not ask or the server does not
+// say, it reports false; the error tells of a connection or a context that has ended.
+func DrawnIsTaken(ctx context.Context, c *conn.Conn, t *catalog.Table, beside *Prefix) (id int64, taken, unseen bool, err error) {
 	if !t.Selectable || t.RowSecurity || !t.Sequence.CanUse && !t.Sequence.CanRead {
-		return 0, false, nil
+		return 0, false, false, nil
 	}
 	table := t.QuotedName()
 	if !t.Partitioned {
 		table = "ONLY " + table
 	}
 	if err := c.Exec(ctx, setAside); err != nil {
-		return 0, false, err
+		return 0, false, false, err
 	}
+	var seen sql.NullBool
 	also, args := beside.conditions([]any{t.Sequence.OID})
-	err = c.Row(ctx, fmt.Sprintf(drawn, catalog.Quote(t.FedColumn()), table, also), args, &id, &taken)
+	err = c.Row(ctx, fmt.Sprintf(drawn, catalog.Quote(t.FedColumn()), table, also), args, &id, &seen)
 	if undo := c.Undo(ctx, takeBack); undo != nil {
-		return 0, false, undo
+		return 0, false, false, undo
 	}
-	return id, taken && err == nil, ctx.Err()
+	return id, seen.Bool && err == nil, !seen.Valid && err == nil, ctx.Err()
 }
 
 // lastDrawn answers the value that this session drew last from the sequence with

@@ -1,6 +1,7 @@
 package model
 
 import (
+	"database/sql"
 	"errors"
 	"fmt"
 
@@ -10,15 +11,20 @@ import (
 // block runs steps in a transaction of the caller's and ends it.
 func (r *run) block(s step) {
 	outer := r.app
-	tx := outer.Begin()
+	tx := outer.Begin(&sql.TxOptions{Isolation: s.level})
 	if tx.Error != nil {
 		r.Fatal(tx.Error)
 	}
+	tally.add("level " + s.level.String())
+	r.enter(s.level)
 	r.app, r.saved, r.written = tx, []state{r.now}, map[key]bool{}
 	defer func() {
 		tx.Session(&gorm.Session{}).Rollback() // where a check has ended the program
 		r.app, r.saved, r.written, r.failed = outer, nil, nil, false
 	}()
+	if s.reads {
+		r.compare(r.now)
+	}
 	r.all(s.steps)
 	r.doing = s
 	end := tx.Session(&gorm.Session{})
@@ -43,7 +49,9 @@ func (r *run) block(s step) {
 		tally.add("committed")
 	}
 	r.app, r.saved, r.written, r.failed = outer, nil, nil, false
+	r.leave()
 	r.compare(r.now)
+	r.tryAgain(s.level)
 }
 
 func savepointName(n int) string { return fmt.Sprint("mine", n) }

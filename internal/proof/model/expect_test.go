@@ -32,9 +32,12 @@ func (k *kind) keyOf(r row) key {
 type state struct {
 	rows map[key]row
 	log  int64 // rows that the trigger has seen
+	// hidden is what others have committed since the transaction took its snapshot,
+	// nil at READ COMMITTED. All states of one transaction share it.
+	hidden *state
 }
 
-func (s state) clone() state { return state{maps.Clone(s.rows), s.log} }
+func (s state) clone() state { return state{maps.Clone(s.rows), s.log, s.hidden} }
 
 // placeholder is the id of the nth row that the database has yet to name.
 func placeholder(n int) int64 { return math.MinInt64 + int64(n) }
@@ -60,6 +63,8 @@ const (
 	alwaysFails   failure = "428C9" // an explicit id in an identity ALWAYS
 	idIsNull      failure = "23502"
 	touchedTwice  failure = "21000" // ON CONFLICT DO UPDATE meets a row of its own
+	notSerialized failure = "40001"
+	rowsMissing   failure = "ErrRowsMissing"
 	inFailedBlock failure = "25P02"
 )
 
@@ -72,13 +77,22 @@ type outcome struct {
 	ended    []key
 	inserted int
 	affected int64
+	// drew is how many values a statement that fails has drawn.
+	drew int
 }
 
 // insert is what a server without drift does with one INSERT: rows whose id is 0
 // get one that is free.
 func (s state) insert(k *kind, rows []row, on conflict) outcome {
+	return s.insertDrawing(k, rows, on, draws{})
+}
+
+// insertDrawing is insert where nobody heals before some of the values that are drawn
+// meet a row.
+func (s state) insertDrawing(k *kind, rows []row, on conflict, drawn draws) outcome {
 	o := outcome{next: s.clone(), affected: 0}
 	touched := map[key]bool{}
+	missing := false
 	for _, r := range rows {
 		if k.always && r.id != 0 {
 			return outcome{fails: alwaysFails, next: s}
@@ -89,9 +103,20 @@ func (s state) insert(k *kind, rows []row, on conflict) outcome {
 			o.next.log++
 			r.qty += triggerQty
 		}
+		if r.id == 0 && !r.null {
+			o.drew++
+			hides, misses := drawn.meet(s, k, r, o.drew)
+			if hides {
+				return outcome{fails: notSerialized, next: s, drew: o.drew}
+			}
+			if missing = missing || misses; misses {
+				o.ended = append(o.ended, key{})
+				continue
+			}
+		}
 		at, fails := o.next.meet(k, r, on, touched)
 		if fails != success {
-			return outcome{fails: fails, next: s}
+			return outcome{fails: fails, next: s, drew: o.drew}
 		}
 		switch {
 		case at == nil: // dropped
@@ -109,6 +134,9 @@ func (s state) insert(k *kind, rows []row, on conflict) outcome {
 		o.ended = append(o.ended, *at)
 		o.affected++
 	}
+	if missing {
+		return outcome{fails: rowsMissing, next: s, drew: o.drew}
+	}
 	return o
 }
 
@@ -120,9 +148,12 @@ func (s state) meet(k *kind, r row, on conflict, touched map[key]bool) (*key, fa
 	keyMet = keyMet && r.id != 0
 	holder, mailMet := s.holder(r.email)
 	mailMet = mailMet && !k.anyEmail
+	hidden := r.id != 0 && s.hides(own)
 	switch {
 	case r.null:
 		return nil, idIsNull
+	case hidden && on != none && on != updateByMail:
+		return nil, notSerialized
 	case on == doNothing && (keyMet || mailMet), on == nothingByKey && keyMet:
 		return nil, success
 	case (on == updateAll || on == updateByKey) && keyMet:
@@ -135,7 +166,7 @@ func (s state) meet(k *kind, r row, on conflict, touched map[key]bool) (*key, fa
 			return nil, touchedTwice
 		}
 		return &holder, s.update(k, holder, r, on)
-	case keyMet:
+	case keyMet || hidden:
 		return nil, keyTaken
 	case mailMet:
 		return nil, mailTaken

@@ -1,6 +1,7 @@
 package model
 
 import (
+	"database/sql"
 	"fmt"
 	"slices"
 
@@ -33,6 +34,13 @@ type run struct {
 	rows     int // rows so far, for their names
 	doing    step
 	floor    int // how many entries of saved lie behind the nested transaction
+	// level is that of the open transaction, and snapped is true once it has its snapshot.
+	level   sql.IsolationLevel
+	snapped bool
+	// again is what failed in the transaction and the application tries once more;
+	// retrying is true meanwhile, disturbed when others did anything since it failed.
+	again               *step
+	retrying, disturbed bool
 }
 
 func runTable(t *rapid.T, w *worker, p program) {
@@ -59,10 +67,8 @@ func runTable(t *rapid.T, w *worker, p program) {
 	w.take()
 	r.exec(k.reset())
 	if k.cache > 1 {
-		for _, db := range []*gorm.DB{r.app, r.other} {
-			if err := db.Exec("DISCARD SEQUENCES").Error; err != nil {
-				t.Fatal(err)
-			}
+		if err := w.discardSequences(); err != nil {
+			t.Fatal(err)
 		}
 	}
 	r.sequence = r.readSequence()
@@ -153,7 +159,7 @@ func (r *run) chooseID(s spec, one *row, others []row) int64 {
 			return 0
 		}
 		at := keys[s.offset%len(keys)]
-		one.tenant = r.now.rows[at].tenant
+		one.tenant = r.now.there(at).tenant
 		return at.id
 	case ahead:
 		id += int64(s.offset) * k.increment
@@ -173,7 +179,7 @@ func (r *run) chooseID(s spec, one *row, others []row) int64 {
 // occupied reports whether a row stands at a key, has stood there in a
 // transaction that may still be rolled back, or is about to.
 func (r *run) occupied(at key, others []row) bool {
-	if r.written[at] {
+	if r.written[at] || r.now.hides(at) {
 		return true
 	}
 	for _, s := range append(slices.Clone(r.saved), r.now) {
@@ -184,11 +190,17 @@ func (r *run) occupied(at key, others []row) bool {
 	return slices.ContainsFunc(others, func(o row) bool { return r.kind.keyOf(o) == at })
 }
 
-// keys are those of the rows that are there, in an order that is always the same.
+// keys are those of the rows that are there, seen or not, in an order that is always
+// the same.
 func (r *run) keys() []key {
 	var keys []key
 	for at := range r.now.rows {
 		keys = append(keys, at)
+	}
+	if r.now.hidden != nil {
+		for at := range r.now.hidden.rows {
+			keys = append(keys, at)
+		}
 	}
 	slices.SortFunc(keys, func(a, b key) int { return int(a.id-b.id)*4 + int(a.tenant-b.tenant) })
 	return keys
@@ -210,6 +222,7 @@ func (r *run) takenMail(offset int) string {
 // moveBack sets the sequence back by some steps, as a restore does.
 func (r *run) moveBack(s step) {
 	k := r.kind
+	r.disturbed = true
 	next := r.sequence.next(k)
 	to := max(0, k.position(next)-int64(s.pick)-1)
 	r.exec(fmt.Sprintf("SELECT setval('%s', %d, false)", k.sequence(), k.start+to*k.increment))
@@ -220,9 +233,13 @@ func (r *run) moveBack(s step) {
 
 // write commits rows with explicit ids on a connection that knows no plugin.
 func (r *run) write(s step) {
+	r.disturbed = true
 	for _, one := range r.build(s) {
 		r.exec(fmt.Sprintf("INSERT INTO %s (tenant_id, id, name, qty) OVERRIDING SYSTEM VALUE VALUES (%d, %d, '%s', %d)",
 			r.kind.table, one.tenant, one.id, one.name, one.qty))
+		if r.hide(one) {
+			continue
+		}
 		into := append(slices.Clone(r.saved), r.now)
 		for i := range into {
 			after := into[i].insert(r.kind.lenient(), []row{one}, none)
@@ -253,7 +270,7 @@ func (r *run) insert(s step) {
 			rows[i].null = rows[i].id == 0
 		}
 	}
-	o := r.now.insert(r.kind, rows, s.conflict)
+	o := r.now.insertDrawing(r.kind, rows, s.conflict, r.unhealed(s, rows))
 	if s.action == triggerDrop {
 		s.form = oneStruct
 		o = outcome{next: r.now.clone(), ended: []key{{}}}
@@ -261,6 +278,7 @@ func (r *run) insert(s step) {
 	}
 	if s.form == batches {
 		o = r.now.insertInBatches(r.kind, rows, r.program.mode == noTransaction && !r.inTransaction())
+		r.lastOfBatches(&o, rows)
 	}
 	call := attempt{step: s, rows: rows, want: o}
 	call.send = func(db *gorm.DB) (*gorm.DB, []held) {
@@ -277,13 +295,13 @@ func (r *run) insert(s step) {
 func (r *run) save(s step) {
 	rows := r.build(s)
 	s.conflict = updateAll
-	o := r.now.insert(r.kind, rows, updateAll)
+	if s.action == saveRow && rows[0].id == 0 {
+		s.conflict = none
+	}
+	o := r.now.insertDrawing(r.kind, rows, s.conflict, r.unhealed(s, rows))
 	if s.action == saveRow {
 		s.form = oneStruct
-		if rows[0].id == 0 {
-			s.conflict = none
-			o = r.now.insert(r.kind, rows, none)
-		} else {
+		if rows[0].id != 0 {
 			o = r.now.save(r.kind, rows[0])
 		}
 	}

@@ -1,6 +1,7 @@
 package model
 
 import (
+	"database/sql"
 	"fmt"
 	"maps"
 	"slices"
@@ -86,6 +87,9 @@ type visit struct {
 	offset   int
 	visits   []visit // of a transaction
 	undo     bool
+	// repeatable: the transaction has read and is at REPEATABLE READ. In SERIALIZABLE
+	// no look warns an upsert, and DO NOTHING of several rows drops some: a limit.
+	repeatable bool
 }
 
 type visitAction string
@@ -124,7 +128,7 @@ func (v visit) String() string {
 		for _, inner := range v.visits {
 			text += "\n  " + strings.ReplaceAll(inner.String(), "\n", "\n  ")
 		}
-		return text + fmt.Sprint("\n} undo ", v.undo)
+		return text + fmt.Sprint("\n} undo ", v.undo, ", REPEATABLE READ ", v.repeatable)
 	case shopWriter, shopSetBack:
 		return fmt.Sprintf("%s %s %d", v.action, v.table, v.offset)
 	}
@@ -166,6 +170,12 @@ func visitIn(p shopProgram, inside bool) *rapid.Generator[visit] {
 			v.table, v.offset = rapid.SampledFrom(shopTables).Draw(t, "table"), rapid.IntRange(0, 3).Draw(t, "offset")
 		case shopBlock:
 			v.visits, v.undo = rapid.SliceOfN(visitIn(p, true), 1, 4).Draw(t, "visits"), rapid.IntRange(0, 2).Draw(t, "undo") == 0
+			if v.repeatable = rapid.Bool().Draw(t, "repeatable"); v.repeatable {
+				for _, table := range shopTables { // outside its snapshot, in front of every sequence
+					others := visit{action: shopWriter, table: table, offset: rapid.IntRange(0, 1).Draw(t, "others")}
+					v.visits = append([]visit{others}, v.visits...)
+				}
+			}
 		default:
 			v.mains = rapid.IntRange(1, 2).Draw(t, "mains")
 			v.children = rapid.SliceOfN(choices, 0, 3).Draw(t, "children")
@@ -178,7 +188,7 @@ func visitIn(p shopProgram, inside bool) *rapid.Generator[visit] {
 
 var shopPrograms = rapid.Custom(func(t *rapid.T) shopProgram {
 	p := shopProgram{
-		mode:  rapid.SampledFrom([]mode{callersTransaction, gormTransaction, noTransaction}).Draw(t, "mode"),
+		mode:  rapid.SampledFrom([]mode{callersTransaction, callersTransaction, gormTransaction, noTransaction}).Draw(t, "mode"),
 		guard: rapid.SampledFrom([]plugin.Guard{plugin.GuardAuto, plugin.GuardSavepoint}).Draw(t, "guard"),
 		warm:  rapid.IntRange(0, 3).Draw(t, "warm") > 0,
 	}
@@ -195,8 +205,11 @@ type shopRun struct {
 	db      *gorm.DB
 	now     shop
 	before  shop // the transaction, nil outside one
-	names   int
-	doing   visit
+	hidden  shop // what others have committed since its snapshot, nil at READ COMMITTED
+	// lost: the transaction ended with 40001.
+	lost  bool
+	names int
+	doing visit
 }
 
 func runShop(t *rapid.T, w *worker, p shopProgram) {
@@ -246,18 +259,28 @@ func (r *shopRun) visit(v visit) {
 }
 
 func (r *shopRun) block(v visit) {
-	outer := r.db
-	r.db, r.before = outer.Begin(), maps.Clone(r.now)
+	outer, options := r.db, &sql.TxOptions{}
+	if v.repeatable {
+		options.Isolation, r.hidden = sql.LevelRepeatableRead, shop{}
+	}
+	r.db, r.before = outer.Begin(options), maps.Clone(r.now)
 	tx := r.db
 	defer func() {
 		tx.Session(&gorm.Session{}).Rollback()
-		r.db, r.before = outer, nil
+		r.db, r.before, r.hidden, r.lost = outer, nil, nil, false
 	}()
-	for _, inner := range v.visits {
-		r.visit(inner)
+	if v.repeatable {
+		r.compare() // takes the snapshot
 	}
-	end := tx.Session(&gorm.Session{})
-	if v.undo {
+	var failed visit
+	for _, inner := range v.visits {
+		if r.visit(inner); r.lost {
+			failed = inner
+			break
+		}
+	}
+	end, lost := tx.Session(&gorm.Session{}), r.lost
+	if v.undo || lost {
 		end, r.now = end.Rollback(), r.before
 	} else {
 		end = end.Commit()
@@ -265,17 +288,27 @@ func (r *shopRun) block(v visit) {
 	if end.Error != nil {
 		r.Fatalf("%s\n%v", v, end.Error)
 	}
-	r.db, r.before = outer, nil
+	maps.Copy(r.now, r.hidden)
+	r.db, r.before, r.hidden, r.lost = outer, nil, nil, false
 	r.compare()
+	if lost { // the application's retry, which nobody disturbs, succeeds
+		tally.add("shop visit tried again")
+		r.block(visit{action: shopBlock, visits: []visit{failed}, repeatable: true})
+	}
 }
 
 // write commits a row on a second connection.
 func (r *shopRun) write(v visit) {
 	one := thing{table: v.table, id: r.next(v.table) + int64(v.offset), name: r.name("w")}
-	for slices.ContainsFunc(append(r.now.of(v.table), r.before.of(v.table)...), func(t thing) bool { return t.id == one.id }) {
+	all := slices.Concat(r.now.of(v.table), r.before.of(v.table), r.hidden.of(v.table))
+	for slices.ContainsFunc(all, func(t thing) bool { return t.id == one.id }) {
 		one.id++
 	}
 	r.exec(fmt.Sprintf("INSERT INTO %s (id, name) VALUES (%d, '%s')", one.table, one.id, one.name))
+	if r.hidden != nil {
+		r.hidden[one] = true
+		return
+	}
 	r.now[one] = true
 	if r.before != nil {
 		r.before[one] = true

@@ -45,7 +45,7 @@ func required() (names []string) {
 	} {
 		names = append(names, "step "+string(a))
 	}
-	for _, f := range []failure{success, keyTaken, mailTaken, alwaysFails, inFailedBlock} {
+	for _, f := range []failure{success, keyTaken, mailTaken, alwaysFails, inFailedBlock, notSerialized, rowsMissing} {
 		names = append(names, "ends "+string(f))
 	}
 	for _, guard := range []string{"none", "conflict", "savepoint", "preflight"} {
@@ -53,6 +53,9 @@ func required() (names []string) {
 	}
 	for _, m := range []mode{noTransaction, gormTransaction, callersTransaction} {
 		names = append(names, string(m), "shop "+string(m))
+	}
+	for _, l := range blockLevels {
+		names = append(names, "level "+l.String())
 	}
 	for _, table := range shopTables {
 		names = append(names, "healed in the shop: "+table)
@@ -62,6 +65,7 @@ func required() (names []string) {
 	}
 	return append(names, "incident healed", "incident already_healed", "healed far", "healed in the caller's transaction",
 		"guard 0", "guard 1", "warm true", "warm false", "prepared true", "translated", "elsewhere",
+		"healed at Repeatable Read", "healed at Serializable", "tried again", "shop visit tried again",
 		"committed", "rolled back", "commit of an aborted transaction", "nested kept", "nested rolled back",
 		"nested in an aborted transaction", "rolled back to a savepoint", "alive again after ROLLBACK TO")
 }

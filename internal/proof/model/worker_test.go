@@ -16,8 +16,9 @@ import (
 // worker runs programs one after the other in a schema of its own.
 type worker struct {
 	place *pgtest.Place
-	// app is one application's connection, other another's. Each is a single
-	// connection, so that a seed finds the sequence's cached values where they were.
+	// app is one application's connection, other another's. Each has a second one to
+	// look from under a snapshot; the one that was given back last is taken first, so
+	// that a seed finds the sequence's cached values where they were.
 	app, other *sql.DB
 	warm       map[setting]*gorm.DB
 	incidents  []plugin.Incident
@@ -40,11 +41,36 @@ func newWorker(t *testing.T, create string) *worker {
 		if err != nil {
 			t.Fatal(err)
 		}
-		opened.SetMaxOpenConns(1)
+		opened.SetMaxOpenConns(mostConnections)
 		t.Cleanup(func() { _ = opened.Close() })
 		*pool = opened
 	}
 	return w
+}
+
+const mostConnections = 2
+
+// discardSequences lets every connection forget what it has cached of a sequence.
+func (w *worker) discardSequences() error {
+	for _, pool := range []*sql.DB{w.app, w.other} {
+		var all []*sql.Conn
+		for range mostConnections {
+			c, err := pool.Conn(context.Background())
+			if err != nil {
+				return err
+			}
+			all = append(all, c)
+			if _, err := c.ExecContext(context.Background(), "DISCARD SEQUENCES"); err != nil {
+				return err
+			}
+		}
+		for _, c := range all {
+			if err := c.Close(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // open opens GORM with the plugin on a pool. A warm one is kept, and has seen the

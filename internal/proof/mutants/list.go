@@ -81,12 +81,12 @@ var mutants = []mutant{
 		}
 	}
 	if err != nil {
-		e.presume()`, `		if undo := guard.Release(ctx, c); err == nil {
+		e.failed(err)`, `		if undo := guard.Release(ctx, c); err == nil {
 			err = undo
 		}
 	}
 	if err != nil {
-		e.presume()`}},
+		e.failed(err)`}},
 		tests: model,
 	},
 	{
@@ -234,6 +234,26 @@ func (t *Table) Cycles() bool { return t.Sequence.Cycle }
 		name:  "no margin in later rounds",
 		edits: []edit{{"plugin/heal.go", `	return min(mostMargin, max(least, 2*min(appeared, mostMargin)))`, `	return 0 * max(least, appeared)`}},
 		tests: in("./plugin", "^TestARunningImportIsOvertaken$"),
+	},
+	{
+		name:  "an upsert's failure in SERIALIZABLE heals nothing",
+		edits: []edit{{"plugin/upsert.go", `	e.healAside(foresight) // in`, `	// in`}},
+		tests: in("./plugin", "^TestUpsertsUnderASnapshot$"),
+	},
+	{
+		name:  "no guess at rows outside a snapshot",
+		edits: []edit{{"plugin/sight.go", `conn.Serializable || e.noSecond != nil`, `conn.Serializable`}},
+		tests: in("./plugin", "^TestRowsOutsideTheSnapshotWithoutASecondConnection$"),
+	},
+	{
+		name:  "a trigger outside the snapshot overlooked",
+		edits: []edit{{"plugin/sight.go", `(now.InsertTrigger || now.Detour)`, `now.Detour`}},
+		tests: in("./plugin", "^TestATriggerThatTheSnapshotDoesNotShow$"),
+	},
+	{
+		name:  "a named id outside the snapshot taken for drift",
+		edits: []edit{{"plugin/sight.go", `taken || e.session.Isolation == conn.ReadCommitted || e.noSecond`, `taken || e.session.Isolation != conn.Serializable || e.noSecond`}},
+		tests: in("./plugin", "^TestABatchThatNamesAnIDOutsideTheSnapshot$"),
 	},
 	{
 		name: "the error of the first run kept",

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"slices"
@@ -60,22 +61,29 @@ func (w *worker) step() {
 	if !caller && !chosen.several && rand.IntN(2) == 0 {
 		session = session.Session(&gorm.Session{SkipDefaultTransaction: true})
 	}
+	level := p.level
+	if caller && rand.IntN(4) == 0 {
+		level = pick(snapshots)
+	}
 	var stored func() []entry
 	var names []string
 	run := func() error {
+		*a = attempt{}
 		var do func(*gorm.DB) error
 		do, stored, names = chosen.call(w, session, table)
-		if caller {
+		switch {
+		case !caller:
+			return do(session)
+		case level == sql.LevelDefault:
 			return session.Transaction(do)
 		}
-		return do(session)
+		return session.Transaction(thinking(do, table), &sql.TxOptions{Isolation: level})
 	}
 	err := run()
-	for tries := 0; err != nil && p.guard == plugin.GuardOff && duplicate(err) && tries < 20; tries++ {
-		*a = attempt{} // GuardOff leaves the retry of the transaction to the caller
+	for tries := 1; err != nil && w.triesAgain(err, p.guard, level, tries); tries++ {
 		err = run()
 	}
-	how := fmt.Sprintf("guard %d, in the caller's transaction: %v", p.guard, caller)
+	how := fmt.Sprintf("guard %d, in the caller's transaction: %v, level %s, impatient: %v", p.guard, caller, level, impatient)
 	w.settle(a, how, err, stored, names, p.cut || impatient)
 }
 
@@ -98,8 +106,8 @@ func (w *worker) settle(a *attempt, how string, err error, stored func() []entry
 				w.own[e.table] = w.own[e.table][25:]
 			}
 		}
-	case errors.Is(err, plugin.ErrRowsMissing) || metItself(err):
-		b.Counts.Missing++ // an upsert lost a race, or its heal; its transaction is rolled back
+	case metItself(err):
+		b.Counts.Missing++ // an upsert lost a race; its transaction is rolled back
 	case duplicate(err) && slices.Contains(a.reasons, plugin.ReasonRounds):
 		b.Counts.Outrun++
 	case mayBreak && duplicate(err) && slices.ContainsFunc(a.reasons, broke):

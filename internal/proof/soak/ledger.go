@@ -37,6 +37,9 @@ type counts struct {
 	Inserts, Unsure, Foreign, Back, Cuts   int64
 	Healed, AlreadyHealed, Outrun, Missing int64
 	Broken                                 int64
+	// Serialization and Deadlocks count transactions that were sent again for these,
+	// MostTries how often one was sent.
+	Serialization, Deadlocks, MostTries int64
 }
 
 // total is the last line.
@@ -59,13 +62,18 @@ func (t *total) add(b batch) {
 	t.Outrun += c.Outrun
 	t.Missing += c.Missing
 	t.Broken += c.Broken
+	t.Serialization += c.Serialization
+	t.Deadlocks += c.Deadlocks
+	t.MostTries = max(t.MostTries, c.MostTries)
 	t.wrong = append(t.wrong, b.Unexpected...)
 }
 
 func (t total) String() string {
 	return fmt.Sprintf("%s, %d checks: %d inserts acknowledged, %d explicit ids beside them, sequences moved back %d times, connections cut %d times; "+
-		"%d healed, %d already healed, %d outrun (rounds), %d rows missing reported, %d broken off, %d without an answer",
-		t.Lasted, t.Checks, t.Inserts, t.Foreign, t.Back, t.Cuts, t.Healed, t.AlreadyHealed, t.Outrun, t.Missing, t.Broken, t.Unsure)
+		"%d healed, %d already healed, %d outrun (rounds), %d rows missing reported, %d broken off, %d without an answer; "+
+		"%d transactions tried again for a serialization failure, %d for a deadlock, one %d times",
+		t.Lasted, t.Checks, t.Inserts, t.Foreign, t.Back, t.Cuts, t.Healed, t.AlreadyHealed, t.Outrun, t.Missing, t.Broken, t.Unsure,
+		t.Serialization, t.Deadlocks, t.MostTries)
 }
 
 func (t total) unexpected() error {

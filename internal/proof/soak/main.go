@@ -1,6 +1,6 @@
 // Command soak lets an application of two processes insert, upsert and save
-// associations in every way for as long as it is told, while sequences are moved
-// backwards, rows with explicit ids are stored in front of them and connections
+// associations in every way and at every isolation level for as long as it is told,
+// while sequences are moved backwards, rows with explicit ids are stored in front of them and connections
 // are cut. Every few seconds everything stands still and every row is held
 // against what was acknowledged:
 //
@@ -18,6 +18,7 @@ import (
 	"log"
 	"os"
 	"os/signal"
+	"strings"
 	"time"
 
 	"go.uber.org/goleak"
@@ -65,7 +66,7 @@ func leaks() error {
 // soak runs the application and checks it, until the time is over or a promise
 // is broken.
 func soak(ctx context.Context) (total total, err error) {
-	server, err := pgserver.Start("max_connections=100")
+	server, err := pgserver.Start("max_connections=120")
 	if err != nil {
 		return total, err
 	}
@@ -83,7 +84,7 @@ func soak(ctx context.Context) (total total, err error) {
 		return total, err
 	}
 	defer func() { err = errors.Join(err, cutter.Close()) }()
-	at := place{Direct: server.DSN(), Through: through}
+	at := place{Direct: server.DSN(), Through: through, Repeatable: defaultLevel(server, "repeatable read"), Serializable: defaultLevel(server, "serializable")}
 	own, err := newCrew(at, "a", *perProcess)
 	if err != nil {
 		return total, err
@@ -100,6 +101,13 @@ func soak(ctx context.Context) (total total, err error) {
 	}
 	defer func() { err = errors.Join(err, drift.close()) }()
 	return watch(ctx, admin, []crew{drift, own, other})
+}
+
+// defaultLevel is a connection string whose transactions, GORM's and the plugin's
+// own too, are at this level unless they say otherwise.
+func defaultLevel(server *pgserver.Server, level string) string {
+	dsn := server.With(map[string]string{"default_transaction_isolation": level})
+	return strings.ReplaceAll(dsn, "+", "%20") // pgx takes + for itself
 }
 
 // crew is a part of the application, or what disturbs it. It stands still until

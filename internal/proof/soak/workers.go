@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -15,9 +16,9 @@ import (
 	"github.com/seqheal/seqheal/plugin"
 )
 
-// place is how the server is reached: directly, and through a proxy that cuts
-// connections.
-type place struct{ Direct, Through string }
+// place is how the server is reached: directly, through a proxy that cuts
+// connections, and with sessions whose default level takes a snapshot.
+type place struct{ Direct, Through, Repeatable, Serializable string }
 
 // pool is GORM with the plugin under one guard.
 type pool struct {
@@ -25,6 +26,9 @@ type pool struct {
 	guard plugin.Guard
 	// cut is true where the connection may break at any moment.
 	cut bool
+	// level is that of every transaction which does not choose one, LevelDefault for
+	// READ COMMITTED.
+	level sql.IsolationLevel
 }
 
 // workers is a crew that inserts.
@@ -40,20 +44,23 @@ type workers struct {
 	batch   batch
 }
 
-// newCrew opens a pool for each guard, one that prepares its statements, and one
-// through the proxy.
+// newCrew opens a pool for each guard, one that prepares its statements, one
+// through the proxy, and one for each level that takes a snapshot.
 func newCrew(at place, tag string, count int) (*workers, error) {
 	c := &workers{tag: tag, count: count}
 	for _, p := range []struct {
 		dsn    string
 		config gorm.Config
 		guard  plugin.Guard
+		level  sql.IsolationLevel
 	}{
-		{at.Direct, gorm.Config{}, plugin.GuardAuto},
-		{at.Direct, gorm.Config{PrepareStmt: true}, plugin.GuardAuto},
-		{at.Direct, gorm.Config{TranslateError: true}, plugin.GuardSavepoint},
-		{at.Direct, gorm.Config{}, plugin.GuardOff},
-		{at.Through, gorm.Config{}, plugin.GuardAuto},
+		{at.Direct, gorm.Config{}, plugin.GuardAuto, sql.LevelDefault},
+		{at.Direct, gorm.Config{PrepareStmt: true}, plugin.GuardAuto, sql.LevelDefault},
+		{at.Direct, gorm.Config{TranslateError: true}, plugin.GuardSavepoint, sql.LevelDefault},
+		{at.Direct, gorm.Config{}, plugin.GuardOff, sql.LevelDefault},
+		{at.Through, gorm.Config{}, plugin.GuardAuto, sql.LevelDefault},
+		{at.Repeatable, gorm.Config{}, plugin.GuardAuto, sql.LevelRepeatableRead},
+		{at.Serializable, gorm.Config{TranslateError: true}, plugin.GuardSavepoint, sql.LevelSerializable},
 	} {
 		p.config.Logger = logger.Discard
 		db, err := gorm.Open(postgres.New(postgres.Config{DSN: p.dsn}), &p.config)
@@ -69,7 +76,7 @@ func newCrew(at place, tag string, count int) (*workers, error) {
 		if err := db.Use(plugin.New(plugin.WithGuard(p.guard), plugin.OnIncident(c.hear))); err != nil {
 			return nil, err
 		}
-		c.pools = append(c.pools, pool{db, p.guard, p.dsn == at.Through})
+		c.pools = append(c.pools, pool{db, p.guard, p.dsn == at.Through, p.level})
 	}
 	return c, nil
 }

@@ -35,7 +35,6 @@ type Session struct {
 // of the catalog before pays for each function and cast: with an interval and a look into
 // pg_database it took 0.7 ms there, without 0.45 (measured).
 //
-//
 //	isolation          transaction_isolation of the current transaction
 //	read_only          it may not write, or the server is a standby
 //	statement_timeout  as the server shows it: a number, 0 for none, and its unit

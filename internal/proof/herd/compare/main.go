@@ -142,15 +142,22 @@ func print(gap int64, mode herd.Mode, all []*contender) {
 	fmt.Printf("%d behind, %s\n\n| way | inserts lost, of %d | sequence stepped back | time × healthy | ms |\n|---|---|---|---|---|\n",
 		gap, mode, *connections**inserts)
 	for _, c := range all {
-		var ratios, millis []float64
-		for i, time := range c.times {
-			ratios = append(ratios, float64(time)/float64(all[0].times[i]))
+		var millis []float64
+		for _, time := range c.times {
 			millis = append(millis, time.Seconds()*1e3)
 		}
 		fmt.Printf("| %s | %s | %s | %s | %s |\n", c.name,
-			spread(c.lost, "%d"), spread(c.back, "%d"), spread(ratios, "%.2f"), spread(millis, "%.0f"))
+			spread(c.lost, "%d"), spread(c.back, "%d"), spread(c.ratios(all[0]), "%.2f"), spread(millis, "%.0f"))
 	}
-	fmt.Println()
+	fmt.Printf("\nseqheal takes %s times as long as on a healthy table.\n\n", spread(all[len(all)-1].ratios(all[1]), "%.2f"))
+}
+
+// ratios are the times of each round beside another contender's in that round.
+func (c *contender) ratios(to *contender) (ratios []float64) {
+	for i, time := range c.times {
+		ratios = append(ratios, float64(time)/float64(to.times[i]))
+	}
+	return ratios
 }
 
 // spread writes the median, and least to most where they differ.

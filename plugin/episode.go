@@ -156,7 +156,10 @@ func (e *episode) incident() Incident {
 		i.Table = catalog.Quote(v.Schema, v.Table)
 	}
 	if t := e.table; t != nil {
-		i.Table, i.Constraint = t.QuotedName(), t.Constraint
+		i.Table = t.QuotedName()
+		if t.Constraint != "" {
+			i.Constraint = t.Constraint
+		}
 		if t.Fed() {
 			i.Sequence, i.Column = t.Sequence.QuotedName(), catalog.Quote(t.FedColumn())
 			i.OtherColumns = max(0, t.Sequence.Feeders-1)

@@ -63,6 +63,7 @@ func (e *episode) healInOwn(tx *transaction) bool {
 	if session.Isolation == conn.ReadCommitted {
 		return e.healIn(ctx, tx.conn, serverError)
 	}
+	e.lead(false) // it gives its connection back, and those who wait hold theirs
 	tx.rollback()
 	look, err := beginOn(e.s.db, ctx, readCommitted)
 	if err != nil {
@@ -230,12 +231,11 @@ func (e *episode) isDrift(ctx context.Context, c *conn.Conn, known proof) (bool,
 		return false, nil
 	}
 	taken, err := e.exists(ctx, c)
-	if err == nil && taken && e.s.insert.OnConflict != nil && e.s.drawsBefore(t, e.key.Value) {
+	if err == nil && taken && e.guard == "savepoint" && e.s.insert.OnConflict != nil && e.s.drawsBefore(t, e.key.Value) {
 		// ON CONFLICT on other columns: the row that names the id may have updated
 		// another one, and the one that collided have drawn it. What was drawn last is
 		// the statement's own draw, where one comes before that row.
-		drawn, err := resync.LastDrawn(ctx, c, t)
-		return drawn == e.key, err
+		return e.wasDrawnLast(ctx, c)
 	}
 	return !taken, err
 }

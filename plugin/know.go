@@ -60,6 +60,8 @@ func (h *healer) readKnownOn(ctx context.Context, c *conn.Conn, s *statement) (*
 		table, err, gone = h.ask(ctx, c, s, conn.PlanAsWritten)
 	}
 	switch {
+	case gone != nil && s.contextEnded():
+		return nil, ctx.Err() // rather than what the driver says of the transaction
 	case gone != nil:
 		return nil, gone
 	case err == nil:

@@ -111,6 +111,12 @@ func outsideForSure(ctx context.Context, db *gorm.DB) bool {
 // BEGIN until one is given back.
 const secondWait = 250 * time.Millisecond
 
+// exhausted reports whether another connection would have to be waited for.
+func exhausted(pool *sql.DB) bool {
+	stats := pool.Stats()
+	return stats.MaxOpenConnections > 0 && stats.InUse >= stats.MaxOpenConnections
+}
+
 var errNoSecond = errors.New("no second connection was free within 250 ms")
 
 // onSecond runs fn in a READ COMMITTED transaction on another connection of the

@@ -108,14 +108,30 @@ func (e *episode) exists(ctx context.Context, c *conn.Conn) (taken bool, err err
 	if e.session.Isolation != conn.Serializable {
 		taken, err = resync.Exists(ctx, c, e.table, e.key.Value, nil)
 	}
-	if err != nil || taken || e.session.Isolation == conn.ReadCommitted || e.noSecond != nil {
+	if err != nil || taken || e.session.Isolation == conn.ReadCommitted {
 		return taken, err
 	}
-	e.noSecond = e.onSecond(func(ctx context.Context, c *conn.Conn, _ conn.Session) (err error) {
-		taken, err = resync.Exists(ctx, c, e.table, e.key.Value, nil)
-		return err
-	})
-	return taken, nil
+	if e.noSecond == nil {
+		e.noSecond = e.onSecond(func(ctx context.Context, c *conn.Conn, _ conn.Session) (err error) {
+			taken, err = resync.Exists(ctx, c, e.table, e.key.Value, nil)
+			return err
+		})
+	}
+	if e.noSecond == nil {
+		return taken, nil
+	}
+	drawn, err := e.wasDrawnLast(ctx, c)
+	return !drawn, err
+}
+
+// wasDrawnLast reports whether the colliding id is what this session drew last: by the
+// statement itself, when a row of it draws and the transaction goes on after it.
+func (e *episode) wasDrawnLast(ctx context.Context, c *conn.Conn) (bool, error) {
+	drawn, err := resync.LastDrawn(ctx, c, e.table)
+	if pgerr.Is(err, pgerr.ObjectNotReady) {
+		return false, nil
+	}
+	return drawn == e.key, err
 }
 
 // detouredSince reports whether the table has got a trigger on INSERT or a rule since
@@ -222,18 +238,22 @@ func (s *statement) aside(fn func(context.Context, *conn.Conn) error) error {
 }
 
 // takenForOthers reports whether the id that was drawn for a row which DO NOTHING
-// dropped is taken, in SERIALIZABLE: for sure where nothing else can have dropped it,
-// else as a second connection sees it.
-func (h *healer) takenForOthers(s *statement, k *known, drawn int64) (taken bool) {
-	if k.conflictClause != "" && len(k.table.Violated.Others) == 0 {
-		return true
+// dropped is taken, in SERIALIZABLE: as a second connection sees it, which no look of
+// the caller's own then makes bystanders fail for. Where there is none, and no wait for
+// one either, for most such rows are duplicates on a healthy table, the caller's looks.
+func (h *healer) takenForOthers(s *statement, k *known, drawn int64) (taken bool, err error) {
+	err = errNoSecond
+	if pool, poolErr := s.db.DB(); poolErr == nil && !exhausted(pool) {
+		err = s.aside(func(ctx context.Context, c *conn.Conn) (err error) {
+			defer c.Within(time.Now().Add(h.plugin.settings.timeout), 0, secondLock)()
+			taken, err = resync.Exists(ctx, c, k.table, drawn, s.beside(0, k.table))
+			return err
+		})
 	}
-	_ = s.aside(func(ctx context.Context, c *conn.Conn) (err error) {
-		defer c.Within(time.Now().Add(h.plugin.settings.timeout), 0, secondLock)()
-		taken, err = resync.Exists(ctx, c, k.table, drawn, s.beside(0, k.table))
-		return err
-	})
-	return taken
+	if err != nil {
+		_, taken, _, err = resync.DrawnIsTaken(s.db.Statement.Context, s.conn(), k.table, s.beside(0, k.table), true)
+	}
+	return taken, err
 }
 
 // afterSerializationFailure moves the sequence when a statement may have met a row

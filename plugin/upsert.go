@@ -1,12 +1,14 @@
 package plugin
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
 	"gorm.io/gorm"
 
 	"github.com/seqheal/seqheal/internal/catalog"
+	"github.com/seqheal/seqheal/internal/conn"
 	"github.com/seqheal/seqheal/internal/guard"
 	"github.com/seqheal/seqheal/internal/insert"
 	"github.com/seqheal/seqheal/internal/pgerr"
@@ -107,30 +109,47 @@ func (h *healer) upsertMixed(s *statement, k *known) {
 // it would be too late: which rows were dropped cannot be told. noticed tells that the
 // caller would notice that some were; else a statement is not sent when the heal fails.
 // The episode is the caller's to close; nil when there was no drift.
-func (h *healer) afterPreflight(s *statement, k *known, noticed bool) *episode {
-	ctx := s.db.Statement.Context
-	c := s.conn()
+func (h *healer) afterPreflight(s *statement, k *known, noticed bool) (e *episode) {
+	ctx, c := s.db.Statement.Context, s.conn()
+	panics := true
+	defer func() {
+		if panics {
+			e.close()
+		}
+	}()
 	ahead := resync.Ahead{
 		Count: int64(s.insert.Omitted(k.table.FedColumn())), Named: s.namedBeside(k.table), Prefixes: s.prefixes(k.table),
 	}
-	var e *episode
 	if taken, err := resync.Preflight(ctx, c, k.table, ahead); err == nil && taken {
 		e = h.open(s, collision{}, "preflight")
 		e.nextRound()
 		e.healIn(ctx, c, foresight)
-		if e.canBeTriedAgain() && !noticed && !k.table.UpsertTrigger && !s.contextEnded() {
+		if e.canBeTriedAgain() && !noticed && e.wouldMeet(ctx, c, k, ahead) {
 			guard.Abort(ctx, c)
 			s.fail(fmt.Errorf("%w: an upsert into table %s was not sent, because sequence %s is about to give ids that exist and was not moved: %w",
 				ErrRowsMissing, k.table.QuotedName(), k.table.Sequence.QuotedName(), e.refusal.Err))
+			panics = false
 			return e
 		}
 	}
 	err := s.run()
 	e.abortGivenUp(ctx, c)
 	if e == nil && pgerr.Is(err, pgerr.SerializationFailure) {
-		return h.afterSerializationFailure(s, k, collision{}, "preflight", int(ahead.Count))
+		e = h.afterSerializationFailure(s, k, collision{}, "preflight", int(ahead.Count))
 	}
+	panics = false
 	return e
+}
+
+// wouldMeet reports whether the statement's own draws meet rows, not only those of
+// others meanwhile; with CACHE nobody knows what others have drawn and stored already.
+func (e *episode) wouldMeet(ctx context.Context, c *conn.Conn, k *known, ahead resync.Ahead) bool {
+	if k.table.UpsertTrigger || k.table.Sequence.Cache > 1 || e.s.contextEnded() {
+		return false
+	}
+	ahead.Exactly = true
+	taken, err := resync.Preflight(ctx, c, k.table, ahead)
+	return taken || err != nil
 }
 
 // canBeTriedAgain tells of a heal that failed for what passes, a lock or the time say.
@@ -180,14 +199,14 @@ func (h *healer) insertUnlessDrifted(s *statement, k *known) {
 			e.abortGivenUp(ctx, c)
 			return
 		}
-		drawn, taken, unseen, err := resync.DrawnIsTaken(ctx, c, k.table, s.beside(0, k.table))
+		drawn, taken, unseen, err := resync.DrawnIsTaken(ctx, c, k.table, s.beside(0, k.table), false)
+		if unseen {
+			taken, err = h.takenForOthers(s, k, drawn)
+		}
 		if err != nil {
 			guard.Abort(ctx, c)
 			s.fail(err) // nothing was stored, and nobody can say why
 			return
-		}
-		if unseen {
-			taken = h.takenForOthers(s, k, drawn)
 		}
 		if !taken {
 			return

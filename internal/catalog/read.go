@@ -46,6 +46,7 @@ const baseType = `LEFT JOIN LATERAL (
 //	                   and the view has the key column under its own name
 //	key_name           the primary key's name, null without one; the key columns are then those of a
 //	                   partition that has one, which a root with a foreign partition cannot have
+//	                   (pg_partition_tree would lock every one of them)
 //	immediate          the key is not deferrable (pg_index.indimmediate)
 //	deferred           the key is checked at COMMIT
 //	arbiter            the key's index is a valid, plain btree that ON CONFLICT can use
@@ -97,8 +98,13 @@ WITH named AS MATERIALIZED (
   FROM subject s
   JOIN pg_catalog.pg_index i ON i.indexrelid = coalesce(
     (SELECT p.indexrelid FROM pg_catalog.pg_index p WHERE p.indrelid = s.oid AND p.indisprimary),
-    (SELECT p.indexrelid FROM pg_catalog.pg_partition_tree(s.oid::pg_catalog.regclass) l
-     JOIN pg_catalog.pg_index p ON p.indrelid = l.relid AND p.indisprimary ORDER BY l.relid <> s.violated LIMIT 1))
+    (WITH RECURSIVE below AS (
+       SELECT s.oid AS relid
+       UNION ALL
+       SELECT h.inhrelid FROM below JOIN pg_catalog.pg_inherits h ON h.inhparent = below.relid
+       JOIN pg_catalog.pg_class hc ON hc.oid = h.inhrelid AND hc.relispartition
+     ) SELECT p.indexrelid FROM below JOIN pg_catalog.pg_index p ON p.indrelid = below.relid AND p.indisprimary
+     ORDER BY below.relid <> s.violated LIMIT 1))
   CROSS JOIN LATERAL pg_catalog.unnest(i.indkey::pg_catalog.int2[]) WITH ORDINALITY AS k(attnum, ord)
   JOIN pg_catalog.pg_attribute ka ON ka.attrelid = i.indrelid AND ka.attnum = k.attnum
   JOIN pg_catalog.pg_attribute a ON a.attrelid = s.oid AND a.attname = ka.attname

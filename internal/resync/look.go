@@ -83,9 +83,19 @@ func taken(ctx context.Context, c *conn.Conn, t *catalog.Table, prefix *Prefix, 
 
 // Exists reports whether a row holds the value, beside the given values of the key's
 // other columns, by an index where there is one.
-func Exists(ctx context.Context, c *conn.Conn, t *catalog.Table, value int64, beside *Prefix) (bool, error) {
-	sight, err := furthest(ctx, c, t, beside, value, value)
-	return sight.Found, err
+func Exists(ctx context.Context, c *conn.Conn, t *catalog.Table, value int64, beside *Prefix) (taken bool, err error) {
+	also, args := beside.conditions([]any{value})
+	err = c.Row(ctx, "SELECT EXISTS (SELECT 1 FROM "+itself(t)+" t WHERE t."+catalog.Quote(t.FedColumn())+" = $1::pg_catalog.int8"+also+")", args, &taken)
+	return taken, err
+}
+
+// itself is the table without those that inherit from it, whose rows its key says nothing
+// about; partitions are no such tables.
+func itself(t *catalog.Table) string {
+	if t.Partitioned {
+		return t.QuotedName()
+	}
+	return "ONLY " + t.QuotedName()
 }
 
 // sisters lists the other columns that draw from a sequence, those with an index

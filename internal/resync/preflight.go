@@ -86,6 +86,8 @@ type Ahead struct {
 	Named []int64
 	// Prefixes as in Look, one for each set of values among the drawing rows.
 	Prefixes []*Prefix
+	// Exactly leaves out the values that others may draw meanwhile.
+	Exactly bool
 }
 
 // Preflight reports whether one of the next values of the table's sequence is
@@ -95,7 +97,11 @@ type Ahead struct {
 // all the same, when the role may not look or a lock is in the way.
 func Preflight(ctx context.Context, c *conn.Conn, t *catalog.Table, a Ahead) (taken bool, err error) {
 	seq := t.Sequence
-	reach := spread(a.Count+preflightSlack, seq.Increment)
+	slack := int64(preflightSlack)
+	if a.Exactly {
+		slack = 0
+	}
+	reach := spread(a.Count+slack, seq.Increment)
 	if !t.Selectable || t.RowSecurity || !t.Indexed && len(a.Prefixes) == 0 || !seq.CanUse && (!seq.CanRead || seq.Cache > 1) ||
 		reach > 1<<40 { // a reach that could overflow beside the last value
 		return false, nil
@@ -196,29 +202,26 @@ func MayBeBehind(ctx context.Context, c *conn.Conn, t *catalog.Table) (bool, err
 // look would make bystanders fail.
 //
 //	%[1]s column   %[2]s table, with ONLY unless partitioned   %[3]s the key's other columns
-const drawn = `SELECT d.v, CASE WHEN pg_catalog.current_setting('transaction_isolation') <> 'serializable'
+//	%[4]t look in any case
+const drawn = `SELECT d.v, CASE WHEN %[4]t OR pg_catalog.current_setting('transaction_isolation') <> 'serializable'
   THEN EXISTS (SELECT 1 FROM %[2]s t WHERE t.%[1]s = d.v%[3]s) END
 FROM (SELECT pg_catalog.currval($1::pg_catalog.int8::pg_catalog.oid::pg_catalog.regclass) AS v OFFSET 0) d`
 
 // DrawnIsTaken reports whether the id that was last drawn on this connection
 // exists, beside the given values of the key's other columns; in SERIALIZABLE the id
-// alone, and that it is unseen. It sends four statements in three round trips and
+// alone, and that it is unseen, unless it has to look. It sends four statements in three round trips and
 // leaves the transaction as it was. Where the role may not ask or the server does not
 // say, it reports false; the error tells of a connection or a context that has ended.
-func DrawnIsTaken(ctx context.Context, c *conn.Conn, t *catalog.Table, beside *Prefix) (id int64, taken, unseen bool, err error) {
+func DrawnIsTaken(ctx context.Context, c *conn.Conn, t *catalog.Table, beside *Prefix, look bool) (id int64, taken, unseen bool, err error) {
 	if !t.Selectable || t.RowSecurity || !t.Sequence.CanUse && !t.Sequence.CanRead {
 		return 0, false, false, nil
-	}
-	table := t.QuotedName()
-	if !t.Partitioned {
-		table = "ONLY " + table
 	}
 	if err := c.Exec(ctx, setAside); err != nil {
 		return 0, false, false, err
 	}
 	var seen sql.NullBool
 	also, args := beside.conditions([]any{t.Sequence.OID})
-	err = c.Row(ctx, fmt.Sprintf(drawn, catalog.Quote(t.FedColumn()), table, also), args, &id, &seen)
+	err = c.Row(ctx, fmt.Sprintf(drawn, catalog.Quote(t.FedColumn()), itself(t), also, look), args, &id, &seen)
 	if undo := c.Undo(ctx, takeBack); undo != nil {
 		return 0, false, false, undo
 	}
@@ -230,7 +233,8 @@ func DrawnIsTaken(ctx context.Context, c *conn.Conn, t *catalog.Table, beside *P
 const lastDrawn = `SELECT pg_catalog.currval($1::pg_catalog.int8::pg_catalog.oid::pg_catalog.regclass)`
 
 // LastDrawn is the id that was last drawn on this connection, read without a look
-// at any row. Nothing is found where the role may not ask.
+// at any row. Nothing is found where the role may not ask, nor, with an error, where
+// none was drawn.
 func LastDrawn(ctx context.Context, c *conn.Conn, t *catalog.Table) (drawn Sight, err error) {
 	if !t.Sequence.CanUse && !t.Sequence.CanRead {
 		return Sight{}, nil

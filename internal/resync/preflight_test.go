@@ -194,12 +194,12 @@ func TestDrawnIsTakenAsksForTheValueOfThisSession(t *testing.T) {
 	p := pgtest.New(t)
 	p.Exec(`CREATE TABLE t (id bigserial PRIMARY KEY); CREATE TABLE heir () INHERITS (t); INSERT INTO t VALUES (2); INSERT INTO heir VALUES (3)`)
 	r := begin(t, p.Open(nil))
-	if _, taken, _, err := resync.DrawnIsTaken(r.ctx, r.conn, r.table, nil); taken || err != nil {
+	if _, taken, _, err := resync.DrawnIsTaken(r.ctx, r.conn, r.table, nil, false); taken || err != nil {
 		t.Error("a value is taken though none was drawn")
 	}
 	for want, taken := range []bool{false, true, false} { // 3 is a row of another table
 		r.next()
-		if id, got, _, err := resync.DrawnIsTaken(r.ctx, r.conn, r.table, nil); err != nil || got != taken || id != int64(want+1) {
+		if id, got, _, err := resync.DrawnIsTaken(r.ctx, r.conn, r.table, nil, false); err != nil || got != taken || id != int64(want+1) {
 			t.Errorf("DrawnIsTaken = %d, %v, %v; want %d, %v", id, got, err, want+1, taken)
 		}
 	}

@@ -1,0 +1,184 @@
+package plugin_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"gorm.io/driver/postgres"
+	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
+
+	"github.com/seqheal/seqheal/internal/pgtest"
+	"github.com/seqheal/seqheal/plugin"
+)
+
+// lockHealer holds what serialises the healers of a sequence, until the test ends.
+func lockHealer(t *testing.T, place *pgtest.Place, sequence string) {
+	t.Helper()
+	other := place.Open(nil).Begin()
+	t.Cleanup(func() { other.Rollback() })
+	if err := other.Exec("SELECT pg_advisory_xact_lock(x'73657168'::int4, ?::regclass::oid::int4)", sequence).Error; err != nil {
+		t.Fatal(err)
+	}
+}
+
+// P5: several rows under DO NOTHING whose own ids are free are stored although a row lies
+// a little further and the heal that it asks for fails.
+func TestRowsThatMeetNothingAreStoredThoughTheHealFails(t *testing.T) {
+	t.Parallel()
+	inModes(t, func(t *testing.T, m mode, place *pgtest.Place) {
+		place.Exec(drifted + "; SELECT setval('users_id_seq', 20); INSERT INTO users VALUES (30, 'further')")
+		lockHealer(t, place, "users_id_seq")
+		db := place.OpenDSN(place.DSNFor(map[string]string{"lock_timeout": "50ms"}), &m.config, plugin.New())
+		us := []user{{Name: "a"}, {Name: "b"}}
+		err := m.within(db, func(tx *gorm.DB) error { return tx.Clauses(clause.OnConflict{DoNothing: true}).Create(&us).Error })
+		if got := place.Text("SELECT name FROM users WHERE id > 20 AND id < 30 ORDER BY id"); err != nil || got != "a\nb" {
+			t.Errorf("%v, stored %q", err, got)
+		}
+	})
+}
+
+// P5: the caller gives up while its upsert waits for a migration, and gets its context's
+// own error.
+func TestTheErrorOfAnUpsertWhoseContextEnds(t *testing.T) {
+	t.Parallel()
+	inModes(t, func(t *testing.T, m mode, place *pgtest.Place) {
+		place.Exec(drifted + "; SELECT setval('users_id_seq', 20)")
+		migration := place.Open(nil).Begin()
+		defer migration.Rollback()
+		if err := migration.Exec("LOCK TABLE users IN ACCESS EXCLUSIVE MODE").Error; err != nil {
+			t.Fatal(err)
+		}
+		var asked atomic.Int64
+		pool := tapped(t, place, func(_ *tappedConn, query string) error {
+			if strings.Contains(query, "WITH named") {
+				asked.Add(1)
+			}
+			return nil
+		})
+		db, err := gorm.Open(postgres.New(postgres.Config{Conn: pool}), withPlugin(&m.config))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var upserted error
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			_ = m.within(db.WithContext(ctx), func(tx *gorm.DB) error {
+				upserted = tx.Clauses(clause.OnConflict{UpdateAll: true}).Create(&user{Name: "new"}).Error
+				return upserted
+			})
+		}()
+		pgtest.Eventually(t, "the plugin to wait for the lock", func() bool {
+			return asked.Load() == 2 && place.Int("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'users'::regclass") == 1
+		})
+		cancel()
+		<-ended
+		// In its own transaction GORM adds the rollback's error, and wraps that one alone.
+		if !errors.Is(upserted, context.Canceled) && (m.name != modes[1].name || !strings.HasPrefix(upserted.Error(), context.Canceled.Error()+"; ")) {
+			t.Errorf("error %v", upserted)
+		}
+	})
+}
+
+// P5, P7: a partitioned table without a key is asked about once, without a lock on any
+// partition: one that somebody rewrites keeps nobody waiting.
+func TestAPartitionedTableWithoutAKey(t *testing.T) {
+	t.Parallel()
+	type entry struct {
+		ID, At int64
+	}
+	inModes(t, func(t *testing.T, m mode, place *pgtest.Place) {
+		place.Exec(`CREATE TABLE entries (id bigserial, at bigint) PARTITION BY RANGE (at);
+			CREATE TABLE entries_old PARTITION OF entries FOR VALUES FROM (0) TO (10);
+			CREATE TABLE entries_new PARTITION OF entries FOR VALUES FROM (10) TO (20)`)
+		rewrite := place.Open(nil).Begin()
+		defer rewrite.Rollback()
+		if err := rewrite.Exec("LOCK TABLE ONLY entries_old IN ACCESS EXCLUSIVE MODE").Error; err != nil {
+			t.Fatal(err)
+		}
+		asked := 0
+		pool := tapped(t, place, func(_ *tappedConn, query string) error {
+			if strings.Contains(query, "WITH named") {
+				asked++
+			}
+			return nil
+		})
+		db, err := gorm.Open(postgres.New(postgres.Config{Conn: pool}), withPlugin(&m.config))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, upsert := range []bool{false, true, false, true} {
+			err := m.within(db, func(tx *gorm.DB) error {
+				if upsert {
+					tx = tx.Clauses(clause.OnConflict{DoNothing: true})
+				}
+				return tx.Create(&entry{At: 15}).Error
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		}
+		if asked != 1 || place.Int("SELECT count(*) FROM entries_new") != 4 {
+			t.Errorf("asked %d times, %d rows are stored", asked, place.Int("SELECT count(*) FROM entries_new"))
+		}
+	})
+}
+
+// A panic of the application's in an upsert that met drift leaves nothing of it behind:
+// the next row that DO NOTHING drops is sent as often as before.
+func TestAPanicInAnUpsertThatMetDrift(t *testing.T) {
+	t.Parallel()
+	place := pgtest.New(t)
+	place.Exec(shopSchema + "; SELECT setval('members_id_seq', 20)")
+	sent := 0
+	pool := tapped(t, place, func(_ *tappedConn, query string) error {
+		if strings.HasPrefix(query, "INSERT") {
+			sent++
+		}
+		return nil
+	})
+	db, err := gorm.Open(postgres.New(postgres.Config{Conn: pool}), withoutPlugin(&gorm.Config{SkipDefaultTransaction: true}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	panics := false
+	original := db.Callback().Create().Get("gorm:create")
+	if err := db.Callback().Create().Replace("gorm:create", func(db *gorm.DB) {
+		if original(db); panics && !db.DryRun {
+			panic("a Scanner's")
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Use(plugin.New()); err != nil {
+		t.Fatal(err)
+	}
+	drop := func() int {
+		sent = 0
+		if err := db.Clauses(clause.OnConflict{DoNothing: true}).Create(&subscriber{Email: "old5@x", Name: "twice"}).Error; err != nil {
+			t.Error(err)
+		}
+		return sent
+	}
+	before := drop()
+	place.Exec("SELECT setval('members_id_seq', 5)")
+	panics = true
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Error("no panic")
+			}
+		}()
+		db.Clauses(clause.OnConflict{DoNothing: true}).Create(&[]subscriber{{Email: "y@x"}, {Email: "z@x"}})
+	}()
+	panics = false
+	place.Exec("SELECT setval('members_id_seq', 40)")
+	if after := drop(); after != before {
+		t.Errorf("sent %d times, %d before", after, before)
+	}
+}

@@ -96,8 +96,11 @@ func (h *healer) upsertMixed(s *statement, k *known) {
 		ErrRowsMissing, s.db.RowsAffected, sent, t.QuotedName(), t.Sequence.QuotedName())
 	guard.Abort(s.db.Statement.Context, s.conn())
 	s.fail(missing)
-	if e == nil {
+	switch {
+	case e == nil:
 		e = h.open(s, collision{}, "preflight")
+	case e.refusal != nil:
+		return // what kept the heal before the statement from its work is the reason
 	}
 	e.rounds++
 	e.healAside(foresight) // in SERIALIZABLE no look would warn the next try

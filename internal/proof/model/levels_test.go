@@ -175,7 +175,8 @@ func (r *run) foreseen(rows []row) bool {
 // From a second connection they are not to be seen.
 func (r *run) ownAhead() bool {
 	return slices.ContainsFunc(r.keys(), func(at key) bool {
-		return r.own(at) && r.kind.position(at.id) >= r.kind.position(r.sequence.next(r.kind))
+		// What the session has cached lies behind the sequence's own next value.
+		return r.own(at) && (r.kind.cache > 1 || r.kind.position(at.id) >= r.kind.position(r.sequence.next(r.kind)))
 	})
 }
 

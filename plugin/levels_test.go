@@ -102,6 +102,28 @@ func TestADroppedRowInSerializable(t *testing.T) {
 	}
 }
 
+// P1: the same, for a row of its own transaction.
+func TestARowOfItsOwnDropsTheNextInSerializable(t *testing.T) {
+	t.Parallel()
+	place := pgtest.New(t)
+	place.Exec(drifted + "; SELECT setval('users_id_seq', 20)")
+	var seen incidents
+	db := place.Open(nil, plugin.New(seen.option()))
+	u := user{Name: "new"}
+	err := db.Transaction(func(tx *gorm.DB) error {
+		if err := tx.Create(&user{ID: 21, Name: "own"}).Error; err != nil {
+			return err
+		}
+		return tx.Clauses(clause.OnConflict{DoNothing: true}).Create(&u).Error
+	}, inSerializable)
+	if got := place.Text("SELECT id FROM users WHERE name = 'new'"); err != nil || got != fmt.Sprint(u.ID) {
+		t.Errorf("%v, %+v is stored as %q", err, u, got)
+	}
+	if i := seen.one(t); i.Outcome != plugin.AlreadyHealed {
+		t.Errorf("incident %v", i)
+	}
+}
+
 // P5: a batch in SERIALIZABLE names an id that exists, with and without a second
 // connection that can tell.
 func TestABatchThatNamesAnExistingIDInSerializable(t *testing.T) {

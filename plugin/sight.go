@@ -240,7 +240,8 @@ func (s *statement) aside(fn func(context.Context, *conn.Conn) error) error {
 // takenForOthers reports whether the id that was drawn for a row which DO NOTHING
 // dropped is taken, in SERIALIZABLE: as a second connection sees it, which no look of
 // the caller's own then makes bystanders fail for. Where there is none, and no wait for
-// one either, for most such rows are duplicates on a healthy table, the caller's looks.
+// one either, for most such rows are duplicates on a healthy table, the caller's looks;
+// and where nothing else is known that drops rows, for the transaction's own.
 func (h *healer) takenForOthers(s *statement, k *known, drawn int64) (taken bool, err error) {
 	err = errNoSecond
 	if pool, poolErr := s.db.DB(); poolErr == nil && !exhausted(pool) {
@@ -250,7 +251,7 @@ func (h *healer) takenForOthers(s *statement, k *known, drawn int64) (taken bool
 			return err
 		})
 	}
-	if err != nil {
+	if err != nil || !taken && k.conflictClause != "" && len(k.table.Violated.Others) == 0 {
 		_, taken, _, err = resync.DrawnIsTaken(s.db.Statement.Context, s.conn(), k.table, s.beside(0, k.table), true)
 	}
 	return taken, err

@@ -17,7 +17,7 @@ var snapshots = []sql.IsolationLevel{sql.LevelRepeatableRead, sql.LevelSerializa
 
 // mostTries bounds what an application sends again. One further try is enough where
 // nobody disturbs; here a sequence is moved back every 40 ms.
-const mostTries = 20
+const mostTries = 100
 
 // triesAgain reports whether an application sends the transaction once more, and
 // counts it: on what PostgreSQL's levels ask of everybody, on what GuardOff leaves to

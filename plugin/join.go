@@ -83,9 +83,9 @@ func (h *heals) abandon(key primary, running *answer[*moved]) {
 
 // follow reports whether the insert may be sent again at once, because another insert
 // of this process has moved the sequence past the colliding id since it was sent. Where
-// one is at it, follow waits for it, though not for long: who waits may hold the very
-// lock or connection that the other one needs. A round of this episode's own is not
-// used up.
+// one is at it, follow waits for it, a quarter of the time that is left at the most, for
+// who waits may hold the very lock that the other one needs. A round of this episode's
+// own is not used up.
 //
 // Otherwise, where lead is true, others may wait for this episode, which must hold the
 // connection that it heals on.

@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
 
 	"github.com/seqheal/seqheal/internal/pgtest"
@@ -300,11 +299,8 @@ func TestAnAuditHoldsFewLocks(t *testing.T) {
 		}
 		return nil
 	})
-	db, err := gorm.Open(postgres.New(postgres.Config{Conn: pool}), withoutPlugin(&gorm.Config{}))
-	if err != nil {
-		t.Fatal(err)
-	}
-	err = db.Transaction(func(tx *gorm.DB) error {
+	db := openOn(t, pool, withoutPlugin(&gorm.Config{}))
+	err := db.Transaction(func(tx *gorm.DB) error {
 		findings, err := plugin.Audit(t.Context(), tx, plugin.InSchemas(p.Schema))
 		if err != nil || len(findings) != 151 || !strings.Contains(toldAll(findings), "parted.id bigint behind 0 of 9") || !strings.Contains(toldAll(findings), "t_77.id integer behind 0 of 5") {
 			t.Errorf("%v\n%s", err, toldAll(findings))

@@ -17,9 +17,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
-	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
-	"gorm.io/gorm/logger"
 
 	"github.com/seqheal/seqheal/internal/pgtest"
 	"github.com/seqheal/seqheal/plugin"
@@ -129,7 +127,7 @@ func BenchmarkInsert(b *testing.B) {
 			place.Exec(members)
 			pool, sent := openCounted(b, place.DSN)
 			for _, c := range all {
-				c.db = openOn(b, pool, in.config, c.plugins()...)
+				c.db = openUsing(b, pool, in.config, c.plugins()...)
 				in.run(b, c.db, in.count) // reads the catalog once
 			}
 			for b.Loop() {
@@ -209,13 +207,9 @@ func openCounted(b *testing.B, dsn string) (*sql.DB, *counter) {
 	return pool, sent
 }
 
-func openOn(b *testing.B, pool *sql.DB, config gorm.Config, plugins ...gorm.Plugin) *gorm.DB {
+func openUsing(b *testing.B, pool *sql.DB, config gorm.Config, plugins ...gorm.Plugin) *gorm.DB {
 	b.Helper()
-	config.Logger = logger.Discard
-	db, err := gorm.Open(postgres.New(postgres.Config{Conn: pool}), &config)
-	if err != nil {
-		b.Fatal(err)
-	}
+	db := openOn(b, pool, withoutPlugin(&config))
 	for _, p := range plugins {
 		if err := db.Use(p); err != nil {
 			b.Fatal(err)
@@ -251,7 +245,7 @@ func BenchmarkHeal(b *testing.B) {
 				place.Exec(members)
 				var seen incidents
 				pool, sent := openCounted(b, place.DSN)
-				db := openOn(b, pool, way.config, way.plugins(seen.option())...)
+				db := openUsing(b, pool, way.config, way.plugins(seen.option())...)
 				insert := func() {
 					row := newMember()
 					if err := db.Create(&row).Error; err != nil {

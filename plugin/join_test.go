@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
 
 	"github.com/seqheal/seqheal/internal/pgtest"
@@ -48,10 +47,7 @@ func TestAHerdOfOneProcessHasOneHeal(t *testing.T) {
 				pool.SetMaxOpenConns(2 * herd)
 				pool.SetMaxIdleConns(2 * herd)
 				var seen incidents
-				db, err := gorm.Open(postgres.New(postgres.Config{Conn: pool}), withPlugin(&m.config, seen.option(), plugin.WithGuard(test.guard), plugin.WithResyncTimeout(time.Minute)))
-				if err != nil {
-					t.Fatal(err)
-				}
+				db := openOn(t, pool, withPlugin(&m.config, seen.option(), plugin.WithGuard(test.guard), plugin.WithResyncTimeout(time.Minute)))
 				var done sync.WaitGroup
 				for i := range herd {
 					done.Go(func() {
@@ -105,10 +101,7 @@ func TestAFollowerMeetsRowsOfItsOwnTransaction(t *testing.T) {
 				return nil
 			})
 			var seen incidents
-			db, err := gorm.Open(postgres.New(postgres.Config{Conn: pool}), withPlugin(&gorm.Config{}, seen.option(), plugin.WithGuard(guard), plugin.WithResyncTimeout(time.Minute)))
-			if err != nil {
-				t.Fatal(err)
-			}
+			db := openOn(t, pool, withPlugin(&gorm.Config{}, seen.option(), plugin.WithGuard(guard), plugin.WithResyncTimeout(time.Minute)))
 			us := [2]user{{Name: "first"}, {Name: "second"}}
 			var done sync.WaitGroup
 			done.Go(func() {

@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
 
 	"github.com/seqheal/seqheal/internal/pgtest"
@@ -40,10 +39,7 @@ func newPair(t *testing.T, place *pgtest.Place, begins string, see func(*tappedC
 	})
 	pool.SetMaxIdleConns(4)
 	options = append(options, p.seen.option(), plugin.WithResyncTimeout(time.Minute))
-	db, err := gorm.Open(postgres.New(postgres.Config{Conn: pool}), withPlugin(&gorm.Config{SkipDefaultTransaction: true}, options...))
-	if err != nil {
-		t.Fatal(err)
-	}
+	db := openOn(t, pool, withPlugin(&gorm.Config{SkipDefaultTransaction: true}, options...))
 	p.db = db
 	return p
 }
@@ -216,10 +212,7 @@ func TestNobodyFollowsAHealWithoutAConnection(t *testing.T) {
 				return nil
 			})
 			pool.SetMaxOpenConns(1)
-			db, err := gorm.Open(postgres.New(postgres.Config{Conn: pool}), withPlugin(&gorm.Config{}, plugin.WithGuard(guard), plugin.WithResyncTimeout(time.Hour)))
-			if err != nil {
-				t.Fatal(err)
-			}
+			db := openOn(t, pool, withPlugin(&gorm.Config{}, plugin.WithGuard(guard), plugin.WithResyncTimeout(time.Hour)))
 			if err := db.Create(&user{Name: "known"}).Error; err != nil {
 				t.Fatal(err)
 			}

@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
 
@@ -142,11 +141,8 @@ func TestABatchThatNamesAnExistingIDInSerializable(t *testing.T) {
 			})
 			pool.SetMaxOpenConns(connections)
 			var seen incidents
-			db, err := gorm.Open(postgres.New(postgres.Config{Conn: pool}), withPlugin(&gorm.Config{}, seen.option()))
-			if err != nil {
-				t.Fatal(err)
-			}
-			err = db.Transaction(func(tx *gorm.DB) error {
+			db := openOn(t, pool, withPlugin(&gorm.Config{}, seen.option()))
+			err := db.Transaction(func(tx *gorm.DB) error {
 				return tx.Create(&[]user{{Name: "new"}, {ID: 100000, Name: "named"}}).Error
 			}, inSerializable)
 			if last := place.Int("SELECT last_value FROM users_id_seq"); err == nil || sent != 1 || last != 21 {
@@ -205,11 +201,9 @@ func TestTheLastDrawOfAnotherSession(t *testing.T) {
 		return nil
 	})
 	pool.SetMaxOpenConns(2)
-	db, err := gorm.Open(postgres.New(postgres.Config{Conn: pool}), withoutPlugin(&gorm.Config{SkipDefaultTransaction: true}))
-	if err != nil {
-		t.Fatal(err)
-	}
+	db := openOn(t, pool, withoutPlugin(&gorm.Config{SkipDefaultTransaction: true}))
 	var held *sql.Conn
+	var err error
 	taken := sync.OnceFunc(func() { held, err = pool.Conn(t.Context()) })
 	original := db.Callback().Create().Get("gorm:create")
 	if err := db.Callback().Create().Replace("gorm:create", func(db *gorm.DB) {

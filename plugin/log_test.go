@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
 	"gorm.io/gorm/logger"
 
@@ -161,15 +160,12 @@ func (c telling) tell(t *testing.T, place *pgtest.Place, kind string) string {
 	})
 	config := c.config
 	config.Logger = gormLog
-	db, err := gorm.Open(postgres.New(postgres.Config{Conn: pool}), &config)
-	if err != nil {
-		t.Fatal(err)
-	}
+	db := openOn(t, pool, &config)
 	healing := plugin.New(options...)
 	if err := db.Use(healing); err != nil {
 		t.Fatal(err)
 	}
-	err = c.insert(db)
+	err := c.insert(db)
 	if last := healing.Stats().Last; last == nil || (err == nil) != (last.Err == nil) {
 		t.Fatalf("the insert's error %v, incident %v", err, last)
 	}

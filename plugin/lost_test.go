@@ -7,11 +7,9 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgconn"
-	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
 
@@ -65,12 +63,9 @@ func TestAnUpsertIsNotSentWithoutAnAnswer(t *testing.T) {
 				return c.kill()
 			})
 			var seen incidents
-			db, err := gorm.Open(postgres.New(postgres.Config{Conn: pool}), withPlugin(&test.mode.config, seen.option()))
-			if err != nil {
-				t.Fatal(err)
-			}
+			db := openOn(t, pool, withPlugin(&test.mode.config, seen.option()))
 			inserted := false
-			err = test.mode.within(db, func(tx *gorm.DB) error {
+			err := test.mode.within(db, func(tx *gorm.DB) error {
 				err := test.insert(tx.WithContext(ctx))
 				inserted = err == nil
 				return nil // the caller commits whatever it came to
@@ -119,12 +114,9 @@ func TestAnInsertThatIsNotSentAgainCommitsNothing(t *testing.T) {
 				return nil
 			})
 			var seen incidents
-			db, err := gorm.Open(postgres.New(postgres.Config{Conn: pool}), withPlugin(&gorm.Config{}, seen.option()))
-			if err != nil {
-				t.Fatal(err)
-			}
+			db := openOn(t, pool, withPlugin(&gorm.Config{}, seen.option()))
 			var inserted error
-			err = db.Transaction(func(tx *gorm.DB) error {
+			err := db.Transaction(func(tx *gorm.DB) error {
 				tx.Exec("INSERT INTO users VALUES (500, 'rest')")
 				inserted = insert(tx.WithContext(ctx))
 				return nil
@@ -148,31 +140,15 @@ func TestAnUpsertWaitsForAMigrationToBeProtected(t *testing.T) {
 	t.Parallel()
 	inModes(t, func(t *testing.T, m mode, place *pgtest.Place) {
 		place.Exec(drifted)
-		migration := place.Open(nil).Begin()
-		if err := migration.Exec("LOCK TABLE users IN ACCESS EXCLUSIVE MODE").Error; err != nil {
-			t.Fatal(err)
-		}
-		var asked atomic.Int64
-		pool := tapped(t, place, func(_ *tappedConn, query string) error {
-			if strings.Contains(query, "WITH named") {
-				asked.Add(1)
-			}
-			return nil
-		})
-		db, err := gorm.Open(postgres.New(postgres.Config{Conn: pool}), withPlugin(&m.config))
-		if err != nil {
-			t.Fatal(err)
-		}
+		db, awaits, end := behindMigration(t, place, &m.config)
 		ended := make(chan error, 1)
 		go func() {
 			ended <- m.within(db, func(tx *gorm.DB) error {
 				return tx.Clauses(clause.OnConflict{UpdateAll: true}).Create(&[]user{{ID: 3, Name: "named"}, {Name: "new"}}).Error
 			})
 		}()
-		pgtest.Eventually(t, "the plugin to wait for the lock", func() bool {
-			return asked.Load() == 2 && place.Int("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'users'::regclass") == 1
-		})
-		migration.Rollback()
+		awaits()
+		end()
 		if err := <-ended; err != nil {
 			t.Fatal(err)
 		}
@@ -195,11 +171,8 @@ func TestAnUnprotectedUpsertIsToldOf(t *testing.T) {
 			return nil
 		})
 		var log bytes.Buffer
-		db, err := gorm.Open(postgres.New(postgres.Config{Conn: pool}), withPlugin(&m.config, plugin.WithLogger(slog.New(slog.NewTextHandler(&log, nil)))))
-		if err != nil {
-			t.Fatal(err)
-		}
-		err = m.within(db, func(tx *gorm.DB) error {
+		db := openOn(t, pool, withPlugin(&m.config, plugin.WithLogger(slog.New(slog.NewTextHandler(&log, nil)))))
+		err := m.within(db, func(tx *gorm.DB) error {
 			return tx.Clauses(clause.OnConflict{UpdateAll: true}).Create(&[]user{{ID: 3, Name: "named"}, {Name: "new"}}).Error
 		})
 		if err != nil || place.Text("SELECT name FROM users WHERE id IN (3, 21) ORDER BY id") != "named\nnew" {
@@ -243,16 +216,13 @@ func TestAnUpsertWhoseHealFailsIsNotSent(t *testing.T) {
 					return nil
 				})
 				var seen incidents
-				db, err := gorm.Open(postgres.New(postgres.Config{Conn: pool}), withPlugin(&m.config, seen.option()))
-				if err != nil {
-					t.Fatal(err)
-				}
+				db := openOn(t, pool, withPlugin(&m.config, seen.option()))
 				upsert := func(tx *gorm.DB) error {
 					rows := slices.Clone(test.rows)
 					return tx.Clauses(test.onConflict).Create(&rows).Error
 				}
 				var inserted error
-				err = m.within(db, func(tx *gorm.DB) error {
+				err := m.within(db, func(tx *gorm.DB) error {
 					inserted = upsert(tx)
 					tx.Exec("INSERT INTO notes VALUES ('rest')")
 					return nil // the caller commits whatever it came to

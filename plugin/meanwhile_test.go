@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgconn"
-	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
 
@@ -56,10 +55,7 @@ func TestASequenceThatIsMovedBackAndForwardMeanwhile(t *testing.T) {
 					return nil
 				})
 				var seen incidents
-				db, err := gorm.Open(postgres.New(postgres.Config{Conn: pool}), withPlugin(&m.config, seen.option(), plugin.WithGuard(test.guard)))
-				if err != nil {
-					t.Fatal(err)
-				}
+				db := openOn(t, pool, withPlugin(&m.config, seen.option(), plugin.WithGuard(test.guard)))
 				u := user{Name: "new"}
 				if err := m.within(db, func(tx *gorm.DB) error { return tx.Create(&u).Error }); err != nil || u.ID <= 30 {
 					t.Errorf("%v, %+v", err, u)
@@ -94,11 +90,8 @@ func TestAnIDThatATriggerSets(t *testing.T) {
 					return nil
 				})
 				var seen incidents
-				db, err := gorm.Open(postgres.New(postgres.Config{Conn: pool}), withPlugin(&m.config, seen.option(), plugin.WithMaxRounds(rounds)))
-				if err != nil {
-					t.Fatal(err)
-				}
-				err = m.within(db, func(tx *gorm.DB) error {
+				db := openOn(t, pool, withPlugin(&m.config, seen.option(), plugin.WithMaxRounds(rounds)))
+				err := m.within(db, func(tx *gorm.DB) error {
 					err := tx.Create(&user{Name: "new"}).Error
 					if m.name == modes[2].name && tx.Exec("SELECT 1").Error == nil {
 						t.Error("the caller's transaction goes on after a failure")
@@ -158,10 +151,7 @@ func TestARowThatIsDroppedWhileAnotherHeals(t *testing.T) {
 				}
 				return nil
 			})
-			db, err := gorm.Open(postgres.New(postgres.Config{Conn: pool}), withPlugin(&gorm.Config{SkipDefaultTransaction: true}))
-			if err != nil {
-				t.Fatal(err)
-			}
+			db := openOn(t, pool, withPlugin(&gorm.Config{SkipDefaultTransaction: true}))
 			if err := db.Clauses(clause.OnConflict{DoNothing: true}).Create(&user{ID: 1, Name: "old 1"}).Error; err != nil {
 				t.Fatal(err)
 			}
@@ -203,10 +193,7 @@ func TestARowThatIsDroppedTwiceWhileOthersMoveTheSequence(t *testing.T) {
 			}
 			return nil
 		})
-		db, err := gorm.Open(postgres.New(postgres.Config{Conn: pool}), withPlugin(&m.config))
-		if err != nil {
-			t.Fatal(err)
-		}
+		db := openOn(t, pool, withPlugin(&m.config))
 		if err := db.Create(&user{Name: "known"}).Error; err != nil {
 			t.Fatal(err)
 		}
@@ -237,12 +224,9 @@ func TestRaceBehindThePreflightOfATableWithATriggerAfterInsert(t *testing.T) {
 			}
 			return nil
 		})
-		db, err := gorm.Open(postgres.New(postgres.Config{Conn: pool}), withPlugin(&m.config))
-		if err != nil {
-			t.Fatal(err)
-		}
+		db := openOn(t, pool, withPlugin(&m.config))
 		us := []user{{Name: "new"}, {ID: 3, Name: "renamed"}}
-		err = m.within(db, func(tx *gorm.DB) error { return tx.Save(&us).Error })
+		err := m.within(db, func(tx *gorm.DB) error { return tx.Save(&us).Error })
 		if !errors.Is(err, plugin.ErrRowsMissing) {
 			t.Errorf("error %v, %+v", err, us)
 		}
@@ -275,10 +259,7 @@ func TestAHealThatCannotBeginIsReported(t *testing.T) {
 					return nil
 				})
 				var seen incidents
-				db, err := gorm.Open(postgres.New(postgres.Config{Conn: pool}), withPlugin(&m.config, seen.option(), plugin.WithGuard(plugin.GuardSavepoint)))
-				if err != nil {
-					t.Fatal(err)
-				}
+				db := openOn(t, pool, withPlugin(&m.config, seen.option(), plugin.WithGuard(plugin.GuardSavepoint)))
 				if err := db.Create(&user{Name: "known"}).Error; err != nil {
 					t.Fatal(err)
 				}

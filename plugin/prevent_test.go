@@ -167,10 +167,7 @@ func TestFurtherStatementsOfPrevention(t *testing.T) {
 				return nil
 			})
 			pool.SetMaxOpenConns(1)
-			db, err := gorm.Open(postgres.New(postgres.Config{Conn: pool}), withPlugin(&m.config, plugin.WithPrevention()))
-			if err != nil {
-				t.Fatal(err)
-			}
+			db := openOn(t, pool, withPlugin(&m.config, plugin.WithPrevention()))
 			plain, err := gorm.Open(postgres.New(postgres.Config{Conn: pool}), withoutPlugin(&m.config))
 			if err != nil {
 				t.Fatal(err)

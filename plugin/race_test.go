@@ -7,7 +7,6 @@ import (
 	"sync"
 	"testing"
 
-	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
 
 	"github.com/seqheal/seqheal/internal/pgtest"
@@ -29,10 +28,7 @@ func TestARunningImportIsOvertaken(t *testing.T) {
 			return nil
 		})
 		var seen incidents
-		db, err := gorm.Open(postgres.New(postgres.Config{Conn: pool}), withPlugin(&m.config, seen.option()))
-		if err != nil {
-			t.Fatal(err)
-		}
+		db := openOn(t, pool, withPlugin(&m.config, seen.option()))
 		u := user{Name: "new"}
 		if err := m.within(db, func(tx *gorm.DB) error { return tx.Create(&u).Error }); err != nil {
 			t.Fatalf("%v; %v", err, seen.list())
@@ -65,10 +61,7 @@ func TestARaceOverwritesNoOtherTenantsRow(t *testing.T) {
 			}
 			return nil
 		})
-		db, err := gorm.Open(postgres.New(postgres.Config{Conn: pool}), withPlugin(&m.config))
-		if err != nil {
-			t.Fatal(err)
-		}
+		db := openOn(t, pool, withPlugin(&m.config))
 		items := []item{{TenantID: 1, ID: 5, Name: "renamed"}, {TenantID: 2, Name: "new"}}
 		if err := m.within(db, func(tx *gorm.DB) error { return tx.Save(&items).Error }); !errors.Is(err, plugin.ErrRowsMissing) {
 			t.Errorf("error %v", err)
@@ -128,10 +121,7 @@ func TestTheLastTrySucceeds(t *testing.T) {
 		return nil
 	})
 	var seen incidents
-	db, err := gorm.Open(postgres.New(postgres.Config{Conn: pool}), withPlugin(&gorm.Config{}, seen.option(), plugin.WithMaxRounds(1)))
-	if err != nil {
-		t.Fatal(err)
-	}
+	db := openOn(t, pool, withPlugin(&gorm.Config{}, seen.option(), plugin.WithMaxRounds(1)))
 	u := user{Name: "new"}
 	if err := db.Create(&u).Error; err != nil || u.ID != 31 {
 		t.Errorf("%v, %+v", err, u)

@@ -86,10 +86,7 @@ func TestContextOfOneInsertEnds(t *testing.T) {
 					}
 					return nil
 				})
-				db, err := gorm.Open(postgres.New(postgres.Config{Conn: pool}), withPlugin(&gorm.Config{}, plugin.WithGuard(guard)))
-				if err != nil {
-					t.Fatal(err)
-				}
+				db := openOn(t, pool, withPlugin(&gorm.Config{}, plugin.WithGuard(guard)))
 				tx := db.Begin()
 				earlier := tx.Create(&user{ID: 1000, Name: "earlier"}).Error
 				failed := tx.WithContext(ctx).Create(&user{Name: "new"}).Error

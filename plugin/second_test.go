@@ -9,7 +9,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
-	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
 	"gorm.io/gorm/logger"
 
@@ -57,10 +56,7 @@ func behindPooler(t *testing.T, place *pgtest.Place) *gorm.DB {
 	}
 	pool := sql.OpenDB(pooler{stdlib.GetConnector(*config), make(chan struct{}, 1)})
 	t.Cleanup(func() { _ = pool.Close() })
-	db, err := gorm.Open(postgres.New(postgres.Config{Conn: pool}), &gorm.Config{Logger: logger.Discard})
-	if err != nil {
-		t.Fatal(err)
-	}
+	db := openOn(t, pool, &gorm.Config{Logger: logger.Discard})
 	return db
 }
 

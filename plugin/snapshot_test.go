@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgconn"
-	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
 
@@ -45,10 +44,7 @@ func TestAHealAtADefaultLevelThatCannotBeginIsReported(t *testing.T) {
 					return nil
 				})
 				var seen incidents
-				db, err := gorm.Open(postgres.New(postgres.Config{Conn: pool}), withPlugin(&gorm.Config{SkipDefaultTransaction: true}, seen.option()))
-				if err != nil {
-					t.Fatal(err)
-				}
+				db := openOn(t, pool, withPlugin(&gorm.Config{SkipDefaultTransaction: true}, seen.option()))
 				if err := db.WithContext(ctx).Create(&user{Name: "new"}).Error; err == nil {
 					t.Error("no error")
 				}
@@ -194,11 +190,8 @@ func TestAnInsertThatCannotBeSerialized(t *testing.T) {
 		return nil
 	})
 	var seen incidents
-	db, err := gorm.Open(postgres.New(postgres.Config{Conn: pool}), withPlugin(&gorm.Config{}, seen.option()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	err = tries(t, db, levels[2], func() {}, func(tx *gorm.DB) error { return tx.Create(&user{Name: "new"}).Error })
+	db := openOn(t, pool, withPlugin(&gorm.Config{}, seen.option()))
+	err := tries(t, db, levels[2], func() {}, func(tx *gorm.DB) error { return tx.Create(&user{Name: "new"}).Error })
 	if err == nil || !failed {
 		t.Errorf("error %v", err)
 	}
@@ -294,11 +287,8 @@ func TestABatchThatNamesAnIDOutsideTheSnapshot(t *testing.T) {
 					return nil
 				})
 				var seen incidents
-				db, err := gorm.Open(postgres.New(postgres.Config{Conn: pool}), withPlugin(&gorm.Config{}, seen.option()))
-				if err != nil {
-					t.Fatal(err)
-				}
-				err = db.Transaction(func(tx *gorm.DB) error {
+				db := openOn(t, pool, withPlugin(&gorm.Config{}, seen.option()))
+				err := db.Transaction(func(tx *gorm.DB) error {
 					if err := tx.Exec("SELECT count(*) FROM users").Error; err != nil {
 						return err
 					}
@@ -347,11 +337,8 @@ func TestATransactionThatCannotBeSerializedWhileItHeals(t *testing.T) {
 				return nil
 			})
 			var seen incidents
-			db, err := gorm.Open(postgres.New(postgres.Config{Conn: pool}), withPlugin(&gorm.Config{}, seen.option(), plugin.WithGuard(guard)))
-			if err != nil {
-				t.Fatal(err)
-			}
-			err = tries(t, db, levels[2], func() {}, func(tx *gorm.DB) error {
+			db := openOn(t, pool, withPlugin(&gorm.Config{}, seen.option(), plugin.WithGuard(guard)))
+			err := tries(t, db, levels[2], func() {}, func(tx *gorm.DB) error {
 				err := tx.Create(&user{Name: "new"}).Error
 				if err != nil && tx.Session(&gorm.Session{NewDB: true}).Exec("SELECT 1").Error == nil {
 					t.Error("the transaction goes on")

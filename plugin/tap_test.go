@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
+	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
 	"gorm.io/gorm/logger"
 
@@ -26,6 +27,16 @@ func tapped(t testing.TB, place *pgtest.Place, see func(*tappedConn, string) err
 	pool := sql.OpenDB(tap{stdlib.GetConnector(*config), see})
 	t.Cleanup(func() { _ = pool.Close() })
 	return pool
+}
+
+// openOn opens GORM on a pool.
+func openOn(t testing.TB, pool *sql.DB, config *gorm.Config) *gorm.DB {
+	t.Helper()
+	db, err := gorm.Open(postgres.New(postgres.Config{Conn: pool}), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return db
 }
 
 func withPlugin(config *gorm.Config, options ...plugin.Option) *gorm.Config {

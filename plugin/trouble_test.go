@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
 	"gorm.io/gorm/logger"
 	"gorm.io/gorm/schema"
@@ -115,10 +114,7 @@ func TestConnectionLostDuringTheHeal(t *testing.T) {
 					}
 					return nil
 				})
-				db, err := gorm.Open(postgres.New(postgres.Config{Conn: pool}), withPlugin(&m.config, seen.option()))
-				if err != nil {
-					t.Fatal(err)
-				}
+				db := openOn(t, pool, withPlugin(&m.config, seen.option()))
 				// The table is known before, so that the heal alone is cut.
 				_ = db.Transaction(func(tx *gorm.DB) error {
 					tx.Exec("SELECT setval('users_id_seq', 5000)")
@@ -127,7 +123,7 @@ func TestConnectionLostDuringTheHeal(t *testing.T) {
 				})
 				place.Exec("SELECT setval('users_id_seq', 1, false)")
 				armed.Store(true)
-				err = m.within(db, func(tx *gorm.DB) error { return tx.Create(&user{Name: "new"}).Error })
+				err := m.within(db, func(tx *gorm.DB) error { return tx.Create(&user{Name: "new"}).Error })
 				armed.Store(false)
 				rows := place.Int("SELECT count(*) FROM users WHERE id > 20")
 				if err == nil || rows != 0 {
@@ -259,11 +255,8 @@ func TestContextAndPool(t *testing.T) {
 			}
 			return nil
 		})
-		db, err := gorm.Open(postgres.New(postgres.Config{Conn: pool}), withPlugin(&m.config, seen.option()))
-		if err != nil {
-			t.Fatal(err)
-		}
-		err = m.within(db.WithContext(ctx), func(tx *gorm.DB) error { return tx.Create(&user{Name: "new"}).Error })
+		db := openOn(t, pool, withPlugin(&m.config, seen.option()))
+		err := m.within(db.WithContext(ctx), func(tx *gorm.DB) error { return tx.Create(&user{Name: "new"}).Error })
 		if err == nil || place.Int("SELECT count(*) FROM users WHERE id > 20") != 0 {
 			t.Errorf("error %v", err)
 		}

@@ -259,13 +259,10 @@ func TestRaceBehindThePreflight(t *testing.T) {
 			return nil
 		})
 		var seen incidents
-		db, err := gorm.Open(postgres.New(postgres.Config{Conn: pool}), withPlugin(&m.config, seen.option()))
-		if err != nil {
-			t.Fatal(err)
-		}
+		db := openOn(t, pool, withPlugin(&m.config, seen.option()))
 		ms := []subscriber{{Email: "a@x", Name: "A"}, {ID: 3, Email: "old3@x", Name: "renamed"}}
 		var later error
-		err = m.within(db, func(tx *gorm.DB) error {
+		err := m.within(db, func(tx *gorm.DB) error {
 			err := tx.Save(&ms).Error
 			later = tx.Session(&gorm.Session{NewDB: true}).Exec("SELECT 1").Error
 			return err

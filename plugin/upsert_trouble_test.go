@@ -7,7 +7,6 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
 
@@ -41,28 +40,38 @@ func TestRowsThatMeetNothingAreStoredThoughTheHealFails(t *testing.T) {
 	})
 }
 
+// behindMigration locks the table users as a migration does, until end is called or the
+// test is over. awaits returns once the plugin's second question about it waits.
+func behindMigration(t *testing.T, place *pgtest.Place, config *gorm.Config) (db *gorm.DB, awaits, end func()) {
+	t.Helper()
+	migration := place.Open(nil).Begin()
+	end = func() { migration.Rollback() }
+	t.Cleanup(end)
+	if err := migration.Exec("LOCK TABLE users IN ACCESS EXCLUSIVE MODE").Error; err != nil {
+		t.Fatal(err)
+	}
+	var asked atomic.Int64
+	pool := tapped(t, place, func(_ *tappedConn, query string) error {
+		if strings.Contains(query, "WITH named") {
+			asked.Add(1)
+		}
+		return nil
+	})
+	awaits = func() {
+		pgtest.Eventually(t, "the plugin to wait for the lock", func() bool {
+			return asked.Load() == 2 && place.Int("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'users'::regclass") == 1
+		})
+	}
+	return openOn(t, pool, withPlugin(config)), awaits, end
+}
+
 // P5: the caller gives up while its upsert waits for a migration, and gets its context's
 // own error.
 func TestTheErrorOfAnUpsertWhoseContextEnds(t *testing.T) {
 	t.Parallel()
 	inModes(t, func(t *testing.T, m mode, place *pgtest.Place) {
 		place.Exec(drifted + "; SELECT setval('users_id_seq', 20)")
-		migration := place.Open(nil).Begin()
-		defer migration.Rollback()
-		if err := migration.Exec("LOCK TABLE users IN ACCESS EXCLUSIVE MODE").Error; err != nil {
-			t.Fatal(err)
-		}
-		var asked atomic.Int64
-		pool := tapped(t, place, func(_ *tappedConn, query string) error {
-			if strings.Contains(query, "WITH named") {
-				asked.Add(1)
-			}
-			return nil
-		})
-		db, err := gorm.Open(postgres.New(postgres.Config{Conn: pool}), withPlugin(&m.config))
-		if err != nil {
-			t.Fatal(err)
-		}
+		db, awaits, _ := behindMigration(t, place, &m.config)
 		ctx, cancel := context.WithCancel(t.Context())
 		var upserted error
 		ended := make(chan struct{})
@@ -73,9 +82,7 @@ func TestTheErrorOfAnUpsertWhoseContextEnds(t *testing.T) {
 				return upserted
 			})
 		}()
-		pgtest.Eventually(t, "the plugin to wait for the lock", func() bool {
-			return asked.Load() == 2 && place.Int("SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'users'::regclass") == 1
-		})
+		awaits()
 		cancel()
 		<-ended
 		// In its own transaction GORM adds the rollback's error, and wraps that one alone.
@@ -108,10 +115,7 @@ func TestAPartitionedTableWithoutAKey(t *testing.T) {
 			}
 			return nil
 		})
-		db, err := gorm.Open(postgres.New(postgres.Config{Conn: pool}), withPlugin(&m.config))
-		if err != nil {
-			t.Fatal(err)
-		}
+		db := openOn(t, pool, withPlugin(&m.config))
 		for _, upsert := range []bool{false, true, false, true} {
 			err := m.within(db, func(tx *gorm.DB) error {
 				if upsert {
@@ -142,10 +146,7 @@ func TestAPanicInAnUpsertThatMetDrift(t *testing.T) {
 		}
 		return nil
 	})
-	db, err := gorm.Open(postgres.New(postgres.Config{Conn: pool}), withoutPlugin(&gorm.Config{SkipDefaultTransaction: true}))
-	if err != nil {
-		t.Fatal(err)
-	}
+	db := openOn(t, pool, withoutPlugin(&gorm.Config{SkipDefaultTransaction: true}))
 	panics := false
 	original := db.Callback().Create().Get("gorm:create")
 	if err := db.Callback().Create().Replace("gorm:create", func(db *gorm.DB) {

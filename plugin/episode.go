@@ -64,9 +64,8 @@ type episode struct {
 	// primary is the key that collided, and own what others wait for meanwhile.
 	primary primary
 	own     *answer[*moved]
-	// followed is true once the insert was sent again after another's heal, following
-	// as long as that was the last that was done.
-	followed, following bool
+	// followed is true once the insert was sent again after another's heal.
+	followed bool
 }
 
 func (h *healer) open(s *statement, hit collision, guardName string) *episode {

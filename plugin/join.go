@@ -61,9 +61,9 @@ func (h *heals) enter(key primary, sent time.Time, lead bool) (done *moved, othe
 // end lets those go on who wait. One that found no drift, or could not heal it, leaves
 // them to themselves: to is nil.
 func (h *heals) end(key primary, own *answer[*moved], to *moved) {
-	h.abandon(key, own)
 	h.mutex.Lock()
 	defer h.mutex.Unlock()
+	h.leave(key, own)
 	if to != nil {
 		own.value, own.err = to, nil
 		room(h.latest, key)
@@ -76,6 +76,11 @@ func (h *heals) end(key primary, own *answer[*moved], to *moved) {
 func (h *heals) abandon(key primary, running *answer[*moved]) {
 	h.mutex.Lock()
 	defer h.mutex.Unlock()
+	h.leave(key, running)
+}
+
+// leave is for the holder of the mutex; another heal may have begun since.
+func (h *heals) leave(key primary, running *answer[*moved]) {
 	if h.running[key] == running {
 		delete(h.running, key)
 	}
@@ -110,7 +115,7 @@ func (e *episode) follow(ctx context.Context, lead bool) bool {
 	if done == nil || !e.servedBy(done) {
 		return false
 	}
-	e.followed, e.following = true, true
+	e.followed = true
 	e.table, e.ours = done.table, true
 	e.rounds = 0
 	return true
@@ -154,10 +159,11 @@ func followable(t *catalog.Table) bool {
 	return t.Fed() && t.Own && t.Indexed && t.Sequence.Cache <= 1
 }
 
-// unfollow forgets the heal that was followed in vain: the episode begins anew.
+// unfollow forgets a heal that was followed in vain, which is so before the first round
+// of the episode's own: it begins anew.
 func (e *episode) unfollow() {
-	if e.following {
-		e.following, e.ours, e.table, e.key = false, false, nil, resync.Sight{}
+	if e.followed && e.rounds == 0 {
+		e.ours, e.table, e.key = false, nil, resync.Sight{}
 	}
 }
 

@@ -85,7 +85,7 @@ const secondLock = 250 * time.Millisecond
 
 // onSecond lets fn look from a second connection, which does not wait for long.
 func (e *episode) onSecond(fn func(context.Context, *conn.Conn, conn.Session) error) error {
-	return e.aside(func(ctx context.Context, c *conn.Conn) error {
+	return e.s.aside(func(ctx context.Context, c *conn.Conn) error {
 		session, err := conn.ReadSession(ctx, c)
 		if err != nil {
 			return err
@@ -217,7 +217,7 @@ func (e *episode) asAdmin(ctx context.Context, fn func(context.Context, *conn.Co
 // healAside moves the sequence from a second connection, for a transaction that
 // is lost, so that the application's own retry of it succeeds.
 func (e *episode) healAside(known proof) {
-	err := e.aside(func(ctx context.Context, c *conn.Conn) error {
+	err := e.s.aside(func(ctx context.Context, c *conn.Conn) error {
 		_, err := e.heal(ctx, c, known)
 		return err
 	})
@@ -225,8 +225,6 @@ func (e *episode) healAside(known proof) {
 		e.failed(err)
 	}
 }
-
-func (e *episode) aside(fn func(context.Context, *conn.Conn) error) error { return e.s.aside(fn) }
 
 // aside runs fn on a second connection of the statement's pool.
 func (s *statement) aside(fn func(context.Context, *conn.Conn) error) error {
@@ -266,7 +264,7 @@ func (h *healer) takenForOthers(s *statement, k *known, drawn int64) (taken bool
 func (h *healer) afterSerializationFailure(s *statement, k *known, hit collision, guardName string, count int) *episode {
 	e := h.open(s, hit, guardName)
 	e.rounds = 1
-	err := e.aside(func(ctx context.Context, c *conn.Conn) error {
+	err := e.s.aside(func(ctx context.Context, c *conn.Conn) error {
 		taken, err := resync.Preflight(ctx, c, k.table, resync.Ahead{Count: int64(count), Prefixes: s.prefixes(k.table)})
 		if err == nil && taken {
 			_, err = e.heal(ctx, c, foresight)

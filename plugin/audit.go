@@ -13,12 +13,8 @@ import (
 	"github.com/seqheal/seqheal/internal/audit"
 	"github.com/seqheal/seqheal/internal/catalog"
 	"github.com/seqheal/seqheal/internal/conn"
-	"github.com/seqheal/seqheal/internal/guard"
-	"github.com/seqheal/seqheal/internal/resync"
+	"github.com/seqheal/seqheal/internal/sequence"
 )
-
-// ReasonNotFound: there is no table of that name, or it was dropped meanwhile.
-const ReasonNotFound Reason = resync.NotFound
 
 // AuditOption narrows what Audit covers or changes how it goes about it.
 type AuditOption func(*auditSettings)
@@ -206,30 +202,27 @@ func closingQuote(text string) int {
 // transactions are what an audit runs in: short ones of its own, or savepoints of the
 // transaction that db is in.
 func transactions(ctx context.Context, db *gorm.DB, options *sql.TxOptions) (within audit.Transaction, inside bool) {
-	_, inside = db.Statement.ConnPool.(gorm.TxCommitter)
-	if inside || !outsideForSure(ctx, db) {
+	inside = conn.Inside(db)
+	if inside || !conn.Outside(ctx, db) {
 		c := conn.In(db, db.Statement.ConnPool)
 		return func(ctx context.Context, fn func(context.Context, *conn.Conn) error) error {
-			if err := guard.Set(ctx, c); err != nil {
-				return err
-			}
-			return errors.Join(fn(ctx, c), guard.Undo(ctx, c))
+			return c.InSavepoint(ctx, func() error { return fn(ctx, c) })
 		}, true
 	}
 	return func(ctx context.Context, fn func(context.Context, *conn.Conn) error) error {
-		tx, err := beginOn(db, ctx, options)
+		tx, err := conn.Begin(ctx, db, options)
 		if err != nil {
 			return err
 		}
-		defer tx.rollback()
-		return fn(ctx, tx.conn)
+		defer tx.Rollback()
+		return fn(ctx, tx.Conn)
 	}, false
 }
 
 func finding(c *audit.Column) Finding {
 	f := Finding{Schema: c.Asked.Schema, Table: c.Asked.Table, State: State(c.Judge()), Err: c.Err}
 	if c.Err != nil {
-		f.Reason = Reason(resync.Explain(c.Err).Reason)
+		f.Reason = Reason(sequence.Explain(c.Err).Reason)
 	}
 	if c.Fed == nil {
 		return f

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/seqheal/seqheal/internal/resync"
+	"github.com/seqheal/seqheal/internal/heal"
 )
 
 // Outcome says how an incident ended.
@@ -16,8 +16,8 @@ type Outcome string
 const (
 	// Healed: the plugin moved the sequence past the rows.
 	Healed Outcome = "healed"
-	// AlreadyHealed: the insert collided, and by the time the plugin looked the
-	// sequence was past the rows; another process or insert had moved it.
+	// AlreadyHealed: the insert collided, and when the plugin read the sequence it was
+	// past the rows: another process or insert had advanced it.
 	AlreadyHealed Outcome = "already_healed"
 	// Refused: the plugin decided not to move the sequence; Reason says why.
 	Refused Outcome = "refused"
@@ -25,28 +25,7 @@ const (
 	Failed Outcome = "failed"
 )
 
-// Reason is why an incident was refused or failed. The codes are stable.
-type Reason string
-
-const (
-	ReasonPermission    Reason = resync.Permission  // a right is missing; Err names the GRANT
-	ReasonRowSecurity   Reason = resync.RowSecurity // policies hide the rows that collide
-	ReasonNoSight       Reason = resync.NoSight     // no connection from which the rows may be looked at
-	ReasonNoIndex       Reason = resync.NoIndex     // only a sequential scan would find the furthest id
-	ReasonUnsupported   Reason = resync.Unsupported // the column's default is more than nextval
-	ReasonExhausted     Reason = resync.Exhausted   // no value is left
-	ReasonCycle         Reason = resync.Cycle       // the sequence is declared CYCLE
-	ReasonReadOnly      Reason = resync.ReadOnly    // read-only transaction or standby
-	ReasonTimeout       Reason = resync.Timeout     // the time budget is spent
-	ReasonConnection    Reason = resync.Connection  // the connection failed or none was free
-	ReasonCanceled      Reason = resync.Canceled    // the caller's context ended
-	ReasonDatabase      Reason = resync.Database    // the server refused a statement of the plugin's
-	ReasonRounds        Reason = "rounds"           // rows kept appearing in front of the sequence
-	ReasonTableChanged  Reason = "table_changed"    // the table stopped qualifying for the conflict guard
-	ReasonGuardRejected Reason = "guard_rejected"   // the server rejected the conflict guard
-)
-
-// Incident tells of one insert that met a drifted sequence.
+// Incident is one insert that collided because a sequence had drifted.
 type Incident struct {
 	Time    time.Time
 	Outcome Outcome
@@ -64,15 +43,15 @@ type Incident struct {
 	// 0 when it was past it already or was not drawn from.
 	Behind int64
 	// OtherColumns is how many further columns, of whatever tables, draw from the
-	// same sequence: their inserts meet the same rows. Audit names them.
+	// same sequence: their inserts collide with the same rows. [Audit] names them.
 	OtherColumns int64
 	// Left is a value near the end of the range that was left in place, when
 	// moving past it would have used up the sequence; 0 without one.
 	Left int64
 	// Rows is the number of rows of the INSERT.
 	Rows int
-	// Guard is how the collision was met: "none", "conflict", "savepoint", "off",
-	// or "preflight" when it was seen before the statement was sent.
+	// Guard is how the collision was found: "none", "conflict", "savepoint", "off",
+	// or "preflight" when it was found before the statement was sent.
 	Guard string
 	// Silent is true when the statement would have changed or dropped a row
 	// without an error.
@@ -171,10 +150,23 @@ func (i Incident) headline() string {
 	case Healed:
 		return "healed a drifted sequence"
 	case AlreadyHealed:
-		return "met a drifted sequence that was healed meanwhile"
+		return "another session had already advanced the sequence"
 	case Refused:
 		return "refused to move a drifted sequence (" + string(i.Reason) + ")"
 	default:
 		return "could not heal a drifted sequence (" + string(i.Reason) + ")"
+	}
+}
+
+// incidentOf is the one place where the engine's incident becomes the public one.
+func incidentOf(found heal.Incident) Incident {
+	outcome := map[heal.Outcome]Outcome{heal.AlreadyHealed: AlreadyHealed, heal.Healed: Healed, heal.Refused: Refused, heal.Failed: Failed}
+	return Incident{
+		Time: found.Time, Outcome: outcome[found.Outcome], Reason: Reason(found.Reason),
+		Table: found.Table, Sequence: found.Sequence, Column: found.Column, Constraint: found.Constraint,
+		Key: found.Key.Value, KeyKnown: found.Key.Found, From: found.From, To: found.To, Behind: found.Behind,
+		OtherColumns: found.OtherColumns, Left: found.Left.Value, Rows: found.Rows, Guard: string(found.Guard),
+		Silent: found.Effect != "", Rounds: found.Rounds, Duration: found.Duration, Err: found.Err,
+		effect: string(found.Effect),
 	}
 }

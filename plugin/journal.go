@@ -4,6 +4,8 @@ import (
 	"maps"
 	"sync"
 	"time"
+
+	"github.com/seqheal/seqheal/internal/heal"
 )
 
 // Counts counts incidents by outcome.
@@ -104,7 +106,7 @@ func (j *journal) add(i Incident) {
 func (p *Plugin) Stats() Stats {
 	stats := p.journal.stats()
 	p.healers.Range(func(h, _ any) bool {
-		stats.TablesKnown += h.(*healer).tablesKnown()
+		stats.TablesKnown += h.(*heal.Healer).TablesKnown()
 		return true
 	})
 	return stats

@@ -6,30 +6,11 @@ import (
 	"time"
 
 	"gorm.io/gorm"
+
+	"github.com/seqheal/seqheal/internal/heal"
 )
 
-// Guard chooses how an insert inside a transaction survives a collision.
-// Outside a transaction nothing is needed and the setting has no effect.
-type Guard int
-
-const (
-	// GuardAuto uses the conflict guard for one row of a table that qualifies
-	// (ON CONFLICT (key) DO NOTHING, no further statement) and the savepoint
-	// guard otherwise (SAVEPOINT and RELEASE around the INSERT).
-	GuardAuto Guard = iota
-	// GuardSavepoint always uses the savepoint guard: two further statements for
-	// every insert in a transaction. It heals in place where the conflict guard
-	// cannot, in REPEATABLE READ and SERIALIZABLE.
-	GuardSavepoint
-	// GuardOff fences nothing: an insert that collides in a transaction fails as
-	// without the plugin, and the sequence is moved from a second connection so
-	// that the application's own retry of the transaction succeeds. That cannot
-	// help where the session caches values (CACHE > 1), nor where the rows with
-	// explicit ids are in the failed transaction itself.
-	GuardOff
-)
-
-// Option changes one setting of New.
+// Option changes one setting of [New].
 type Option func(*settings)
 
 type settings struct {
@@ -47,11 +28,39 @@ func defaults() settings {
 	return settings{guard: GuardAuto, maxRounds: 4, timeout: 5 * time.Second}
 }
 
+// heal are the settings that concern inserts.
+func (s settings) heal() heal.Settings {
+	return heal.Settings{
+		Guard: heal.GuardMode(s.guard), MaxRounds: s.maxRounds, Timeout: s.timeout,
+		ResyncDB: s.resyncDB, Prevention: s.prevention,
+	}
+}
+
+// Guard chooses how an insert inside a transaction survives a collision.
+// Outside a transaction nothing is needed and the setting has no effect.
+type Guard int
+
+const (
+	// GuardAuto, the default, uses the conflict guard for one row of a table that
+	// qualifies (ON CONFLICT (key) DO NOTHING, no further statement) and a savepoint
+	// otherwise.
+	GuardAuto Guard = iota
+	// GuardSavepoint always uses a savepoint. It heals in place where the conflict
+	// guard cannot, in REPEATABLE READ and SERIALIZABLE.
+	GuardSavepoint
+	// GuardOff uses nothing: an insert that collides in a transaction fails as
+	// without the plugin, and the sequence is advanced from a second connection so
+	// that the application's own retry of the transaction succeeds. That cannot
+	// help where the session caches values (CACHE > 1), nor where the rows with
+	// explicit ids are in the failed transaction itself.
+	GuardOff
+)
+
 // WithLogger writes incidents to logger as structured records, under the group
 // "seqheal", instead of to GORM's logger as lines of text: Warn for what was
 // healed, Error for what was not. The names of the fields are stable. Repeats on
 // the same table with the same outcome and reason have one record a minute, whose
-// field "count" tells how many incidents it stands for; see Plugin.Flush.
+// field "count" is how many incidents it stands for; see [Plugin.Flush].
 func WithLogger(logger *slog.Logger) Option {
 	return func(s *settings) { s.logger = logger }
 }
@@ -59,19 +68,21 @@ func WithLogger(logger *slog.Logger) Option {
 // OnIncident calls fn once for every incident, on the goroutine of the insert
 // and before the insert returns. It may be given more than once. A panic in fn
 // is logged and goes no further. A slow fn, or a logger that blocks, keeps its own
-// insert waiting and nobody else: no lock of the plugin's is held meanwhile, and
+// insert waiting and no other: no lock of the plugin's is held during the call, and
 // no connection but that of a transaction that the insert is in.
 func OnIncident(fn func(context.Context, Incident)) Option {
 	return func(s *settings) { s.onIncident = append(s.onIncident, fn) }
 }
 
-// WithGuard chooses how inserts in transactions survive; the default is GuardAuto.
+// WithGuard chooses how inserts in transactions survive a collision; the default is
+// [GuardAuto].
 func WithGuard(guard Guard) Option {
 	return func(s *settings) { s.guard = guard }
 }
 
-// WithMaxRounds limits how often one insert is healed when rows keep appearing
-// in front of the sequence while it runs; the default is 4. Less than 1 is 1.
+// WithMaxRounds limits how often one insert is healed and sent again when rows keep
+// appearing in front of the sequence while it runs; the default is 4. Less than 1 is 1.
+// An insert that collides once is sent again once, whatever the limit.
 func WithMaxRounds(rounds int) Option {
 	return func(s *settings) { s.maxRounds = max(1, rounds) }
 }
@@ -88,4 +99,34 @@ func WithResyncTimeout(timeout time.Duration) Option {
 // row-level security, or without the rights on sequence or table.
 func WithResyncDB(db *gorm.DB) Option {
 	return func(s *settings) { s.resyncDB = db }
+}
+
+// WithPrevention advances a sequence at once past the ids that an insert through GORM
+// names itself, so that seed scripts, imports and fixtures no longer make it drift. It is
+// off by default.
+//
+// After a successful insert it sends one further statement, on the insert's connection,
+// and only when one of its ids lies beyond all that the sequence is known to have passed
+// in this process. In a transaction that statement stands in a savepoint that is rolled
+// back: the sequence stays advanced even when the transaction rolls back. An id in the
+// last tenth of what is left of the range is left alone, as is one that the statement
+// computes. What prevention cannot do, a heal does when an insert collides.
+//
+// A session that draws while an import names rising ids gets the very ids that the import
+// is still to name, and the import then collides: let it name its furthest id first.
+func WithPrevention() Option {
+	return func(s *settings) { s.prevention = true }
+}
+
+// WithStartupAudit audits when the plugin is registered, before the application's first
+// request: the tables of its models with [OfModels], or all. Each column that is not in
+// sync is logged, at most 20 of them, and a line that counts them. With [AndResync] the
+// sequences that are behind are advanced. There is none by default.
+//
+//	db.Use(plugin.New(plugin.WithStartupAudit(plugin.OfModels(&User{}, &Order{}), plugin.AndResync())))
+//
+// Trouble, such as a database that cannot be reached yet, is logged and does not keep
+// the plugin from being registered.
+func WithStartupAudit(options ...AuditOption) Option {
+	return func(s *settings) { s.startup = append([]AuditOption{}, options...) }
 }

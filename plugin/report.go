@@ -7,15 +7,27 @@ import (
 	"time"
 
 	"gorm.io/gorm/logger"
+
+	"github.com/seqheal/seqheal/internal/heal"
+	"github.com/seqheal/seqheal/internal/report"
 )
 
-// report remembers and counts the incident, logs it and hands it to every
-// OnIncident. Nothing that a logger or a callback does may lose the insert. None
-// of the plugin's locks is held and no transaction of its own is open while they
-// run, so that one that blocks keeps its own insert waiting and no other.
-func (p *Plugin) report(ctx context.Context, gormLogger logger.Interface, incident Incident) {
+// reporter receives what the engine found.
+type reporter struct{ plugin *Plugin }
+
+// entry is an incident with the logger that its insert used.
+type entry struct {
+	Incident
+	logger logger.Interface
+}
+
+// Report records and counts the incident, logs it and calls every OnIncident. A
+// logger or a callback that fails does not lose the insert.
+func (r reporter) Report(ctx context.Context, gormLogger logger.Interface, found heal.Incident) {
+	p, incident := r.plugin, incidentOf(found)
 	p.journal.add(incident)
-	for _, line := range p.digest.admit(time.Now(), gormLogger, incident) {
+	kind := report.Kind{Table: incident.Table, Outcome: string(incident.Outcome), Reason: string(incident.Reason)}
+	for _, line := range p.repeats.Add(time.Now(), kind, incident.Time, entry{incident, gormLogger}) {
 		p.write(ctx, line)
 	}
 	for _, fn := range p.settings.onIncident {
@@ -23,50 +35,56 @@ func (p *Plugin) report(ctx context.Context, gormLogger logger.Interface, incide
 	}
 }
 
-// Flush logs what is held back: repeats of an incident on the same table have
-// one line a minute with their number, written by the next incident that comes
-// after the minute. Call it when the program ends, or its last minute's repeats
-// are counted by Stats and told to OnIncident alone.
+// Complain logs what keeps statements from being protected.
+func (r reporter) Complain(ctx context.Context, gormLogger logger.Interface, message string) {
+	r.plugin.complain(ctx, gormLogger, message)
+}
+
+// Flush logs what is held back: repeats of an incident on the same table have one line
+// a minute with their number, written by the next incident after the minute. Call it
+// when the program ends; without it the repeats of the last minute are only in [Stats]
+// and [OnIncident].
 func (p *Plugin) Flush() {
-	for _, line := range p.digest.flush() {
+	for _, line := range p.repeats.Flush() {
 		p.write(context.Background(), line)
 	}
 }
 
 // write logs one line: what was healed as a warning, what was not as an error.
-func (p *Plugin) write(ctx context.Context, l line) {
-	if l.foreign {
+func (p *Plugin) write(ctx context.Context, line report.Line[entry]) {
+	if line.Late {
 		ctx = context.Background() // the incident is not this insert's
 	}
-	p.safely(ctx, l.logger, func() {
+	i := line.Incident
+	p.safely(ctx, i.logger, func() {
 		level := slog.LevelWarn
-		if l.incident.Outcome == Refused || l.incident.Outcome == Failed {
+		if i.Outcome == Refused || i.Outcome == Failed {
 			level = slog.LevelError
 		}
 		switch {
 		case p.settings.logger != nil:
-			p.settings.logger.LogAttrs(ctx, level, "seqheal: "+l.incident.headline(), slog.Any("seqheal", l.fields()))
+			p.settings.logger.LogAttrs(ctx, level, "seqheal: "+i.headline(), slog.Any("seqheal", fields(line)))
 		case level == slog.LevelError:
-			l.logger.Error(ctx, "%s", l)
+			i.logger.Error(ctx, "%s", text(line))
 		default:
-			l.logger.Warn(ctx, "%s", l)
+			i.logger.Warn(ctx, "%s", text(line))
 		}
 	})
 }
 
-// fields are the incident's and, for one that stands for others, how many.
-func (l line) fields() slog.Value {
-	fields := append(l.incident.record(), slog.Int("count", l.count))
-	if l.count > 1 {
-		fields = append(fields, slog.Time("since", l.since))
+// fields are the incident's, and how many incidents the line stands for.
+func fields(line report.Line[entry]) slog.Value {
+	fields := append(line.Incident.record(), slog.Int("count", line.Count))
+	if line.Count > 1 {
+		fields = append(fields, slog.Time("since", line.Since))
 	}
 	return slog.GroupValue(fields...)
 }
 
-func (l line) String() string {
-	text := l.incident.String()
-	if l.count > 1 {
-		text += fmt.Sprintf("; the latest of %d such incidents since %s", l.count, l.since.Format(time.RFC3339))
+func text(line report.Line[entry]) string {
+	text := line.Incident.String()
+	if line.Count > 1 {
+		text += fmt.Sprintf("; the latest of %d such incidents since %s", line.Count, line.Since.Format(time.RFC3339))
 	}
 	return text
 }

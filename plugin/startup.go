@@ -8,19 +8,6 @@ import (
 	"gorm.io/gorm"
 )
 
-// WithStartupAudit audits when the plugin is registered, before the application's first
-// request: the tables of its models with OfModels, or all. Each column that is not in
-// sync is logged, at most 20 of them, and a line that counts them. With AndResync the
-// sequences that are behind are moved then.
-//
-//	db.Use(plugin.New(plugin.WithStartupAudit(plugin.OfModels(&User{}, &Order{}), plugin.AndResync())))
-//
-// Trouble, such as a database that cannot be reached yet, is logged and does not keep
-// the plugin from being registered.
-func WithStartupAudit(options ...AuditOption) Option {
-	return func(s *settings) { s.startup = append([]AuditOption{}, options...) }
-}
-
 // startupLines is how many columns are logged one by one.
 const startupLines = 20
 
@@ -39,7 +26,7 @@ func (p *Plugin) auditAtStartup(db *gorm.DB) {
 	for _, f := range odd[:min(len(odd), startupLines)] {
 		p.safely(ctx, db.Logger, func() { p.logFinding(ctx, db, f) })
 	}
-	summary := fmt.Sprintf("seqheal: startup audit: %d columns fed by sequences, %d of them to look at", len(findings), len(odd))
+	summary := fmt.Sprintf("seqheal: startup audit: %d sequences checked, %d need attention", len(findings), len(odd))
 	switch {
 	case err != nil && len(findings) == 0: // the columns' own errors have been logged
 		p.complain(ctx, db.Logger, fmt.Sprintf("seqheal: startup audit: %v", err))

@@ -12,7 +12,7 @@ import (
 	"github.com/seqheal/seqheal/internal/catalog"
 	"github.com/seqheal/seqheal/internal/conn"
 	"github.com/seqheal/seqheal/internal/pgerr"
-	"github.com/seqheal/seqheal/internal/resync"
+	"github.com/seqheal/seqheal/internal/sequence"
 )
 
 // Transaction runs fn on a connection inside a transaction, or a savepoint of one,
@@ -41,15 +41,15 @@ type Column struct {
 	// it is meaningless with Err, unless Behind.
 	Last int64
 	// Furthest is the furthest value of the column within the sequence's range.
-	Furthest resync.Sight
+	Furthest sequence.Position
 	// Estimated is true when Furthest is only what the statistics tell.
 	Estimated bool
 	// Outlier is a value near the end of the range that Furthest leaves out.
-	Outlier resync.Sight
-	// Err is a *resync.Refusal: why the column cannot be read or was not moved.
+	Outlier sequence.Position
+	// Err is a *sequence.Refusal: why the column cannot be read or was not moved.
 	Err error
 	// Move is what Move did, nil when it did nothing.
-	Move *resync.Move
+	Move *sequence.Move
 	// read is true once Last and Furthest are known, and stays so when only the move
 	// fails; unseen when part of the table
 	// was too large to be read without an index.
@@ -144,7 +144,7 @@ func (r *Report) resolve(ctx context.Context, c *conn.Conn) ([]int64, error) {
 func (r *Report) giveUp(err error) {
 	for _, c := range r.all() {
 		if c.Err == nil && !c.read {
-			c.Err = &resync.Refusal{Reason: resync.Explain(err).Reason, Err: fmt.Errorf("table %s was not read: %w", c.QuotedName(), err)}
+			c.Err = &sequence.Refusal{Reason: sequence.Explain(err).Reason, Err: fmt.Errorf("table %s was not read: %w", c.QuotedName(), err)}
 		}
 	}
 }
@@ -172,6 +172,6 @@ func lost(ctx context.Context, err error) bool {
 		return false
 	}
 	_, spoke := pgerr.From(err)
-	var refusal *resync.Refusal
+	var refusal *sequence.Refusal
 	return ctx.Err() != nil || !spoke && !errors.As(err, &refusal) && !errors.Is(err, conn.ErrTimeSpent)
 }

@@ -1,7 +1,7 @@
 package audit
 
 import (
-	"github.com/seqheal/seqheal/internal/resync"
+	"github.com/seqheal/seqheal/internal/sequence"
 )
 
 // State is how a column stands to its sequence.
@@ -42,7 +42,7 @@ func (c *Column) Behind() int64 {
 	if !c.read || c.Sequence.Cycle || !c.Furthest.Found || c.Sequence.Reached(c.Last, c.Furthest.Value) {
 		return 0
 	}
-	return resync.Steps(c.Last, c.Furthest.Value, c.Sequence.Increment)
+	return sequence.Steps(c.Last, c.Furthest.Value, c.Sequence.Increment)
 }
 
 // hasNext reports whether the column can hold a value beyond the last one and the
@@ -53,19 +53,19 @@ func (c *Column) hasNext() bool {
 	if c.Furthest.Found {
 		at = seq.Further(at, c.Furthest.Value)
 	}
-	return !seq.Reached(at, limit) && resync.Distance(at, limit) >= resync.Magnitude(seq.Increment)
+	return !seq.Reached(at, limit) && sequence.Distance(at, limit) >= sequence.Magnitude(seq.Increment)
 }
 
 // Used is the share of the range that the sequence has used up.
 func (c *Column) Used() float64 {
 	seq, limit := c.Sequence, c.Limit()
 	first := seq.First()
-	whole := float64(resync.Distance(first, limit)) + 1
+	whole := float64(sequence.Distance(first, limit)) + 1
 	switch {
 	case !c.read || seq.Reached(first, c.Last) && first != c.Last:
 		return 0
 	case seq.Reached(c.Last, limit):
 		return 1
 	}
-	return (float64(resync.Distance(first, c.Last)) + 1) / whole
+	return (float64(sequence.Distance(first, c.Last)) + 1) / whole
 }

@@ -11,7 +11,7 @@ import (
 
 	"github.com/seqheal/seqheal/internal/catalog"
 	"github.com/seqheal/seqheal/internal/conn"
-	"github.com/seqheal/seqheal/internal/resync"
+	"github.com/seqheal/seqheal/internal/sequence"
 )
 
 const (
@@ -169,7 +169,7 @@ func (u unit) take(a answer) {
 		return
 	}
 	if a.furthest.Valid {
-		c.Furthest = c.Furthest.With(c.Sequence, resync.Sight{Value: a.furthest.Int64, Found: true})
+		c.Furthest = c.Furthest.With(c.Sequence, sequence.Position{Value: a.furthest.Int64, Found: true})
 	}
 	c.unseen = c.unseen || a.large
 	if !u.last {
@@ -318,7 +318,7 @@ func (r *Report) lookCloser(ctx context.Context, within Transaction) error {
 				defer r.limit(cn)()
 				return c.estimate(ctx, cn)
 			})
-		case c.Furthest.Found && !c.Sequence.Reached(c.Last, c.Furthest.Value) && resync.Cramped(&c.Table, c.Last, c.Furthest.Value):
+		case c.Furthest.Found && !c.Sequence.Reached(c.Last, c.Furthest.Value) && sequence.Cramped(&c.Table, c.Last, c.Furthest.Value):
 			err = within(ctx, func(ctx context.Context, cn *conn.Conn) error {
 				defer r.limit(cn)()
 				return c.makeRoom(ctx, cn, r.scope.Inside)
@@ -338,7 +338,7 @@ func (r *Report) lookCloser(ctx context.Context, within Transaction) error {
 // those in front of the sequence are then known. The sequence is read again, for rows
 // may have been drawn since it was.
 func (c *Column) makeRoom(ctx context.Context, cn *conn.Conn, inside bool) (err error) {
-	c.Furthest.Value, c.Outlier, err = resync.Room(ctx, cn, &c.Table, c.Last, c.Furthest.Value)
+	c.Furthest.Value, c.Outlier, err = sequence.Room(ctx, cn, &c.Table, c.Last, c.Furthest.Value)
 	if err != nil || !c.Outlier.Found {
 		return err
 	}
@@ -389,6 +389,6 @@ func (c *Column) estimate(ctx context.Context, cn *conn.Conn) error {
 		return noIndex(c.Fed, "so only a sequential scan would find its furthest value, and there are no statistics to estimate it from")
 	}
 	c.Estimated = true
-	c.Furthest = c.Furthest.With(seq, resync.Sight{Value: furthest.Int64, Found: furthest.Valid})
+	c.Furthest = c.Furthest.With(seq, sequence.Position{Value: furthest.Int64, Found: furthest.Valid})
 	return nil
 }

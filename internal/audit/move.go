@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/seqheal/seqheal/internal/conn"
-	"github.com/seqheal/seqheal/internal/resync"
+	"github.com/seqheal/seqheal/internal/sequence"
 )
 
 // Move moves forward the sequences that are behind, each in a transaction of its
@@ -64,16 +64,16 @@ func (r *Report) moveOne(ctx context.Context, within Transaction, columns []*Col
 			furthest = c
 		}
 	}
-	var move resync.Move
-	err := resync.Permitted(&furthest.Table, r.session)
+	var move sequence.Move
+	err := sequence.Permitted(&furthest.Table, r.session)
 	if err == nil && furthest.Estimated {
 		err = noIndex(furthest.Fed, "and the furthest value is only estimated")
 	}
 	if err == nil {
 		err = within(ctx, func(ctx context.Context, c *conn.Conn) (err error) {
 			defer c.Within(time.Now().Add(r.scope.TableTimeout), r.session.StatementTimeout, r.session.LockTimeout)()
-			goal := resync.Goal{Table: &furthest.Table, Target: furthest.Furthest.Value, Rows: 1, Below: c, Role: r.session.Role}
-			move, err = resync.Advance(ctx, c, goal)
+			goal := sequence.Goal{Table: &furthest.Table, Target: furthest.Furthest.Value, Rows: 1, Below: c, Role: r.session.Role}
+			move, err = sequence.Advance(ctx, c, goal)
 			return err
 		})
 	}
@@ -84,7 +84,7 @@ func (r *Report) moveOne(ctx context.Context, within Transaction, columns []*Col
 }
 
 // took adds what became of the column's sequence.
-func (c *Column) took(move resync.Move, err error) {
+func (c *Column) took(move sequence.Move, err error) {
 	if err != nil {
 		c.refuseMove(err)
 		return
@@ -93,9 +93,9 @@ func (c *Column) took(move resync.Move, err error) {
 }
 
 func (c *Column) refuseMove(err error) {
-	known := resync.Explain(err)
+	known := sequence.Explain(err)
 	if !known.Refused { // a refusal names the table already
-		known = &resync.Refusal{Reason: known.Reason, Err: fmt.Errorf(
+		known = &sequence.Refusal{Reason: known.Reason, Err: fmt.Errorf(
 			"table %s: sequence %s was not moved: %w%s", c.QuotedName(), c.Sequence.QuotedName(), err, advice(known.Reason))}
 	}
 	c.Err = known
@@ -119,7 +119,7 @@ func (r *Report) giveUpMoving(behind [][]*Column, err error) {
 func (r *Report) Failures() error {
 	var all []error
 	for _, c := range r.Columns {
-		if c.Err == nil || resync.Explain(c.Err).Has(resync.Unsupported) && len(r.scope.Tables) == 0 {
+		if c.Err == nil || sequence.Explain(c.Err).Has(sequence.Unsupported) && len(r.scope.Tables) == 0 {
 			continue
 		}
 		all = append(all, c.Err)

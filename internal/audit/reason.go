@@ -4,7 +4,7 @@ import (
 	"fmt"
 
 	"github.com/seqheal/seqheal/internal/catalog"
-	"github.com/seqheal/seqheal/internal/resync"
+	"github.com/seqheal/seqheal/internal/sequence"
 )
 
 // unreadable is why nothing can be said of the column, nil when it can be read.
@@ -12,45 +12,45 @@ func unreadable(f *catalog.Fed, role string) error {
 	column := catalog.Quote(f.FedColumn())
 	switch {
 	case f.Foreign:
-		return resync.Refuse(resync.Unsupported, "table %s is a foreign table; audit it on its own server", f.QuotedName())
+		return sequence.Refuse(sequence.Unsupported, "table %s is a foreign table; audit it on its own server", f.QuotedName())
 	case f.Unsupported != "":
 		return unsupported(f)
 	case f.RowSecurity:
-		return resync.Refuse(resync.RowSecurity, "table %s: row-level security hides rows from role %s; audit as a role that has BYPASSRLS",
+		return sequence.Refuse(sequence.RowSecurity, "table %s: row-level security hides rows from role %s; audit as a role that has BYPASSRLS",
 			f.QuotedName(), catalog.Quote(role))
 	case !f.Reachable:
-		return resync.Refuse(resync.Permission, "table %s: role %[3]s may not use its schema; GRANT USAGE ON SCHEMA %[2]s TO %[3]s",
+		return sequence.Refuse(sequence.Permission, "table %s: role %[3]s may not use its schema; GRANT USAGE ON SCHEMA %[2]s TO %[3]s",
 			f.QuotedName(), catalog.Quote(f.Schema), catalog.Quote(role))
 	case !f.Selectable:
-		return resync.Refuse(resync.Permission, "table %[1]s: role %[3]s may not read column %[2]s; GRANT SELECT (%[2]s) ON %[1]s TO %[3]s",
+		return sequence.Refuse(sequence.Permission, "table %[1]s: role %[3]s may not read column %[2]s; GRANT SELECT (%[2]s) ON %[1]s TO %[3]s",
 			f.QuotedName(), column, catalog.Quote(role))
 	case !f.LastReadable:
-		return resync.Refuse(resync.Permission, "table %s: role %[3]s may not read sequence %[2]s; GRANT SELECT ON SEQUENCE %[2]s TO %[3]s",
+		return sequence.Refuse(sequence.Permission, "table %s: role %[3]s may not read sequence %[2]s; GRANT SELECT ON SEQUENCE %[2]s TO %[3]s",
 			f.QuotedName(), f.Sequence.QuotedName(), catalog.Quote(role))
 	}
 	return nil
 }
 
 func unsupported(f *catalog.Fed) error {
-	return resync.Refuse(resync.Unsupported, "table %s: %s, so its values cannot be compared with the sequence's", f.QuotedName(), f.Unsupported)
+	return sequence.Refuse(sequence.Unsupported, "table %s: %s, so its values cannot be compared with the sequence's", f.QuotedName(), f.Unsupported)
 }
 
 func noIndex(f *catalog.Fed, consequence string) error {
 	column := catalog.Quote(f.FedColumn())
-	return resync.Refuse(resync.NoIndex, "table %s: no index begins with column %s, %s; CREATE INDEX ON %[1]s (%[2]s)",
+	return sequence.Refuse(sequence.NoIndex, "table %s: no index begins with column %s, %s; CREATE INDEX ON %[1]s (%[2]s)",
 		f.QuotedName(), column, consequence)
 }
 
 func notFound(name catalog.Name) error {
-	return resync.Refuse(resync.NotFound, "table %s: not found; names are taken as GORM writes them, letter case included", written(name))
+	return sequence.Refuse(sequence.NotFound, "table %s: not found; names are taken as GORM writes them, letter case included", written(name))
 }
 
 func elsewhere(r catalog.Relation) error {
-	return resync.Refuse(resync.NotFound, "table %s is in schema %s, which is none of those that were asked for", written(r.Name), catalog.Quote(r.Schema))
+	return sequence.Refuse(sequence.NotFound, "table %s is in schema %s, which is none of those that were asked for", written(r.Name), catalog.Quote(r.Schema))
 }
 
 func isView(name catalog.Name) error {
-	return resync.Refuse(resync.Unsupported, "table %s is a view; name the table below it", written(name))
+	return sequence.Refuse(sequence.Unsupported, "table %s is a view; name the table below it", written(name))
 }
 
 func written(name catalog.Name) string {
@@ -62,16 +62,16 @@ func written(name catalog.Name) string {
 
 // trouble is a server's error about one table, with its reason.
 func (r *Report) trouble(c *Column, err error) error {
-	known := resync.Explain(err)
-	return &resync.Refusal{Reason: known.Reason, Refused: known.Refused, Err: fmt.Errorf("table %s: %w%s", c.QuotedName(), err, advice(known.Reason))}
+	known := sequence.Explain(err)
+	return &sequence.Refusal{Reason: known.Reason, Refused: known.Refused, Err: fmt.Errorf("table %s: %w%s", c.QuotedName(), err, advice(known.Reason))}
 }
 
 // advice is the next step after a server's error.
-func advice(reason string) string {
+func advice(reason sequence.Reason) string {
 	switch reason {
-	case resync.Timeout:
+	case sequence.Timeout:
 		return "; a lock was in the way or the time for one table was up: try again later, or with a longer plugin.WithTableTimeout"
-	case resync.NotFound:
+	case sequence.NotFound:
 		return "; it was dropped or renamed meanwhile"
 	}
 	return ""

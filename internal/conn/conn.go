@@ -33,14 +33,20 @@ type Conn struct {
 // In returns the connection of a transaction, or a pool for a single query,
 // beneath GORM's prepared statements. db is asked for the driver alone.
 func In(db *gorm.DB, pool gorm.ConnPool) *Conn {
+	return &Conn{pool: beneathPrepared(pool), from: PoolOf(db)}
+}
+
+// beneathPrepared is the pool beneath GORM's prepared statements: a session that
+// prepares can wrap another one.
+func beneathPrepared(pool gorm.ConnPool) gorm.ConnPool {
 	for {
 		switch prepared := pool.(type) {
 		case *gorm.PreparedStmtTX:
 			pool = prepared.Tx
-		case *gorm.PreparedStmtDB: // a session that prepares can wrap another one
+		case *gorm.PreparedStmtDB:
 			pool = prepared.ConnPool
 		default:
-			return &Conn{pool: pool, from: PoolOf(db)}
+			return pool
 		}
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/seqheal/seqheal/internal/conn"
-	"github.com/seqheal/seqheal/internal/guard"
 	"github.com/seqheal/seqheal/internal/pgtest"
 )
 
@@ -72,8 +71,8 @@ func TestQueriesLeaveNothingPrepared(t *testing.T) {
 						t.Errorf("the query answered %d, want %d", n, i+1)
 					}
 				}
-				must(t, guard.Set(ctx, c))
-				must(t, guard.Undo(ctx, c))
+				must(t, c.Savepoint(ctx))
+				must(t, c.RollBack(ctx))
 				if _, err := conn.ReadSession(ctx, c); err != nil {
 					t.Error(err)
 				}

@@ -10,7 +10,6 @@ import (
 	"gorm.io/gorm"
 
 	"github.com/seqheal/seqheal/internal/conn"
-	"github.com/seqheal/seqheal/internal/guard"
 	"github.com/seqheal/seqheal/internal/pgerr"
 	"github.com/seqheal/seqheal/internal/pgtest"
 )
@@ -27,13 +26,13 @@ func TestWithinSetsTheLimitsUntilTheSavepointIsUndone(t *testing.T) {
 	t.Parallel()
 	inside(t, pgtest.New(t).Open(nil), func(ctx context.Context, c *conn.Conn, tx *gorm.DB) {
 		must(t, tx.Exec("SET LOCAL statement_timeout = '1h'").Error)
-		must(t, guard.Set(ctx, c))
+		must(t, c.Savepoint(ctx))
 		release := c.Within(time.Now().Add(10*time.Second), time.Hour, 0)
 		if statement, lock := limits(t, c); statement < 8000 || statement > 10_000 || lock != statement {
 			t.Errorf("limits are %d and %d ms, want what is left of 10 s", statement, lock)
 		}
 		release()
-		must(t, guard.Undo(ctx, c))
+		must(t, c.RollBack(ctx))
 		if statement, lock := limits(t, c); statement != 3_600_000 || lock != 0 {
 			t.Errorf("limits are %d and %d ms after Undo, want the session's own", statement, lock)
 		}
@@ -72,13 +71,13 @@ func TestWithinStopsAStatementAndTheTransactionGoesOn(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			inside(t, p.Open(nil), func(ctx context.Context, c *conn.Conn, tx *gorm.DB) {
-				must(t, guard.Set(ctx, c))
+				must(t, c.Savepoint(ctx))
 				release := c.Within(time.Now().Add(300*time.Millisecond), 0, test.lock)
 				if err := c.Row(ctx, test.query, nil, new(string)); !pgerr.Is(err, test.code) {
 					t.Errorf("the query ended with %v, want SQLSTATE %s", err, test.code)
 				}
 				release()
-				must(t, guard.Undo(ctx, c))
+				must(t, c.RollBack(ctx))
 				if n := number(t, c, "SELECT 7"); n != 7 {
 					t.Errorf("the next query answered %d", n)
 				}
@@ -90,7 +89,7 @@ func TestWithinStopsAStatementAndTheTransactionGoesOn(t *testing.T) {
 func TestNothingButUndoIsSentWhenTheTimeIsSpent(t *testing.T) {
 	t.Parallel()
 	inside(t, pgtest.New(t).Open(nil), func(ctx context.Context, c *conn.Conn, _ *gorm.DB) {
-		must(t, guard.Set(ctx, c))
+		must(t, c.Savepoint(ctx))
 		release := c.Within(time.Now().Add(-time.Nanosecond), 0, 0)
 		if err := c.Exec(ctx, "no SQL at all"); !errors.Is(err, conn.ErrTimeSpent) {
 			t.Errorf("Exec = %v, want ErrTimeSpent", err)
@@ -98,7 +97,7 @@ func TestNothingButUndoIsSentWhenTheTimeIsSpent(t *testing.T) {
 		if err := c.Row(ctx, "no SQL at all", nil); !errors.Is(err, conn.ErrTimeSpent) {
 			t.Errorf("Row = %v, want ErrTimeSpent", err)
 		}
-		if err := guard.Undo(ctx, c); err != nil {
+		if err := c.RollBack(ctx); err != nil {
 			t.Errorf("Undo = %v", err)
 		}
 		release()

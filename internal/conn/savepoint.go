@@ -1,0 +1,45 @@
+package conn
+
+import "context"
+
+// The savepoint that keeps a transaction alive through a collision. The name is
+// always the same: a savepoint hides an older one of the same name until it is
+// released, and none of the caller's statements runs in between.
+const (
+	savepoint        = "SAVEPOINT seqheal"
+	releaseSavepoint = "RELEASE SAVEPOINT seqheal"
+	// A savepoint that is only rolled back to stays open, and every row that the
+	// caller writes afterwards gets a subtransaction id of its own (measured).
+	rollBackSavepoint = "ROLLBACK TO SAVEPOINT seqheal; RELEASE SAVEPOINT seqheal"
+	// abort names a savepoint that does not exist: the error leaves the
+	// transaction aborted, as PostgreSQL leaves it after a failed statement.
+	abort = "ROLLBACK TO SAVEPOINT seqheal_insert_failed"
+)
+
+// Savepoint opens the savepoint. Outside a transaction the server answers 25P01.
+func (c *Conn) Savepoint(ctx context.Context) error { return c.Exec(ctx, savepoint) }
+
+// Release closes the savepoint and keeps what happened since [Conn.Savepoint].
+func (c *Conn) Release(ctx context.Context) error { return c.Undo(ctx, releaseSavepoint) }
+
+// RollBack undoes everything since [Conn.Savepoint], locks and SET LOCAL included,
+// and closes the savepoint. Sequence moves survive it (PostgreSQL manual 9.17,
+// measured).
+func (c *Conn) RollBack(ctx context.Context) error { return c.Undo(ctx, rollBackSavepoint) }
+
+// Abort leaves the transaction in the state of a failed statement, so that it can
+// only roll back.
+func (c *Conn) Abort(ctx context.Context) { _ = c.Undo(ctx, abort) }
+
+// InSavepoint runs fn in the savepoint and rolls it back. It returns the error of
+// the first step that fails.
+func (c *Conn) InSavepoint(ctx context.Context, fn func() error) error {
+	if err := c.Savepoint(ctx); err != nil {
+		return err
+	}
+	err := fn()
+	if undo := c.RollBack(ctx); err == nil {
+		err = undo
+	}
+	return err
+}

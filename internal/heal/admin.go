@@ -1,0 +1,69 @@
+package heal
+
+import (
+	"context"
+
+	"github.com/seqheal/seqheal/internal/catalog"
+	"github.com/seqheal/seqheal/internal/conn"
+	"github.com/seqheal/seqheal/internal/sequence"
+)
+
+// readMaxAsAdmin reads the furthest value through WithResyncDB, because the
+// application's role may not see every row.
+func (a *attempt) readMaxAsAdmin(ctx context.Context, named sequence.Position) (found sequence.Position, err error) {
+	if a.settings.ResyncDB == nil {
+		return named, a.blind()
+	}
+	err = a.asAdmin(ctx, func(ctx context.Context, c *conn.Conn, _ conn.Session, t *catalog.Table) error {
+		if t.RowSecurity || !t.Selectable {
+			return a.blind()
+		}
+		found, err = sequence.ReadMax(ctx, c, t, nil)
+		return err
+	})
+	return named.With(a.table.Sequence, found), err
+}
+
+// blind is the refusal when the rows that collide cannot be read.
+func (a *attempt) blind() error {
+	if !a.table.RowSecurity {
+		return sequence.NoSelect(a.table, a.session.Role)
+	}
+	return sequence.Refuse(sequence.RowSecurity,
+		"table %s: row-level security hides rows from role %s, so the furthest id is unknown; "+
+			"give plugin.WithResyncDB a connection whose role has BYPASSRLS",
+		a.table.QuotedName(), catalog.Quote(a.session.Role))
+}
+
+// advanceAsAdmin moves the sequence through WithResyncDB. The statement then draws by
+// itself, with the rights of its own role.
+func (a *attempt) advanceAsAdmin(ctx context.Context, margin int64) error {
+	if a.settings.ResyncDB == nil {
+		if !a.table.Sequence.CanUse {
+			return sequence.NoUsage(a.table, a.session.Role)
+		}
+		return a.blind()
+	}
+	return a.asAdmin(ctx, func(ctx context.Context, c *conn.Conn, session conn.Session, t *catalog.Table) error {
+		goal := a.goal(c)
+		goal.Table, goal.Margin, goal.Role, goal.Prefix = t, margin, session.Role, nil
+		move, err := sequence.Advance(ctx, c, goal)
+		a.record(move)
+		return err
+	})
+}
+
+// asAdmin runs fn on WithResyncDB, in a transaction that is rolled back.
+func (a *attempt) asAdmin(ctx context.Context, fn func(context.Context, *conn.Conn, conn.Session, *catalog.Table) error) error {
+	pool, err := a.settings.ResyncDB.DB()
+	if err != nil {
+		return err
+	}
+	return conn.OnSecond(ctx, pool, conn.Budget{Until: a.deadline(ctx)}, func(ctx context.Context, c *conn.Conn, session conn.Session) error {
+		table, err := catalog.Read(ctx, c, catalog.Name{Schema: a.table.Schema, Table: a.table.Name}, catalog.Name{})
+		if err != nil {
+			return err
+		}
+		return fn(ctx, c, session, table)
+	})
+}

@@ -1,0 +1,188 @@
+package heal
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/seqheal/seqheal/internal/catalog"
+	"github.com/seqheal/seqheal/internal/conn"
+	"github.com/seqheal/seqheal/internal/pgerr"
+	"github.com/seqheal/seqheal/internal/sequence"
+)
+
+// attempt is the heal of one INSERT that collided, from the first collision until the
+// caller has a result. It becomes at most one [Incident].
+type attempt struct {
+	*insert
+	started time.Time
+	// met is the guard under which the first collision was found.
+	met       Guard
+	rounds    int
+	collision collision // the latest
+	previous  previous
+	verdict   verdict
+	session   conn.Session
+	table     *catalog.Table
+	target    target
+	// move is what became of the sequence over all rounds, nil before the first draw.
+	move *sequence.Move
+	// second is why no second connection can be used; it is waited for once.
+	second  error
+	failure *sequence.Refusal
+}
+
+// previous is the collision of the round before.
+type previous struct {
+	key sequence.Position
+	// repeats counts the rounds in a row in which this id collided although the
+	// sequence was past every row.
+	repeats int
+}
+
+// target is the furthest value that the sequence has to pass.
+type target struct {
+	sequence.Position
+	// guessed is true when it is only what the statement and the server said, because
+	// the rows could not all be looked at.
+	guessed bool
+}
+
+// begin opens the attempt of a statement that collided.
+func (in *insert) begin(s strategy, c collision) *attempt {
+	in.tables.HealBegins()
+	return &attempt{insert: in, started: time.Now(), met: s.guard(), collision: c}
+}
+
+// next takes the collision of a statement that was sent again.
+func (a *attempt) next(c collision) {
+	a.previous.key = a.collision.key
+	a.collision = c
+}
+
+// countRound reports whether another round is allowed.
+func (a *attempt) countRound() bool {
+	if a.rounds >= a.settings.MaxRounds {
+		a.failure = &sequence.Refusal{Reason: OutOfRounds, Err: errRounds}
+		return false
+	}
+	a.rounds++
+	return true
+}
+
+var errRounds = errors.New("rows kept appearing in front of the sequence; " +
+	"stop the import of explicit ids, or raise plugin.WithMaxRounds")
+
+// end queues an incident if drift caused the collision.
+func (a *attempt) end() {
+	a.tables.HealEnds()
+	if a.verdict != drift && (a.move == nil || !a.move.Moved) {
+		return
+	}
+	if a.table.Fed() {
+		a.tables.NotPassed(a.table.Sequence)
+	}
+	a.drifted = append(a.drifted, a)
+}
+
+// fail records why a heal ended without success, at whatever step.
+func (a *attempt) fail(err error) {
+	if a.verdict == undecided && a.table == nil {
+		a.presume()
+	}
+	a.failure = sequence.Explain(err)
+	if a.stmt.Ended() && !a.failure.Refused {
+		a.failure = &sequence.Refusal{Reason: sequence.Canceled, Err: err}
+	}
+}
+
+// deadline is when the time limit of this heal is spent.
+func (a *attempt) deadline(ctx context.Context) time.Time {
+	until := a.started.Add(a.settings.Timeout)
+	if end, ok := ctx.Deadline(); ok && end.Before(until) {
+		return end
+	}
+	return until
+}
+
+// healHere runs a round on the statement's own connection, and reports whether the
+// statement may be sent again.
+func (a *attempt) healHere(ctx context.Context) bool {
+	err := a.collision.undone
+	if err == nil {
+		err = a.healOn(ctx, a.conn())
+	}
+	if err != nil {
+		a.fail(err)
+	}
+	if pgerr.Is(err, pgerr.SerializationFailure) {
+		a.collision.err = err // the transaction is lost, and on this the caller retries it
+	}
+	return err == nil && a.verdict == drift
+}
+
+// healAside runs a round on a second connection, for a transaction that is lost.
+func (a *attempt) healAside(ctx context.Context) {
+	if err := a.onSecond(ctx, conn.Budget{}, func(ctx context.Context, c *conn.Conn, _ conn.Session) error {
+		return a.round(ctx, c)
+	}); err != nil {
+		a.fail(err)
+	}
+}
+
+// healOn runs a round on a connection that is in a transaction, inside a savepoint
+// that is rolled back: the sequence stays moved, locks and settings do not.
+func (a *attempt) healOn(ctx context.Context, c *conn.Conn) error {
+	return c.InSavepoint(ctx, func() error { return a.round(ctx, c) })
+}
+
+// round classifies the collision and, where drift caused it, locates the furthest row
+// and advances the sequence. It sets the verdict.
+func (a *attempt) round(ctx context.Context, c *conn.Conn) (err error) {
+	if a.session, err = conn.ReadSession(ctx, c); err != nil {
+		return err
+	}
+	defer c.Within(a.deadline(ctx), a.session.StatementTimeout, a.session.LockTimeout)()
+	verdict, err := a.classify(ctx, c)
+	if err != nil {
+		return err
+	}
+	if a.verdict = verdict; verdict != drift {
+		return nil
+	}
+	if err := sequence.Permitted(a.table, a.session); err != nil {
+		return err
+	}
+	before := a.target.Position
+	if err := a.locate(ctx, c); err != nil {
+		return err
+	}
+	return a.advance(ctx, c, before)
+}
+
+// healForRetry moves the sequence from a second connection when a statement failed
+// with 40001: it may have met a row outside its snapshot with an id that it drew, and
+// the caller's retry must not meet the next one. Such a failure can have another cause,
+// a row that was updated concurrently for example, so nothing is done, nor
+// reported, unless one of the next count values is taken.
+func (in *insert) healForRetry(ctx context.Context, s strategy, err error, count int64) {
+	entry := in.tables.Get(in.stmt.Target)
+	if entry == nil || !entry.Table.Fed() {
+		return
+	}
+	t := entry.Table
+	server := pgerr.Error{Schema: t.Schema, Table: t.Name, Constraint: t.Constraint}
+	a := in.begin(s, collision{evidence: foreseen, err: err, server: server})
+	a.rounds = 1
+	failed := a.onSecond(ctx, conn.Budget{}, func(ctx context.Context, c *conn.Conn, _ conn.Session) error {
+		taken, err := sequence.Preflight(ctx, c, t, sequence.Ahead{Count: count, Prefixes: in.prefixes(t)})
+		if err != nil || !taken {
+			return err
+		}
+		return a.round(ctx, c)
+	})
+	if a.verdict == drift && failed != nil {
+		a.fail(failed)
+	}
+	a.end()
+}

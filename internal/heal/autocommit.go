@@ -1,0 +1,75 @@
+package heal
+
+import (
+	"context"
+
+	"github.com/seqheal/seqheal/internal/conn"
+	"github.com/seqheal/seqheal/internal/statement"
+)
+
+// autocommit sends an insert that is a transaction of its own: it may fail, because
+// nothing else is lost with it. After a heal the statement runs in a short
+// transaction of the plugin's, so that a pooler cannot put another session between
+// the draw and the INSERT.
+type autocommit struct {
+	*insert
+	text statement.Text
+}
+
+func (*autocommit) guard() Guard { return None }
+
+func (s *autocommit) send(ctx context.Context) *collision {
+	first := s.own == nil
+	hit := s.collided(s.insert.send(s.text))
+	if hit == nil || first && !conn.Outside(ctx, s.stmt.DB) {
+		return nil
+	}
+	return hit
+}
+
+func (s *autocommit) heal(ctx context.Context, a *attempt) strategy {
+	s.drop()
+	if err := s.healInOwn(ctx, a); err != nil {
+		a.fail(err)
+		return nil
+	}
+	if a.verdict == callersOwn {
+		return nil
+	}
+	return s
+}
+
+// healInOwn heals in the transaction that the INSERT follows in. A role whose default
+// level takes a snapshot has the heal in a READ COMMITTED transaction first, and
+// keeps its level for the INSERT.
+func (s *autocommit) healInOwn(ctx context.Context, a *attempt) error {
+	if err := s.enter(ctx); err != nil {
+		return err
+	}
+	session, err := conn.ReadSession(ctx, s.conn())
+	if err != nil {
+		return err
+	}
+	if session.Isolation == conn.ReadCommitted {
+		return a.healOn(ctx, s.conn())
+	}
+	s.drop()
+	tx, err := conn.Begin(ctx, s.stmt.DB, conn.ReadCommittedTx)
+	if err != nil {
+		return err
+	}
+	err = a.healOn(ctx, tx.Conn)
+	tx.Rollback()
+	if err != nil || a.verdict == callersOwn {
+		return err
+	}
+	if err := s.enter(ctx); err != nil {
+		return err
+	}
+	return a.passCached(ctx, s.conn())
+}
+
+func (s *autocommit) abandon(_ context.Context, a *attempt) {
+	s.drop()
+	s.stmt.Fail(a.collision.err)
+}

@@ -1,0 +1,93 @@
+package heal
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/seqheal/seqheal/internal/pgerr"
+	"github.com/seqheal/seqheal/internal/sequence"
+	"github.com/seqheal/seqheal/internal/statement"
+)
+
+// conflict sends one row with ON CONFLICT (key) DO NOTHING: no round trip and no
+// subtransaction. No row back means that the key was taken.
+type conflict struct {
+	*insert
+	text statement.Text // guarded
+}
+
+func (conflict) guard() Guard { return Conflict }
+
+func (s conflict) send(ctx context.Context) *collision {
+	err := s.insert.send(s.text)
+	switch {
+	case err == nil && s.stmt.DB.RowsAffected == 0:
+		return &collision{evidence: emptyResult}
+	case err == nil:
+	case pgerr.Is(err, pgerr.SerializationFailure):
+		// REPEATABLE READ and SERIALIZABLE: the row lies outside the snapshot. The
+		// caller retries on this code, and then the sequence is past it.
+		s.healForRetry(ctx, s, err, 1)
+	case rejected(err):
+		s.reportRejected(err)
+	}
+	return nil
+}
+
+// rejected reports whether the server does not accept the guard, because the table
+// was changed under the running program.
+func rejected(err error) bool {
+	e, ok := pgerr.From(err)
+	if !ok {
+		return false
+	}
+	switch e.Code {
+	case pgerr.InvalidColumnReference, pgerr.ObjectNotReady, pgerr.InsufficientPrivilege:
+		return true
+	case pgerr.FeatureNotSupported:
+		return e.Routine != "RevalidateCachedQuery" // "cached plan must not change result type"
+	}
+	return false
+}
+
+// reportRejected keeps the table on savepoints and reports the insert that was lost.
+func (s conflict) reportRejected(err error) {
+	s.tables.Unguard(s.stmt.Target)
+	a := s.begin(s, collision{err: err})
+	a.verdict = drift
+	if entry := s.tables.Get(s.stmt.Target); entry != nil {
+		a.table = entry.Table
+	}
+	server, _ := pgerr.From(err)
+	a.failure = &sequence.Refusal{Reason: GuardRejected, Err: fmt.Errorf(
+		"the server rejected ON CONFLICT DO NOTHING (SQLSTATE %s), because the table or its rights changed while the program ran; "+
+			"inserts into it are fenced by savepoints from now on: %w", server.Code, err)}
+	a.end()
+}
+
+func (s conflict) heal(ctx context.Context, a *attempt) strategy {
+	if !a.healHere(ctx) {
+		return nil
+	}
+	return s.fence(s.text.Guarded(""))
+}
+
+// abandon sends the statement without the guard, which kept PostgreSQL from saying
+// anything.
+func (s conflict) abandon(ctx context.Context, a *attempt) {
+	switch {
+	case a.collision.err != nil:
+		s.conn().Abort(ctx)
+		s.stmt.Fail(a.collision.err)
+		return
+	case a.verdict == noCollision:
+		return // the empty result stands
+	}
+	err := s.insert.send(s.text.Guarded(""))
+	switch {
+	case err != nil && s.stmt.Ended():
+		s.conn().Abort(ctx) // it was not sent, and the collision is a failure all the same
+	case err == nil && a.failure.Has(OutOfRounds):
+		a.failure = nil // out of rounds, and in time after all
+	}
+}

@@ -1,0 +1,110 @@
+package heal
+
+import (
+	"context"
+
+	"github.com/seqheal/seqheal/internal/conn"
+	"github.com/seqheal/seqheal/internal/facts"
+	"github.com/seqheal/seqheal/internal/statement"
+)
+
+// insert is one INSERT and what surrounds it.
+type insert struct {
+	*Healer
+	stmt   *statement.Statement
+	tables *facts.Tables
+	// endedBefore is how many heals had ended when the statement was prepared.
+	endedBefore int64
+	// effect is what drift would do to the statement without an error.
+	effect Effect
+	// own is a transaction that the plugin began for the statement, nil without one.
+	own        *conn.Transaction
+	connection *conn.Conn
+	// drifted are the attempts that became an incident.
+	drifted []*attempt
+}
+
+// inTransaction reports whether the statement is in a transaction: the caller's,
+// GORM's or the plugin's own.
+func (in *insert) inTransaction() bool { return in.own != nil || conn.Inside(in.stmt.DB) }
+
+// conn is the statement's connection for the plugin's own statements; outside a
+// transaction it is the pool.
+func (in *insert) conn() *conn.Conn {
+	if in.own != nil {
+		return in.own.Conn
+	}
+	if in.connection == nil {
+		in.connection = conn.In(in.stmt.DB, in.stmt.DB.Statement.ConnPool)
+	}
+	return in.connection
+}
+
+// enter begins a transaction of the plugin's own at the role's default level. The
+// statement is sent in it until leave.
+func (in *insert) enter(ctx context.Context) error {
+	tx, err := conn.Begin(ctx, in.stmt.DB, nil)
+	if err == nil {
+		in.own = tx
+	}
+	return err
+}
+
+// leave ends the plugin's own transaction, if there is one: a commit when the
+// statement succeeded. A commit that fails is the statement's error.
+func (in *insert) leave(returned bool) {
+	tx := in.own
+	if tx == nil {
+		return
+	}
+	in.own = nil
+	if !returned || in.stmt.DB.Error != nil {
+		tx.Rollback()
+		return
+	}
+	if err := tx.Commit(); err != nil {
+		in.stmt.Fail(err)
+	}
+}
+
+// drop rolls back the plugin's own transaction, if there is one.
+func (in *insert) drop() {
+	if in.own != nil {
+		in.own.Rollback()
+		in.own = nil
+	}
+}
+
+// send sends the statement in this form and returns the driver's error.
+func (in *insert) send(text statement.Text) error {
+	if in.own == nil {
+		return in.stmt.Send(text)
+	}
+	stmt := in.stmt.DB.Statement
+	outer := stmt.ConnPool
+	defer func() { stmt.ConnPool = outer }()
+	stmt.ConnPool = in.own.Pool
+	return in.stmt.Send(text)
+}
+
+// sendAsWritten sends the statement as the caller wrote it.
+func (in *insert) sendAsWritten() error { return in.send(in.stmt.Text()) }
+
+// report hands over the incidents once no connection of the plugin's own is held:
+// a callback of the application may take its time, and may need the connection.
+func (in *insert) report() {
+	if len(in.drifted) == 0 {
+		return
+	}
+	incidents := make([]Incident, len(in.drifted))
+	for i, a := range in.drifted {
+		incidents[i] = a.incident()
+	}
+	for _, incident := range incidents {
+		in.reporter.Report(in.stmt.DB.Statement.Context, in.stmt.DB.Logger, incident)
+	}
+}
+
+func (in *insert) complain(ctx context.Context, message string) {
+	in.reporter.Complain(ctx, in.stmt.DB.Logger, message)
+}

@@ -1,0 +1,195 @@
+package heal
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/seqheal/seqheal/internal/catalog"
+	"github.com/seqheal/seqheal/internal/conn"
+	"github.com/seqheal/seqheal/internal/pgerr"
+	"github.com/seqheal/seqheal/internal/sequence"
+)
+
+// locate finds the furthest value in front of the sequence and makes it the target.
+func (a *attempt) locate(ctx context.Context, c *conn.Conn) error {
+	found, err := a.furthest(ctx, c)
+	if err != nil {
+		return err
+	}
+	a.target.Position = found.With(a.table.Sequence, a.target.Position)
+	return nil
+}
+
+// furthest reads the furthest value from wherever the rows may be read: in READ
+// COMMITTED on the insert's own connection; in REPEATABLE READ there and from a second
+// one, because the snapshot hides what others committed; in SERIALIZABLE from a
+// second one only, because a read on the caller's makes other sessions fail with
+// 40001 (measured).
+func (a *attempt) furthest(ctx context.Context, c *conn.Conn) (sequence.Position, error) {
+	t, named := a.table, a.named()
+	if t.RowSecurity || !t.Selectable {
+		return a.readMaxAsAdmin(ctx, named)
+	}
+	prefixes := a.prefixes(t)
+	if !t.Indexed && prefixes == nil {
+		if a.target.guessed = named.Found; a.target.guessed {
+			return named, nil
+		}
+		return named, sequence.Refuse(sequence.NoIndex,
+			"table %s: no index begins with column %s, so only a sequential scan would find its furthest value; CREATE INDEX ON %[1]s (%[2]s)",
+			t.QuotedName(), catalog.Quote(t.FedColumn()))
+	}
+	found := named
+	if a.session.Isolation != conn.Serializable {
+		own, err := a.readMax(ctx, c, a.session, prefixes)
+		if err != nil {
+			return found, err
+		}
+		found = found.With(t.Sequence, own)
+	}
+	if a.session.Isolation == conn.ReadCommitted {
+		return found, nil
+	}
+	return a.readMaxFromSecond(ctx, found, prefixes)
+}
+
+// readMaxFromSecond adds what a second connection sees to what was found.
+func (a *attempt) readMaxFromSecond(ctx context.Context, found sequence.Position, prefixes []*sequence.Prefix) (sequence.Position, error) {
+	t := a.table
+	if a.second == nil {
+		var other sequence.Position
+		a.second = a.onSecond(ctx, conn.Budget{Lock: secondLock}, func(ctx context.Context, c *conn.Conn, session conn.Session) (err error) {
+			other, err = a.readMax(ctx, c, session, prefixes)
+			return err
+		})
+		found = found.With(t.Sequence, other)
+	}
+	// The caller's own uncommitted rows are not seen from there; without it, and under
+	// a snapshot, nothing is seen that was committed since.
+	a.target.guessed = a.session.Isolation == conn.Serializable || a.second != nil
+	if a.second != nil && !found.Found {
+		return found, &sequence.Refusal{Reason: sequence.NoSight, Err: fmt.Errorf(
+			"table %s: in a %s transaction the rows are read from a second connection: %w; raise SetMaxOpenConns",
+			t.QuotedName(), a.session.Isolation, a.second)}
+	}
+	return found, nil
+}
+
+// named is the furthest value that the statement and the server name: explicit ids of
+// the same statement and the colliding key.
+func (a *attempt) named() sequence.Position {
+	seq := a.table.Sequence
+	furthest := sequence.Position{}
+	if key := a.collision.key; key.Found && seq.Contains(key.Value) {
+		furthest = key
+	}
+	if a.table.Own {
+		explicit, _ := a.stmt.Insert.Explicit(a.table.FedColumn())
+		for _, id := range explicit {
+			if seq.Contains(id) {
+				furthest = furthest.With(seq, sequence.Position{Value: id, Found: true})
+			}
+		}
+	}
+	return furthest
+}
+
+// readMax reads the furthest value once, or once for each prefix. In the first round
+// READ COMMITTED callers that ask at the same moment share the answer: without that
+// slow reads (a dead index tail, a thousand partitions) queue a herd past its time
+// limit (measured).
+func (a *attempt) readMax(ctx context.Context, c *conn.Conn, session conn.Session, prefixes []*sequence.Prefix) (found sequence.Position, err error) {
+	if len(prefixes) == 0 {
+		prefixes = []*sequence.Prefix{nil}
+	}
+	for _, prefix := range prefixes {
+		read := func() (sequence.Position, error) { return sequence.ReadMax(ctx, c, a.table, prefix) }
+		var one sequence.Position
+		if a.rounds > 1 || session.Isolation != conn.ReadCommitted {
+			one, err = read() // a shared answer did not show the row, or is not of this snapshot
+		} else {
+			one, err = a.maxima.Do(ctx, a.question(session, prefix), c.Left(), read)
+		}
+		if err != nil {
+			return found, err
+		}
+		found = found.With(a.table.Sequence, one)
+	}
+	return found, nil
+}
+
+// question is equal for callers that get the same answer: those of one database, role
+// and search_path that ask about the same table and sequence.
+func (a *attempt) question(session conn.Session, prefix *sequence.Prefix) string {
+	parts := []string{session.Database, session.Role, session.SearchPath,
+		strconv.FormatInt(a.table.OID, 10), strconv.FormatInt(a.table.Sequence.OID, 10)}
+	if prefix != nil {
+		parts = append(parts, prefix.Values...)
+	}
+	return strings.Join(parts, "\x00")
+}
+
+// secondLock is how long a second connection waits for a lock: the caller may hold
+// it, after a TRUNCATE for example.
+const secondLock = 250 * time.Millisecond
+
+// onSecond runs fn on a second connection of the statement's pool.
+func (a *attempt) onSecond(ctx context.Context, budget conn.Budget, fn func(context.Context, *conn.Conn, conn.Session) error) error {
+	pool, err := a.stmt.DB.DB()
+	if err != nil {
+		return err
+	}
+	budget.Until = a.deadline(ctx)
+	return conn.OnSecond(ctx, pool, budget, fn)
+}
+
+// exists reports whether the colliding id is in the table, read as in furthest.
+func (a *attempt) exists(ctx context.Context, c *conn.Conn) (taken bool, err error) {
+	key := a.collision.key.Value
+	if a.session.Isolation != conn.Serializable {
+		taken, err = sequence.Exists(ctx, c, a.table, key, nil)
+	}
+	if err != nil || taken || a.session.Isolation == conn.ReadCommitted {
+		return taken, err
+	}
+	if a.second == nil {
+		a.second = a.onSecond(ctx, conn.Budget{Lock: secondLock}, func(ctx context.Context, c *conn.Conn, _ conn.Session) (err error) {
+			taken, err = sequence.Exists(ctx, c, a.table, key, nil)
+			return err
+		})
+	}
+	if a.second == nil {
+		return taken, nil
+	}
+	drawn, err := a.wasDrawnLast(ctx, c)
+	return !drawn, err
+}
+
+// wasDrawnLast reports whether the colliding id is what this session drew last: by the
+// statement itself, when a row of it draws and the transaction goes on after it.
+func (a *attempt) wasDrawnLast(ctx context.Context, c *conn.Conn) (bool, error) {
+	drawn, err := sequence.LastDrawn(ctx, c, a.table)
+	if pgerr.Is(err, pgerr.ObjectNotReady) {
+		return false, nil // this session has drawn nothing
+	}
+	return drawn == a.collision.key, err
+}
+
+// detouredSince reports whether the table has got a trigger on INSERT or a rule since
+// the transaction took its snapshot: the server obeys it and the catalog does not show
+// it, so an empty result proves nothing. Without a second connection it is false.
+func (a *attempt) detouredSince(ctx context.Context) (detoured bool) {
+	if a.second != nil {
+		return false
+	}
+	t := a.table
+	a.second = a.onSecond(ctx, conn.Budget{Lock: secondLock}, func(ctx context.Context, c *conn.Conn, _ conn.Session) error {
+		now, err := catalog.Read(ctx, c, catalog.Name{Schema: t.Schema, Table: t.Name}, catalog.Name{})
+		detoured = err == nil && (now.InsertTrigger || now.Detour)
+		return err
+	})
+	return detoured
+}

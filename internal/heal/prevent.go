@@ -1,0 +1,84 @@
+package heal
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/seqheal/seqheal/internal/catalog"
+	"github.com/seqheal/seqheal/internal/conn"
+	"github.com/seqheal/seqheal/internal/pgerr"
+	"github.com/seqheal/seqheal/internal/sequence"
+)
+
+// prevent moves the sequence past the ids that a successful insert has named, so that
+// nothing drifts. It asks the server only when one of them lies beyond the furthest
+// value that the sequence is known to have passed, and never touches the insert's
+// result: where it cannot move the sequence, a later heal will.
+func (in *insert) prevent() {
+	if !in.mayNameIDs() {
+		return
+	}
+	ctx := in.stmt.DB.Statement.Context
+	entry, err := in.lookUpAnywhere(ctx)
+	if err != nil || entry == nil || !entry.Table.Fed() || !entry.Table.Own || unmovable(entry.Table) {
+		return
+	}
+	t := entry.Table
+	furthest, ok := in.beyondHighWater(t)
+	if !ok {
+		return
+	}
+	if !t.Sequence.CanUse {
+		in.cannotPrevent(t, "may not draw from it", "USAGE")
+		return
+	}
+	passed := sequence.Position{}
+	passed.Value, passed.Found = in.tables.HighWater(t.Sequence)
+	inside := in.inTransaction() || !conn.Outside(ctx, in.stmt.DB)
+	switch err := sequence.Pass(ctx, in.conn(), t, passed, furthest, inside); {
+	case errors.Is(err, sequence.ErrTooFar):
+		in.cannotPrevent(t, "may not set it and they are too far for drawing", "UPDATE")
+	case pgerr.Is(err, pgerr.InsufficientPrivilege):
+		in.cannotPrevent(t, "may not both draw from it and ask for its last value", "USAGE, SELECT")
+	case pgerr.Is(err, pgerr.InternalError), pgerr.Is(err, pgerr.UndefinedTable): // what PostgreSQL says to the oid of a sequence that is gone
+		in.tables.Forget(in.stmt.Target, catalog.Name{Schema: t.Violated.Schema, Table: t.Violated.Name})
+	case err == nil && !sequence.Near(t, furthest):
+		in.tables.Passed(t.Sequence, furthest)
+	}
+}
+
+// beyondHighWater is the furthest id that the statement names, if the sequence is not
+// known to have passed it and can go on behind it.
+func (in *insert) beyondHighWater(t *catalog.Table) (furthest int64, ok bool) {
+	explicit, _ := in.stmt.Insert.Explicit(t.FedColumn()) // what is no int64 is beyond every sequence, or computed
+	found := sequence.Position{}
+	for _, id := range explicit {
+		if t.Sequence.Contains(id) {
+			found = found.With(t.Sequence, sequence.Position{Value: id, Found: true})
+		}
+	}
+	passed, known := in.tables.HighWater(t.Sequence)
+	if !found.Found || known && t.Sequence.Reached(passed, found.Value) || t.Sequence.Reached(found.Value, t.Limit()) {
+		return 0, false
+	}
+	return found.Value, true
+}
+
+// cannotPrevent reports once which right is missing, and leaves the sequence alone
+// from then on.
+func (in *insert) cannotPrevent(t *catalog.Table, lacking, right string) {
+	in.tables.Passed(t.Sequence, t.Limit())
+	in.complain(in.stmt.DB.Statement.Context, fmt.Sprintf("seqheal: table %s: ids that inserts name cannot move sequence %[2]s along, because the role %s; "+
+		"GRANT %s ON SEQUENCE %[2]s to it", t.QuotedName(), t.Sequence.QuotedName(), lacking, right))
+}
+
+// mayNameIDs reports whether a row names a value for one of the model's key columns;
+// without a model, only the table itself can tell.
+func (in *insert) mayNameIDs() bool {
+	if in.stmt.DB.Error != nil || !in.stmt.Readable {
+		return false
+	}
+	schema := in.stmt.DB.Statement.Schema
+	return schema == nil || slices.ContainsFunc(schema.PrimaryFieldDBNames, in.stmt.Insert.Names)
+}

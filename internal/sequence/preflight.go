@@ -1,0 +1,254 @@
+package sequence
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/seqheal/seqheal/internal/catalog"
+	"github.com/seqheal/seqheal/internal/conn"
+	"github.com/seqheal/seqheal/internal/pgerr"
+)
+
+// divisionByZero is what a preflight answers with when a value is taken: several
+// statements travel in one round trip only without a result to read.
+const divisionByZero = "22012"
+
+// Every look ahead stands in a savepoint that is taken back, with a short wait for
+// somebody's migration. Its name is not the guard's: a failed insert leaves that
+// one behind in the aborted transaction, and going back to it would make a failure
+// undone.
+const (
+	setAside = "SAVEPOINT seqheal_ahead; SET LOCAL lock_timeout = 100"
+	takeBack = "ROLLBACK TO SAVEPOINT seqheal_ahead; RELEASE SAVEPOINT seqheal_ahead"
+)
+
+// preflightSlack is how many values beyond the statement's own are looked at, for
+// those who draw between the preflight and the INSERT.
+const preflightSlack = 16
+
+// preflightLast reads the sequence's last value; the value before the next one
+// when none was drawn yet. Needs SELECT on the sequence. The function waits for
+// whoever is drawing. Reading the sequence as a table does not, and now and then
+// shows the value that nextval writes to the log, up to 32 steps ahead (measured).
+const preflightLast = "SELECT coalesce(pg_catalog.pg_sequence_last_value(%[3]d::pg_catalog.oid::pg_catalog.regclass), q.last_value - (%[1]d)) AS last FROM %[2]s q"
+
+// preflightDraw draws values instead and answers the last: with CACHE, what this
+// session draws next is known only to the session; and without SELECT on the
+// sequence there is no other way.
+const preflightDraw = `SELECT d.v AS last FROM (SELECT pg_catalog.nextval(%[1]d::pg_catalog.oid::pg_catalog.regclass) AS v
+  FROM pg_catalog.generate_series(1, %[2]d) OFFSET 0) d OFFSET %[2]d - 1`
+
+// lasts is the SQL for the values behind which this session will draw, as last;
+// empty where the role can know none. With CACHE they are two: the rest of what
+// the session has cached, and behind it whatever the others have left of the
+// sequence.
+func lasts(seq catalog.Sequence) string {
+	shared := fmt.Sprintf(preflightLast, seq.Increment, seq.QuotedName(), seq.OID)
+	switch {
+	case seq.CanRead && seq.Cache <= 1:
+		return shared
+	case !seq.CanUse:
+		return ""
+	case seq.CanRead:
+		return "(" + fmt.Sprintf(preflightDraw, seq.OID, 1) + ") UNION ALL (" + shared + ")"
+	}
+	// The last of as many draws is fresh from the sequence.
+	return fmt.Sprintf(preflightDraw, seq.OID, max(1, min(seq.Cache, slice)))
+}
+
+// preflight fails with division by zero when a row holds one of the values in
+// front of the last one, or when the statement itself names one. The range is read
+// by an index. In SERIALIZABLE it does not look at rows: the look would make
+// bystanders fail with 40001 (measured).
+//
+//	%[1]s column   %[2]s table   %[3]s last values   %[4]s nearest   %[5]s furthest step
+//	%[6]s the ids that the statement names, with commas   %[7]d increment
+//
+// Values between the sequence's own steps are never drawn: in an odd/even scheme
+// they are the other node's.
+const preflight = `SELECT 1 / CASE
+  WHEN EXISTS (SELECT 1 FROM (SELECT last FROM (%[3]s) l OFFSET 0) s
+               WHERE CASE WHEN pg_catalog.current_setting('transaction_isolation') <> 'serializable'
+                          THEN EXISTS (SELECT 1 FROM %[2]s t WHERE t.%[1]s BETWEEN s.last + (%[4]d) AND s.last + (%[5]d) AND (t.%[1]s - s.last) %% (%[7]d) = 0)
+                          ELSE false END
+                  OR EXISTS (SELECT 1 FROM pg_catalog.unnest('{%[6]s}'::pg_catalog.int8[]) n(id)
+                             WHERE n.id BETWEEN s.last + (%[4]d) AND s.last + (%[5]d) AND (n.id - s.last) %% (%[7]d) = 0)) THEN 0 ELSE 1 END`
+
+// Ahead is what an INSERT is about to do with a sequence.
+type Ahead struct {
+	// Count is how many values it draws.
+	Count int64
+	// Named are ids that other rows of it name: drawn, they would collide as well.
+	Named []int64
+	// Prefixes as in Look, one for each set of values among the drawing rows.
+	Prefixes []*Prefix
+	// Exactly leaves out the values that others may draw meanwhile.
+	Exactly bool
+}
+
+// Preflight reports whether one of the next values of the table's sequence is
+// taken, in one round trip when it is not; where only an index that begins with
+// other columns can tell, in two more and one for each prefix. c must be in a
+// transaction, which is left as it was. It answers with an error, and the statement is to be sent
+// all the same, when the role may not look or a lock is in the way.
+func Preflight(ctx context.Context, c *conn.Conn, t *catalog.Table, a Ahead) (taken bool, err error) {
+	seq := t.Sequence
+	slack := int64(preflightSlack)
+	if a.Exactly {
+		slack = 0
+	}
+	reach := spread(a.Count+slack, seq.Increment)
+	if !t.Selectable || t.RowSecurity || !t.Indexed && len(a.Prefixes) == 0 || !seq.CanUse && (!seq.CanRead || seq.Cache > 1) ||
+		reach > 1<<40 { // a reach that could overflow beside the last value
+		return false, nil
+	}
+	last := lasts(seq)
+	near, far := seq.Increment, reach
+	if seq.Descending() {
+		near, far = -reach, seq.Increment
+	}
+	if !t.Indexed {
+		return preflightByPrefix(ctx, c, t, last, near, far, a)
+	}
+	question := fmt.Sprintf(preflight, catalog.Quote(t.FedColumn()), t.QuotedName(), last, near, far, commas(a.Named), seq.Increment)
+	err = c.Exec(ctx, setAside+"; "+question+"; "+takeBack)
+	if err == nil {
+		return false, nil
+	}
+	if undo := c.Undo(ctx, takeBack); undo != nil {
+		return false, undo
+	}
+	if pgerr.Is(err, divisionByZero) {
+		return true, nil
+	}
+	return false, err
+}
+
+// preflightLasts answers the last values themselves, and whether rows may be looked
+// at.
+//
+//	%[1]s last values
+const preflightLasts = `SELECT s.last, pg_catalog.current_setting('transaction_isolation') <> 'serializable' FROM (%[1]s) s`
+
+// preflightByPrefix asks for each prefix by itself, its values as parameters.
+func preflightByPrefix(ctx context.Context, c *conn.Conn, t *catalog.Table, last string, near, far int64, a Ahead) (taken bool, err error) {
+	if err := c.Exec(ctx, setAside); err != nil {
+		return false, err
+	}
+	var from []int64
+	mayLook := true
+	err = c.Query(ctx, fmt.Sprintf(preflightLasts, last), nil, func(rows *sql.Rows) error {
+		from = append(from, 0)
+		return rows.Scan(&from[len(from)-1], &mayLook)
+	})
+	increment := t.Sequence.Increment
+	for _, from := range from {
+		taken = taken || slices.ContainsFunc(a.Named, func(id int64) bool {
+			return id >= from+near && id <= from+far && (id-from)%increment == 0
+		})
+		phase := fmt.Sprintf(" AND (%s - (%d)) %% (%d) = 0", catalog.Quote(t.FedColumn()), from, increment)
+		for _, prefix := range a.Prefixes {
+			if err != nil || taken || !mayLook {
+				break
+			}
+			var position Position
+			position, err = furthestWhere(ctx, c, t, prefix, from+near, from+far, phase)
+			taken = position.Found
+		}
+	}
+	if undo := c.Undo(ctx, takeBack); err == nil {
+		err = undo
+	}
+	return taken && err == nil, err
+}
+
+// commas writes numbers as the inside of an array.
+func commas(numbers []int64) string {
+	texts := make([]string, len(numbers))
+	for i, n := range numbers {
+		texts[i] = strconv.FormatInt(n, 10)
+	}
+	return strings.Join(texts, ",")
+}
+
+// behind answers whether a row holds the sequence's last value or one beyond it.
+//
+//	%[1]s column   %[2]s table   %[3]d the sequence's oid   %[4]s the comparison "at or beyond"
+const behind = `SELECT EXISTS (SELECT 1 FROM (SELECT pg_catalog.pg_sequence_last_value(%[3]d::pg_catalog.oid::pg_catalog.regclass) AS last OFFSET 0) s, %[2]s t
+  WHERE s.last IS NULL OR t.%[1]s %[4]s s.last)`
+
+// MayBeBehind reports whether a row that was just dropped may have met an id that
+// its sequence drew: false only when no row lies where the sequence is. One query;
+// none where the sequence's last value cannot tell, and then it is true.
+func MayBeBehind(ctx context.Context, c *conn.Conn, t *catalog.Table) (bool, error) {
+	if !t.Sequence.CanRead || t.Sequence.Cache > 1 || !t.Selectable || t.RowSecurity || !t.Indexed {
+		return true, nil
+	}
+	beyond := ">="
+	if t.Sequence.Descending() {
+		beyond = "<="
+	}
+	var found bool
+	err := c.Row(ctx, fmt.Sprintf(behind, catalog.Quote(t.FedColumn()), t.QuotedName(), t.Sequence.OID, beyond), nil, &found)
+	return found, err
+}
+
+// drawn answers the value that this session drew last from the sequence with oid
+// $1, and whether a row of the very table holds it; null in SERIALIZABLE, where the
+// look would make bystanders fail.
+//
+//	%[1]s column   %[2]s table, with ONLY unless partitioned   %[3]s the key's other columns
+//	%[4]t look in any case
+const drawn = `SELECT d.v, CASE WHEN %[4]t OR pg_catalog.current_setting('transaction_isolation') <> 'serializable'
+  THEN EXISTS (SELECT 1 FROM %[2]s t WHERE t.%[1]s = d.v%[3]s) END
+FROM (SELECT pg_catalog.currval($1::pg_catalog.int8::pg_catalog.oid::pg_catalog.regclass) AS v OFFSET 0) d`
+
+// DrawnIsTaken reports whether the id that was last drawn on this connection
+// exists, beside the given values of the key's other columns; in SERIALIZABLE the id
+// alone, and that it is unseen, unless it has to look. It sends four statements in three round trips and
+// leaves the transaction as it was. Where the role may not ask or the server does not
+// say, it reports false; the error tells of a connection or a context that has ended.
+func DrawnIsTaken(ctx context.Context, c *conn.Conn, t *catalog.Table, beside *Prefix, look bool) (id int64, taken, unseen bool, err error) {
+	if !t.Selectable || t.RowSecurity || !t.Sequence.CanUse && !t.Sequence.CanRead {
+		return 0, false, false, nil
+	}
+	if err := c.Exec(ctx, setAside); err != nil {
+		return 0, false, false, err
+	}
+	var seen sql.NullBool
+	also, args := beside.conditions([]any{t.Sequence.OID})
+	err = c.Row(ctx, fmt.Sprintf(drawn, catalog.Quote(t.FedColumn()), itself(t), also, look), args, &id, &seen)
+	if undo := c.Undo(ctx, takeBack); undo != nil {
+		return 0, false, false, undo
+	}
+	return id, seen.Bool && err == nil, !seen.Valid && err == nil, ctx.Err()
+}
+
+// lastDrawn answers the value that this session drew last from the sequence with
+// oid $1.
+const lastDrawn = `SELECT pg_catalog.currval($1::pg_catalog.int8::pg_catalog.oid::pg_catalog.regclass)`
+
+// LastDrawn is the id that was last drawn on this connection, read without a look
+// at any row. Nothing is found where the role may not ask, nor, with an error, where
+// none was drawn.
+func LastDrawn(ctx context.Context, c *conn.Conn, t *catalog.Table) (drawn Position, err error) {
+	if !t.Sequence.CanUse && !t.Sequence.CanRead {
+		return Position{}, nil
+	}
+	err = c.Row(ctx, lastDrawn, []any{t.Sequence.OID}, &drawn.Value)
+	drawn.Found = err == nil
+	return drawn, err
+}
+
+// WasDrawn reports whether the sequence has come as far as value, so that it can
+// have handed it out. It needs SELECT on the sequence and reads no table.
+func WasDrawn(ctx context.Context, c *conn.Conn, seq catalog.Sequence, value int64) (bool, error) {
+	var last int64
+	var called bool
+	err := c.Row(ctx, "SELECT q.last_value, q.is_called FROM "+seq.QuotedName()+" q", nil, &last, &called)
+	return called && seq.Reached(last, value), err
+}

@@ -1,0 +1,119 @@
+package statement
+
+import (
+	"strconv"
+	"strings"
+
+	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
+)
+
+// Text is the rendered statement in one of the forms in which it can be sent. The
+// caller's own form comes from [Statement.Text]; the other methods return a new Text
+// and leave the old one as it is.
+type Text struct {
+	SQL  string
+	Vars []any
+	// guard is text that is sent after the VALUES part.
+	guard string
+	// values is where the VALUES part ends, in bytes. action is where ON CONFLICT ends
+	// but for its WHERE, and where is the end of that WHERE; both are values without
+	// an ON CONFLICT.
+	values, action, where int
+	// valuesVars and whereVars count the parameters up to there.
+	valuesVars, whereVars int
+}
+
+// HasConflict reports whether ON CONFLICT was found in the text.
+func (t Text) HasConflict() bool { return t.where > t.values }
+
+// GuardAllowed reports whether ON CONFLICT can be added after the VALUES part.
+func (t Text) GuardAllowed() bool { return t.where == t.values }
+
+// Guarded carries a conflict guard: INSERT … VALUES … ON CONFLICT (key) DO NOTHING.
+// key are the quoted columns of the primary key.
+func (t Text) Guarded(key string) Text {
+	t.guard = key
+	return t
+}
+
+// ConflictGuard is the text of a conflict guard on these quoted columns.
+func ConflictGuard(key []string) string {
+	return " ON CONFLICT (" + strings.Join(key, ",") + ") DO NOTHING"
+}
+
+// WithoutConflict leaves ON CONFLICT out. It reports false when parameters follow
+// the clause, because they would be numbered anew.
+func (t Text) WithoutConflict() (Text, bool) {
+	if t.whereVars != len(t.Vars) {
+		return t, false
+	}
+	t.SQL = t.SQL[:t.values] + t.SQL[t.where:]
+	t.Vars = t.Vars[:t.valuesVars:t.valuesVars]
+	t.where, t.action, t.whereVars = t.values, t.values, t.valuesVars
+	return t, true
+}
+
+// UpdatingOnly lets DO UPDATE touch the rows with these ids and no others. column is
+// the quoted key column. The caller's own WHERE still applies.
+func (t Text) UpdatingOnly(column string, ids []int64) Text {
+	var b strings.Builder
+	b.WriteString(t.SQL[:t.action])
+	b.WriteString(" WHERE excluded." + column + " IN (")
+	for i, id := range ids {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteString(strconv.FormatInt(id, 10))
+	}
+	b.WriteByte(')')
+	if own := strings.TrimPrefix(t.SQL[t.action:t.where], " WHERE "); own != "" {
+		b.WriteString(" AND (" + strings.TrimSpace(own) + ") ")
+	}
+	end := b.Len()
+	b.WriteString(t.SQL[t.where:])
+	t.SQL, t.where = b.String(), end
+	return t
+}
+
+// render writes the same text as Statement.Build(BuildClauses...), each clause
+// once, and notes where the parts end.
+func render(stmt *gorm.Statement) Text {
+	var t Text
+	for _, name := range stmt.BuildClauses {
+		c, ok := stmt.Clauses[name]
+		if !ok {
+			continue
+		}
+		if stmt.SQL.Len() > 0 {
+			_ = stmt.WriteByte(' ')
+		}
+		onConflict, plain := c.Expression.(clause.OnConflict)
+		if plain && c.Builder == nil && c.AfterExpression == nil && stmt.DB.ClauseBuilders[name] == nil {
+			t.renderConflict(stmt, c, onConflict)
+		} else {
+			stmt.Build(name)
+		}
+		if name == "VALUES" {
+			t.values, t.valuesVars = stmt.SQL.Len(), len(stmt.Vars)
+			t.action, t.where, t.whereVars = t.values, t.values, t.valuesVars
+		}
+	}
+	t.SQL, t.Vars = stmt.SQL.String(), stmt.Vars
+	return t
+}
+
+// renderConflict writes ON CONFLICT as clause.OnConflict does, its WHERE apart.
+func (t *Text) renderConflict(stmt *gorm.Statement, c clause.Clause, onConflict clause.OnConflict) {
+	where := onConflict.Where
+	onConflict.Where = clause.Where{}
+	c.Expression = onConflict
+	c.Build(stmt)
+	t.action = stmt.SQL.Len()
+	if len(where.Exprs) > 0 {
+		_, _ = stmt.WriteString(" WHERE ")
+		where.Build(stmt)
+		_ = stmt.WriteByte(' ')
+	}
+	t.where, t.whereVars = stmt.SQL.Len(), len(stmt.Vars)
+}

@@ -1,9 +1,6 @@
 package sequence_test
 
 import (
-	"context"
-	"errors"
-	"sync"
 	"testing"
 	"time"
 
@@ -119,78 +116,6 @@ func TestLookPassesSistersThatAreLocked(t *testing.T) {
 	}
 }
 
-// waiting counts the sessions that wait for table t.
-func waiting(p *pgtest.Place) int64 {
-	return p.Int("SELECT count(*) FROM pg_locks WHERE relation = '$S.t'::regclass AND NOT granted")
-}
-
-func TestLooksAtOneSequenceAreShared(t *testing.T) {
-	t.Parallel()
-	p := pgtest.New(t)
-	p.Exec(`CREATE TABLE t (id bigserial PRIMARY KEY); INSERT INTO t VALUES (20)`)
-	db := p.Open(nil)
-	const lookers = 8
-	trips := make([]*trip, lookers)
-	for i := range trips {
-		trips[i] = begin(t, db)
-	}
-	holder, err := p.SQL.Begin()
-	must(t, err)
-	defer func() { _ = holder.Rollback() }()
-	_, err = holder.Exec("LOCK TABLE t")
-	must(t, err)
-	var looks sequence.Looks
-	var started, done sync.WaitGroup
-	started.Add(lookers)
-	for _, r := range trips {
-		done.Go(func() {
-			started.Done()
-			if got, err := looks.Look(r.ctx, r.conn, r.session, r.table, nil); err != nil || got.Value != 20 {
-				t.Errorf("Look = %+v, %v; want 20", got, err)
-			}
-		})
-	}
-	started.Wait()
-	pgtest.Eventually(t, "one to look", func() bool { return waiting(p) > 0 })
-	if n := waiting(p); n != 1 {
-		t.Errorf("%d sessions look at once", n)
-	}
-	must(t, holder.Rollback())
-	done.Wait()
-}
-
-func TestTheTroubleOfOneLookIsNotShared(t *testing.T) {
-	t.Parallel()
-	p := pgtest.New(t)
-	p.Exec(`CREATE TABLE t (id bigserial PRIMARY KEY); INSERT INTO t VALUES (20)`)
-	db := p.Open(nil)
-	first, second := begin(t, db), begin(t, db)
-	holder, err := p.SQL.Begin()
-	must(t, err)
-	defer func() { _ = holder.Rollback() }()
-	_, err = holder.Exec("LOCK TABLE t")
-	must(t, err)
-	var looks sequence.Looks
-	var leader, follower sync.WaitGroup
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	leader.Go(func() {
-		if _, err := looks.Look(ctx, first.conn, first.session, first.table, nil); err == nil {
-			t.Error("the look that was given up succeeded")
-		}
-	})
-	pgtest.Eventually(t, "the first to look", func() bool { return waiting(p) == 1 })
-	follower.Go(func() {
-		if got, err := looks.Look(second.ctx, second.conn, second.session, second.table, nil); err != nil || got.Value != 20 {
-			t.Errorf("Look = %+v, %v; want 20", got, err)
-		}
-	})
-	cancel()
-	leader.Wait()
-	must(t, holder.Rollback())
-	follower.Wait()
-}
-
 func TestExistsTellsWhetherARowHoldsTheValue(t *testing.T) {
 	t.Parallel()
 	p := pgtest.New(t)
@@ -201,35 +126,4 @@ func TestExistsTellsWhetherARowHoldsTheValue(t *testing.T) {
 			t.Errorf("Exists(%d) = %v, %v; want %v", value, got, err, want)
 		}
 	}
-}
-
-// A caller that waits for another one's look keeps its own context: it may hold
-// the very lock that the other one waits for.
-func TestAWaitingLookKeepsItsOwnContext(t *testing.T) {
-	t.Parallel()
-	p := pgtest.New(t)
-	p.Exec(`CREATE TABLE t (id bigserial PRIMARY KEY)`)
-	leader, follower := begin(t, p.Open(nil)), begin(t, p.Open(nil))
-	lock, err := p.SQL.Begin()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := lock.Exec("LOCK TABLE t"); err != nil {
-		t.Fatal(err)
-	}
-	var looks sequence.Looks
-	var led sync.WaitGroup
-	led.Go(func() { _, _ = looks.Look(leader.ctx, leader.conn, leader.session, leader.table, nil) })
-	pgtest.Eventually(t, "the leader to wait for the lock", func() bool {
-		return p.Int("SELECT count(*) FROM pg_locks WHERE relation = 't'::regclass AND NOT granted") == 1
-	})
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	if _, err := looks.Look(ctx, follower.conn, follower.session, follower.table, nil); !errors.Is(err, context.Canceled) {
-		t.Errorf("the follower got %v", err)
-	}
-	if err := lock.Rollback(); err != nil {
-		t.Error(err)
-	}
-	led.Wait()
 }

@@ -22,7 +22,7 @@ func TestExplainNamesTheReasonOfEveryError(t *testing.T) {
 	for _, test := range []struct {
 		name    string
 		err     error
-		reason  string
+		reason  sequence.Reason
 		refused bool
 	}{
 		{"statement timeout", server(pgerr.QueryCanceled), sequence.Timeout, false},
@@ -63,7 +63,7 @@ func TestPermittedRefusesWhatMustNotBeMoved(t *testing.T) {
 		name    string
 		table   catalog.Table
 		session conn.Session
-		reason  string
+		reason  sequence.Reason
 		text    string
 	}{
 		{"a default that is more than nextval", catalog.Table{Unsupported: "the default is odd"}, conn.Session{}, sequence.Unsupported, "the default is odd"},

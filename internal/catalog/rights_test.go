@@ -99,7 +99,27 @@ func TestReadTellsWhatTheRoleSeesOfTheRows(t *testing.T) {
 			t.Parallel()
 			p := pgtest.New(t)
 			p.Exec(test.setup)
-			check(t, asRole(t, p, test.grants), catalog.Name{Table: "t"}, catalog.Name{}, test.want)
+			check(t, asRole(t, p, test.grants+"; GRANT USAGE ON SEQUENCE t_id_seq TO $R"), catalog.Name{Table: "t"}, catalog.Name{}, test.want)
+		})
+	}
+}
+
+func TestReadKeepsTheGuardFromARoleThatCannotDraw(t *testing.T) {
+	t.Parallel()
+	refused := "no right to draw from the sequence"
+	for _, test := range []struct{ name, setup, want string }{
+		{"serial", `CREATE TABLE t (id bigserial PRIMARY KEY)`, refused},
+		{"the first of two columns", `CREATE TABLE t (id bigserial, tenant text, PRIMARY KEY (id, tenant))`, refused},
+		{"identity", `CREATE TABLE t (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY)`, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			p := pgtest.New(t)
+			p.Exec(test.setup)
+			table := read(t, asRole(t, p, `GRANT SELECT, INSERT ON t TO $R`), catalog.Name{Table: "t"}, catalog.Name{})
+			if table.NotGuardable != test.want {
+				t.Errorf("not guardable: %q, want %q", table.NotGuardable, test.want)
+			}
 		})
 	}
 }

@@ -1,11 +1,8 @@
-// Package catalog knows what the server says about a table's primary key and
-// the sequence that feeds it.
+// Package catalog knows what the server says about a table's keys and the sequences
+// that feed them. It asks for raw facts in short questions and judges them in Go.
 package catalog
 
-import (
-	"math"
-	"regexp"
-)
+import "math"
 
 // Table is one table as read from the catalog at one moment.
 type Table struct {
@@ -13,8 +10,21 @@ type Table struct {
 	Schema string
 	Name   string
 	// Own is true for the table that the statement names, directly or through a
-	// view, false for one that a trigger inserted into.
+	// view that shows the key's columns under their names, false for one that a
+	// trigger inserted into.
 	Own bool
+	// View is the way to this table from the view that the statement names, nil when it
+	// names the table itself.
+	View *View
+	// Identity is what was read: the name that was asked for and what it stood for.
+	Identity Identity
+	// Uncommitted is true when what was read may be undone with the own transaction: a row
+	// of the catalog is its own, or it holds a lock of DDL on the table.
+	Uncommitted bool
+	// Snapshot is true when the facts were read at a level that takes a snapshot. INSERT
+	// uses the catalog of the moment instead.
+	Snapshot bool
+
 	// Constraint is the primary key's name, empty without one. The server names
 	// it in a 23505.
 	Constraint string
@@ -27,32 +37,53 @@ type Table struct {
 	// none does.
 	Column   int
 	Sequence Sequence
+	// SequenceKeys are the unique indexes, the primary key among them, that can decide a
+	// conflict and have one column that a sequence feeds.
+	SequenceKeys []SequenceKey
+	// Uniques are all unique indexes and exclusion constraints of the table, valid or not,
+	// and those of its partitions that do not belong to one of the table.
+	Uniques []UniqueIndex
+	// DeferrableTwin is true when another unique constraint over the key's columns is
+	// deferrable. ON CONFLICT (key) infers both and then fails with 55000.
+	DeferrableTwin bool
 	// Unsupported says why the sequence must never be moved although a collision
 	// may come from it, empty when it may be.
 	Unsupported string
 	// Indexed is true when an index begins with the column, so that its maximum
 	// costs one index descent.
 	Indexed bool
-	// RowSecurity is true when policies hide rows from this role.
-	RowSecurity bool
-	// InsertTrigger is true when a user trigger fires on INSERT, enabled or not.
-	InsertTrigger bool
-	// UpsertTrigger is true when a trigger would notice that an ON CONFLICT clause
-	// was left out: a row trigger BEFORE INSERT, which may find ids itself, or a
-	// statement trigger on UPDATE, which DO UPDATE fires even when no row is updated.
-	UpsertTrigger bool
-	// UpdateTrigger is true when a row trigger BEFORE UPDATE may keep rows of an
-	// upsert from being updated and returned.
-	UpdateTrigger bool
-	// Partitioned is true for a partitioned table or a partition.
-	Partitioned bool
-	// Detour is true for a view and for a table with a rule: rows inserted into it
-	// end up in another table, and so does the collision.
-	Detour bool
 	// InitiallyDeferred keys are checked at COMMIT, after every chance to heal.
 	InitiallyDeferred bool
+
+	// Triggers is what triggers can do on the table, on its partitions and on the views
+	// in front of it.
+	Triggers Triggers
+	// Rules is true when a rule on INSERT or UPDATE stands on the table, on a partition or on a view
+	// in front of it.
+	Rules bool
+	// RowSecurity is true when policies of the table hide rows from this role.
+	RowSecurity bool
+	// TreeRowSecurity is RowSecurity of the table or of one of its partitions.
+	TreeRowSecurity bool
+	// DefaultCalls is true when the default of a column calls a function that is not the
+	// server's own.
+	DefaultCalls bool
+	// DomainDefault is true when a column without a default has a domain with one.
+	DomainDefault bool
+	// UserCatalog is true for a table that logical decoding reads as a catalog.
+	UserCatalog bool
+	// CanInsert is true when this role may INSERT into a column.
+	CanInsert bool
 	// Selectable is true when this role may read every column of the key.
 	Selectable bool
+	// Temporary tables are seen by their own session alone.
+	Temporary bool
+	// Partitioned is true for a partitioned table or a partition.
+	Partitioned bool
+	// Partitions counts the tables below a partitioned table.
+	Partitions Partitions
+	// Foreign is true for a foreign table, whose rows are elsewhere.
+	Foreign bool
 	// NotGuardable says why the conflict guard must not be used, empty when the
 	// table qualifies for it.
 	NotGuardable string
@@ -60,6 +91,20 @@ type Table struct {
 	// Violated is the table that the server named in the error, when it is
 	// another one: the partition below this table, or the base table of a view.
 	Violated Violated
+
+	// InsertTrigger is true when a user trigger fires on INSERT, enabled or not. It is the
+	// older and coarser form of Triggers, as the next two.
+	InsertTrigger bool
+	// UpsertTrigger is true when a trigger, enabled or not, would notice that an ON CONFLICT clause
+	// was left out: a row trigger BEFORE INSERT, which may find ids itself, or a
+	// statement trigger on UPDATE, which DO UPDATE fires even when no row is updated.
+	UpsertTrigger bool
+	// UpdateTrigger is true when a row trigger BEFORE UPDATE, enabled or not, may keep rows of an
+	// upsert from being updated and returned.
+	UpdateTrigger bool
+	// Detour is true for a view that was not followed to a table, and for a table with a rule: rows
+	// inserted into it end up in another table, and so does the collision.
+	Detour bool
 }
 
 // Violated is what tells whether a 23505 is one of the primary key.
@@ -71,30 +116,48 @@ type Violated struct {
 	Others []string
 }
 
-// Column is a column of the primary key.
+// Column is a column of a key.
 type Column struct {
 	Name string
 	// Type is the base type's name in pg_catalog, domains resolved.
 	Type string
 	// Declared is the column's own type as format_type writes it, for SQL text.
 	Declared string
+	// Domain is true when the type is a domain.
+	Domain bool
 }
 
-// Sequence is a sequence's definition and what this role may do with it.
-type Sequence struct {
-	OID       int64
-	Schema    string
-	Name      string
-	Min, Max  int64
-	Increment int64
-	Cache     int64
-	Cycle     bool
-	CanUse    bool // USAGE or UPDATE: nextval
-	CanUpdate bool // UPDATE: setval
-	CanRead   bool // SELECT: last_value
-	// Feeders is the number of columns, in whatever tables, whose default draws
-	// from it; partitions are not counted beside their root.
-	Feeders int64
+// UniqueIndex is a unique index or an exclusion constraint.
+type UniqueIndex struct {
+	// Table is the oid of the table that it stands on.
+	Table int64
+	Name  string
+	// Columns are its key's columns, empty text for an expression.
+	Columns []string
+	Primary bool
+	// Immediate is false for a deferrable constraint.
+	Immediate bool
+	// Valid is false while the index is built, and after that failed.
+	Valid      bool
+	Exclusion  bool
+	Partial    bool
+	Expression bool
+}
+
+// SequenceKey is a unique index with one column that a sequence feeds.
+type SequenceKey struct {
+	// Constraint is the name of the index, and of its constraint when it has one.
+	Constraint string
+	Primary    bool
+	Columns    []Column
+	// Fed is the index in Columns of the column that the sequence feeds.
+	Fed      int
+	Sequence Sequence
+	// Default is the oid of the column's default in pg_attrdef, 0 for an identity
+	// column.
+	Default int64
+	// Unsupported is as in Table.
+	Unsupported string
 }
 
 // Fed reports whether a sequence feeds a column of the primary key.
@@ -102,6 +165,27 @@ func (t *Table) Fed() bool { return t != nil && t.Column >= 0 }
 
 // FedColumn is the name of the column that the sequence feeds.
 func (t *Table) FedColumn() string { return t.Key[t.Column].Name }
+
+// ServesOnce reports whether the facts are good for one statement only, and must not be
+// remembered.
+func (t *Table) ServesOnce() bool { return t.Uncommitted || t.Snapshot }
+
+// IntegerKey reports whether the key is one plain smallint, integer or bigint column, the
+// values of which the server stores as they are sent.
+func (t *Table) IntegerKey() bool {
+	return len(t.Key) == 1 && !t.Key[0].Domain && integral(t.Key[0].Type, -1)
+}
+
+// OnlyKeyIsUnique reports whether nothing but the primary key can keep a row out: there is no
+// other unique index or exclusion constraint, on the table or on any partition.
+func (t *Table) OnlyKeyIsUnique() bool {
+	for _, unique := range t.Uniques {
+		if !unique.Primary {
+			return false
+		}
+	}
+	return true
+}
 
 // QuotedKey returns the key's column names, ready for SQL text.
 func (t *Table) QuotedKey() []string {
@@ -114,49 +198,6 @@ func (t *Table) QuotedKey() []string {
 
 // QuotedName is the schema-qualified name, ready for SQL text.
 func (t *Table) QuotedName() string { return Quote(t.Schema, t.Name) }
-
-// QuotedName is the schema-qualified name, ready for SQL text.
-func (s Sequence) QuotedName() string { return Quote(s.Schema, s.Name) }
-
-// Descending reports whether the sequence counts downwards.
-func (s Sequence) Descending() bool { return s.Increment < 0 }
-
-// Aggregate is the name of the aggregate that finds the furthest value.
-func (s Sequence) Aggregate() string {
-	if s.Descending() {
-		return "min"
-	}
-	return "max"
-}
-
-// First is where the sequence's range begins in its own direction.
-func (s Sequence) First() int64 {
-	if s.Descending() {
-		return s.Max
-	}
-	return s.Min
-}
-
-// Reached reports whether value lies at or beyond target in the sequence's own
-// direction.
-func (s Sequence) Reached(value, target int64) bool {
-	if s.Descending() {
-		return value <= target
-	}
-	return value >= target
-}
-
-// Further returns the one of both that the sequence reaches later.
-func (s Sequence) Further(a, b int64) int64 {
-	if s.Reached(a, b) {
-		return a
-	}
-	return b
-}
-
-// Contains reports whether the sequence can ever hand out a value in this place:
-// rows of other nodes' ranges and sentinels lie outside.
-func (s Sequence) Contains(value int64) bool { return s.Min <= value && value <= s.Max }
 
 // Limit is the last value that can be stored, by the sequence's bounds and the
 // column's type.
@@ -173,10 +214,3 @@ func (t *Table) Limit() int64 {
 	}
 	return min(high, t.Sequence.Max)
 }
-
-// nextvalOnly matches a default, as pg_get_expr writes it, that is nextval of
-// one sequence and nothing else. An integer cast around it changes no value.
-// nextval('s')*1000+7 or 'ORD-'||nextval('s') depend on their sequence in the
-// same way in pg_depend, and moving it to max(id) would ruin them (measured).
-var nextvalOnly = regexp.MustCompile(
-	`^\(*(?:pg_catalog\.)?nextval\('(?:[^']|'')+'::regclass\)\)*(?:::(?:integer|bigint|smallint|numeric(?:\(\d+,0\))?))?\)*$`)

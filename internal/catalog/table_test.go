@@ -39,6 +39,8 @@ func TestReadFindsTheTableThatTheStatementNames(t *testing.T) {
 		{"the schema decides", `CREATE SCHEMA $S_b; CREATE TABLE $S_b.t (id bigserial PRIMARY KEY); CREATE TABLE t (x uuid PRIMARY KEY)`,
 			catalog.Name{Schema: "$S_b", Table: "t"}, serial("t", "int8")},
 		{"view, nothing violated", `CREATE TABLE base (id bigserial PRIMARY KEY); CREATE VIEW t AS SELECT * FROM base`, catalog.Name{Table: "t"},
+			facts{name: "base", constraint: "base_pkey", key: "id:int8", column: "id", sequence: "base_id_seq", notGuardable: "a view in front of it"}},
+		{"view of a join", `CREATE TABLE base (id bigserial PRIMARY KEY); CREATE VIEW t AS SELECT a.id FROM base a JOIN base b USING (id)`, catalog.Name{Table: "t"},
 			facts{unindexed: true, unreadable: true, notGuardable: "not an ordinary table"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

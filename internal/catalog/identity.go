@@ -1,0 +1,146 @@
+package catalog
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Identity is what facts about a table were read of. Names and oids alone are none: a
+// name comes to stand for another table, and another database has equal oids.
+type Identity struct {
+	// Target is the name as the statement gives it, and Named the oid of the table or view
+	// that it stood for.
+	Target Name
+	Named  int64
+	// Database, Role, SearchPath and TempSchema are the session's. TempSchema is the oid
+	// of its schema for temporary tables, 0 without one.
+	Database, Role, SearchPath string
+	TempSchema                 int64
+	// OID, Schema and Name are the table's, the one below when Target is a view.
+	OID          int64
+	Schema, Name string
+	// Column is the key's column that a sequence feeds, empty when none does.
+	Column string
+	// Default is the oid of that column's default in pg_attrdef, 0 for an identity column
+	// and where a trigger draws.
+	Default int64
+	// Sequence is the oid of the sequence, 0 without one.
+	Sequence         int64
+	Increment, Cache int64
+	Cycle            bool
+	// Key are the key's columns when no default and no identity feeds one of them.
+	Key []KeyColumn
+}
+
+// KeyColumn is a column of a key as it was when it was read.
+type KeyColumn struct {
+	Number int64
+	Name   string
+	// Default is the oid of its default in pg_attrdef, 0 without one.
+	Default int64
+}
+
+// identity says what was read.
+func (r *reading) identity(t *Table) Identity {
+	f := r.table
+	i := Identity{
+		Target: r.target, Database: f.session.database, Role: f.session.role, SearchPath: f.session.searchPath, TempSchema: f.session.tempSchema,
+		OID: f.oid, Schema: f.schema, Name: f.name,
+	}
+	if r.named != nil {
+		i.Named = r.named.oid
+	}
+	if !r.reached {
+		i.Target, i.Named = Name{Schema: f.schema, Table: f.name}, f.oid
+	}
+	identity := false
+	if t.Fed() {
+		a, _ := f.column(t.FedColumn())
+		i.Column, i.Default, identity = a.Name, f.feed(a).def, a.Identity
+		i.Sequence, i.Increment, i.Cache, i.Cycle = t.Sequence.OID, t.Sequence.Increment, t.Sequence.Cache, t.Sequence.Cycle
+	}
+	if i.Default == 0 && !identity {
+		for _, number := range r.key() {
+			a := f.number(number)
+			i.Key = append(i.Key, KeyColumn{Number: number, Name: a.Name, Default: f.feed(a).def})
+		}
+	}
+	return i
+}
+
+// Check is an SQL expression that is true when the name still stands for what was read: the same
+// table, role and database, the key's column filled by the same default or identity, and its
+// sequence with the same INCREMENT, CACHE and CYCLE. It is false, or the statement fails, when
+// anything is another one; a sequence or table that was renamed or moved elsewhere is the same
+// only as long as the statement's name still finds it. It is made of functions that read the catalog of the
+// moment under every snapshot. The exception is a key that no sequence feeds: what fills
+// it now is read as the snapshot shows it.
+//
+// The parameters of a sequence are left out where the role has no right to them: it cannot
+// ask for its values either. The expression has no parameters and no side effect, and no lock stays.
+func (i Identity) Check() string {
+	parts := []string{
+		standsFor(i.Target) + " = " + oid(i.Named),
+		"current_user::pg_catalog.text = " + Literal(i.Role),
+		"pg_catalog.current_database()::pg_catalog.text = " + Literal(i.Database),
+	}
+	switch {
+	case i.Default != 0:
+		parts = append(parts, i.sameDefault())
+	case i.Sequence != 0:
+		parts = append(parts, i.sameOwner())
+	}
+	if len(i.Key) > 0 {
+		parts = append(parts, i.sameKey())
+	}
+	if i.Sequence != 0 {
+		parts = append(parts, i.sameParameters())
+	}
+	return "CASE WHEN " + upToDate + " THEN coalesce(" + strings.Join(parts, " AND ") + ", false) ELSE false END"
+}
+
+// standsFor is the oid of what a name stands for, null when that is nothing. A literal cast to regclass would be resolved
+// while the statement is parsed, before [upToDate] has run.
+func standsFor(name Name) string {
+	quoted := Quote(name.Table)
+	if name.Schema != "" {
+		quoted = Quote(name.Schema, name.Table)
+	}
+	return "pg_catalog.to_regclass(" + Literal(quoted) + ")::pg_catalog.oid"
+}
+
+func oid(oid int64) string { return fmt.Sprintf("'%d'::pg_catalog.oid", oid) }
+
+// sameDefault holds while the default exists and is the column's. 2604 is pg_attrdef; a
+// default that is set anew gets another oid. The names come back as an array, so that
+// no quoting has to be matched.
+func (i Identity) sameDefault() string {
+	return fmt.Sprintf("(pg_catalog.pg_identify_object_as_address(2604::pg_catalog.oid, %s, 0)).object_names = ARRAY[%s, %s, %s]::pg_catalog.text[]",
+		oid(i.Default), Literal(i.Schema), Literal(i.Name), Literal(i.Column))
+}
+
+// sameOwner holds while the sequence is the column's own, by identity or OWNED BY.
+func (i Identity) sameOwner() string {
+	return fmt.Sprintf("pg_catalog.pg_get_serial_sequence(%s, %s)::pg_catalog.regclass::pg_catalog.oid = %s",
+		Literal(Quote(i.Schema, i.Name)), Literal(i.Column), oid(i.Sequence))
+}
+
+// sameParameters holds while the sequence counts as it did. has_sequence_privilege is null for an
+// oid that is gone.
+func (i Identity) sameParameters() string {
+	return fmt.Sprintf("CASE pg_catalog.has_sequence_privilege(%[1]s, 'USAGE,SELECT,UPDATE') WHEN true THEN "+
+		"(SELECT (p.increment, p.cache_size, p.cycle_option) = (%[2]d, %[3]d, %[4]t) FROM pg_catalog.pg_sequence_parameters(%[1]s) p) "+
+		"WHEN false THEN true ELSE false END", oid(i.Sequence), i.Increment, i.Cache, i.Cycle)
+}
+
+// sameKey holds while the key's columns are the same ones with the same defaults, and none is
+// an identity column.
+func (i Identity) sameKey() string {
+	columns := make([]string, len(i.Key))
+	for n, column := range i.Key {
+		columns[n] = fmt.Sprintf("(%d, %s, '%d')", column.Number, Literal(column.Name), column.Default)
+	}
+	return fmt.Sprintf("(SELECT pg_catalog.count(*) FROM pg_catalog.pg_attribute a LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum "+
+		"WHERE a.attrelid = %s AND a.attidentity = '' AND NOT a.attisdropped AND (a.attnum, a.attname, coalesce(d.oid, 0)) IN (%s)) = %d",
+		oid(i.OID), strings.Join(columns, ", "), len(i.Key))
+}

@@ -1,0 +1,252 @@
+package catalog
+
+import (
+	"regexp"
+	"slices"
+)
+
+// judge describes the table by the facts.
+func (r *reading) judge() *Table {
+	f := r.table
+	t := &Table{
+		OID: f.oid, Schema: f.schema, Name: f.name, Column: -1,
+		Uncommitted: r.uncommitted(), Snapshot: f.session.isolation == "repeatable read" || f.session.isolation == "serializable",
+		RowSecurity: f.rowSecurity, CanInsert: f.insertable, Temporary: f.temporary, Foreign: f.kind == "f",
+		Partitioned: f.kind == "p" || f.partition, UserCatalog: userCatalog(f.options),
+	}
+	if r.way != nil && r.reached {
+		t.View = r.way.view(f)
+	}
+	r.judgeColumns(t)
+	r.judgeKey(t)
+	r.judgeIndexes(t)
+	r.judgeTriggers(t)
+	t.Own = r.isOwn(t)
+	t.Violated = r.hit.violated()
+	t.Identity = r.identity(t)
+	t.NotGuardable = r.notGuardable(t)
+	t.internTexts()
+	return t
+}
+
+// uncommitted reports whether the own transaction may have changed what was read.
+func (r *reading) uncommitted() bool {
+	own := r.locked || r.table.uncommitted() || r.hit.uncommitted()
+	if r.way != nil {
+		for _, view := range r.way.views {
+			own = own || view.uncommitted()
+		}
+	}
+	return own || r.tree != nil && (r.tree.own || anyOwn(r.tree.rules, r.tree.triggers, r.tree.indexes))
+}
+
+func (r *relation) uncommitted() bool {
+	return r.own || anyOwn(r.rules, r.triggers, r.indexes) ||
+		slices.ContainsFunc(r.deferred, func(d deferral) bool { return d.Own }) ||
+		slices.ContainsFunc(r.columns, func(a attribute) bool { return a.Own }) ||
+		slices.ContainsFunc(r.defaults, func(d dependency) bool { return d.Own })
+}
+
+func anyOwn(rules []rule, triggers []trigger, indexes []index) bool {
+	return slices.ContainsFunc(rules, func(r rule) bool { return r.Own }) ||
+		slices.ContainsFunc(triggers, func(g trigger) bool { return g.Own }) ||
+		slices.ContainsFunc(indexes, func(x index) bool { return x.Own })
+}
+
+var userCatalogOn = regexp.MustCompile(`(?i)^user_catalog_table=(t|true|on|yes|1)$`)
+
+func userCatalog(options []string) bool {
+	return slices.ContainsFunc(options, userCatalogOn.MatchString)
+}
+
+// judgeColumns looks at all columns: what else than constants fills them.
+func (r *reading) judgeColumns(t *Table) {
+	for _, a := range r.table.columns {
+		t.DomainDefault = t.DomainDefault || a.DomainDefault && !a.HasDefault
+	}
+	for _, d := range r.table.defaults {
+		t.DefaultCalls = t.DefaultCalls || d.Calls
+	}
+}
+
+// judgeKey describes the primary key and what feeds it.
+func (r *reading) judgeKey(t *Table) {
+	primary := r.table.primary()
+	if primary != nil {
+		t.Constraint, t.InitiallyDeferred = primary.Name, r.table.isDeferred(primary)
+	}
+	t.Selectable = true
+	for i, number := range r.key() {
+		a := r.table.number(number)
+		column, _ := r.columnOf(a)
+		t.Key = append(t.Key, column)
+		t.Selectable = t.Selectable && a.Selectable
+		if fed := r.table.feed(a); fed.sequence != 0 && t.Column < 0 {
+			t.Column, t.Sequence = i, r.sequences[fed.sequence]
+			t.Indexed, t.KeysBelow = r.table.hasIndexOn(number), primary == nil
+			t.Unsupported = r.unsupported(a)
+		}
+	}
+	t.Selectable = t.Selectable && len(t.Key) > 0
+}
+
+// columnOf describes a column, and says what modifies its base type.
+func (r *reading) columnOf(a attribute) (column Column, modifier int64) {
+	column = Column{Name: a.Name, Type: a.Type, Declared: a.Declared, Domain: a.Domain}
+	if base, ok := r.bases[a.TypeOID]; ok && a.Domain {
+		column.Type = base.name
+		return column, base.modifier
+	}
+	return column, a.Modifier
+}
+
+// unsupported says why the sequence that feeds a column must not be moved, empty when it may be.
+func (r *reading) unsupported(a attribute) string {
+	column, modifier := r.columnOf(a)
+	if why := unsupportedType(column, modifier); why != "" {
+		return why
+	}
+	return unsupportedDefault(column, r.table.feed(a).text)
+}
+
+// judgeIndexes lists what is unique.
+func (r *reading) judgeIndexes(t *Table) {
+	for _, x := range r.table.indexes {
+		if !x.Unique && !x.Exclusion {
+			continue
+		}
+		unique := x.describe()
+		t.Uniques = append(t.Uniques, unique)
+		t.DeferrableTwin = t.DeferrableTwin || !unique.Primary && !unique.Immediate && !unique.Exclusion && sameColumns(unique.Columns, t.Key)
+		if key, ok := r.sequenceKey(x); ok {
+			t.SequenceKeys = append(t.SequenceKeys, key)
+		}
+	}
+	if r.tree != nil {
+		t.Partitions = r.tree.Partitions
+		for _, x := range r.tree.indexes {
+			t.Uniques = append(t.Uniques, x.describe())
+		}
+	}
+}
+
+func (x index) describe() UniqueIndex {
+	return UniqueIndex{
+		Table: x.Table, Name: x.Name, Columns: x.Names, Primary: x.Primary, Immediate: x.Immediate, Valid: x.Valid,
+		Exclusion: x.Exclusion, Partial: x.Partial, Expression: !x.plain(),
+	}
+}
+
+// sameColumns reports whether these are the key's columns, in any order.
+func sameColumns(columns []string, key []Column) bool {
+	for _, column := range key {
+		if !slices.Contains(columns, column.Name) {
+			return false
+		}
+	}
+	return len(columns) == len(key)
+}
+
+// sequenceKey describes a unique index when a sequence feeds exactly one of its
+// columns.
+func (r *reading) sequenceKey(x index) (key SequenceKey, ok bool) {
+	if !x.Immediate || !x.Valid || x.Exclusion || x.Partial || !x.plain() {
+		return key, false
+	}
+	key = SequenceKey{Constraint: x.Name, Primary: x.Primary}
+	feeds := 0
+	for i, number := range x.Columns {
+		a := r.table.number(number)
+		column, _ := r.columnOf(a)
+		key.Columns = append(key.Columns, column)
+		if fed := r.table.feed(a); fed.sequence != 0 {
+			feeds++
+			key.Fed, key.Sequence, key.Default = i, r.sequences[fed.sequence], fed.def
+			key.Unsupported = r.unsupported(a)
+		}
+	}
+	return key, feeds == 1
+}
+
+// judgeTriggers says what triggers, rules and policies stand on the whole tree.
+func (r *reading) judgeTriggers(t *Table) {
+	role := r.table.session.replicationRole
+	t.Triggers = triggersOf(r.table.triggers, role, true)
+	t.Rules, t.TreeRowSecurity = writes(r.table.rules), t.RowSecurity
+	t.Detour = len(r.table.rules) > 0
+	t.old(r.table.triggers)
+	if r.tree != nil {
+		t.Triggers = t.Triggers.or(triggersOf(r.tree.triggers, role, false))
+		t.Rules = t.Rules || writes(r.tree.rules)
+		t.TreeRowSecurity = t.TreeRowSecurity || r.tree.rowSecurity
+	}
+	if t.View == nil {
+		return
+	}
+	t.Rules, t.Detour = t.Rules || t.View.Rule, t.Detour || t.View.Rule
+	for _, view := range r.way.views {
+		t.Triggers = t.Triggers.or(triggersOf(view.triggers, role, true))
+		t.old(view.triggers)
+	}
+}
+
+// old sets the older fields about triggers.
+func (t *Table) old(triggers []trigger) {
+	for _, g := range triggers {
+		if g.Internal {
+			continue
+		}
+		t.InsertTrigger = t.InsertTrigger || g.has(onInsert, 0)
+		t.UpsertTrigger = t.UpsertTrigger || g.has(forEachRow|before|onInsert, 0) || g.has(onUpdate, forEachRow)
+		t.UpdateTrigger = t.UpdateTrigger || g.has(forEachRow|before|onUpdate, 0)
+	}
+}
+
+// isOwn reports whether the statement names the table, or a view that shows the key's columns under their own names. Through a trigger
+// INSTEAD OF or a rule a view may lead to any table.
+func (r *reading) isOwn(t *Table) bool {
+	switch {
+	case r.reached && t.View == nil:
+		return true
+	case r.reached:
+		return !slices.ContainsFunc(t.Key, func(column Column) bool { return !t.View.shows(column.Name) })
+	case r.named == nil || r.named.kind != "v" || len(t.Key) == 0:
+		return false
+	case r.way != nil:
+		if v := r.way.view(r.table); !v.InsteadOf && !v.Rule {
+			return false
+		}
+	}
+	return !slices.ContainsFunc(t.Key, func(column Column) bool { _, ok := r.named.column(column.Name); return !ok })
+}
+
+// violated names the unique indexes of the table of the error.
+func (r *relation) violated() Violated {
+	v := Violated{Schema: r.schema, Name: r.name}
+	for _, x := range r.indexes {
+		switch {
+		case x.Primary:
+			v.Constraint = x.Name
+		case x.Unique:
+			v.Others = append(v.Others, x.Name)
+		}
+	}
+	return v
+}
+
+// internTexts keeps texts that are alike once: a table is remembered as long as the
+// program runs.
+func (t *Table) internTexts() {
+	for _, text := range []*string{&t.Violated.Schema, &t.Sequence.Schema, &t.Identity.Schema} {
+		alike(text, t.Schema)
+	}
+	alike(&t.Violated.Name, t.Name)
+	alike(&t.Identity.Name, t.Name)
+	alike(&t.Violated.Constraint, t.Constraint)
+}
+
+func alike(text *string, other string) {
+	if *text == other {
+		*text = other
+	}
+}

@@ -1,0 +1,95 @@
+package catalog
+
+// Triggers is what the triggers of a table can do to a statement. Only those count that
+// fire under the session's replication role. A trigger with a WHEN clause counts. On partitions only row triggers
+// fire, on the table that the statement names statement triggers as well.
+type Triggers struct {
+	// BeforeInsertRow may skip a row, change its key or store it elsewhere.
+	BeforeInsertRow bool
+	// InsertStatement fires once for each INSERT that is sent, before or after.
+	InsertStatement bool
+	// BeforeUpdateRow may keep a row of an upsert from being updated and returned.
+	BeforeUpdateRow bool
+	// UpdateStatement fires for ON CONFLICT DO UPDATE, even when no row conflicts.
+	UpdateStatement bool
+	// InsteadOf takes the place of an INSERT into a view.
+	InsteadOf bool
+	// AfterRow fires for rows that were stored or updated, and for no others.
+	AfterRow bool
+}
+
+// The bits of pg_trigger.tgtype.
+const (
+	forEachRow = 1 << iota
+	before
+	onInsert
+	onDelete
+	onUpdate
+	onTruncate
+	insteadOf
+)
+
+// has reports whether all bits of want are set, and none of without.
+func (g trigger) has(want, without int) bool {
+	return g.Type&want == want && g.Type&without == 0
+}
+
+// fires reports whether a trigger or rule that is enabled like this fires under a
+// session_replication_role.
+func fires(enabled, replicationRole string) bool {
+	switch enabled {
+	case "A":
+		return true
+	case "O":
+		return replicationRole != "replica"
+	case "R":
+		return replicationRole == "replica"
+	}
+	return false
+}
+
+// triggersOf judges triggers, those for each statement only where the statement names their
+// table. Internal triggers belong to foreign keys and deferrable constraints, but for the
+// clones on partitions that older servers mark so, too.
+func triggersOf(triggers []trigger, replicationRole string, named bool) Triggers {
+	var can Triggers
+	for _, g := range triggers {
+		if g.Internal && g.Constraint || !fires(g.Enabled, replicationRole) {
+			continue
+		}
+		can = can.or(g.can(named))
+	}
+	return can
+}
+
+func (g trigger) can(named bool) Triggers {
+	return Triggers{
+		BeforeInsertRow: g.has(forEachRow|before|onInsert, 0),
+		BeforeUpdateRow: g.has(forEachRow|before|onUpdate, 0),
+		InsertStatement: named && g.has(onInsert, forEachRow|insteadOf),
+		UpdateStatement: named && g.has(onUpdate, forEachRow|insteadOf),
+		InsteadOf:       g.has(insteadOf|onInsert, 0),
+		AfterRow:        g.has(forEachRow, before|insteadOf) && g.Type&(onInsert|onUpdate) != 0,
+	}
+}
+
+func (t Triggers) or(u Triggers) Triggers {
+	return Triggers{
+		BeforeInsertRow: t.BeforeInsertRow || u.BeforeInsertRow,
+		InsertStatement: t.InsertStatement || u.InsertStatement,
+		BeforeUpdateRow: t.BeforeUpdateRow || u.BeforeUpdateRow,
+		UpdateStatement: t.UpdateStatement || u.UpdateStatement,
+		InsteadOf:       t.InsteadOf || u.InsteadOf,
+		AfterRow:        t.AfterRow || u.AfterRow,
+	}
+}
+
+// writes reports whether one of the rules is on INSERT or UPDATE.
+func writes(rules []rule) bool {
+	for _, r := range rules {
+		if r.Event == "2" || r.Event == "3" {
+			return true
+		}
+	}
+	return false
+}

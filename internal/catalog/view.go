@@ -1,0 +1,110 @@
+package catalog
+
+import (
+	"context"
+	"database/sql"
+
+	"github.com/seqheal/seqheal/internal/conn"
+)
+
+// View is the way from the view that a statement names to the table below.
+type View struct {
+	OID          int64
+	Schema, Name string
+	// Between is the number of further views between this one and the table.
+	Between int
+	// Columns maps the view's columns to the table's. Those that are expressions are
+	// missing.
+	Columns map[string]string
+	// InsteadOf is true when a view in the way has a trigger INSTEAD OF INSERT that fires.
+	// Such a trigger decides itself where the row goes.
+	InsteadOf bool
+	// Rule is true when a view in the way has a rule on INSERT or UPDATE.
+	Rule bool
+}
+
+// Shown returns the name under which the view shows a column of the table.
+func (v *View) Shown(column string) (name string, ok bool) {
+	for shown, base := range v.Columns {
+		if base == column && (!ok || shown < name) {
+			name, ok = shown, true
+		}
+	}
+	return name, ok
+}
+
+// shows reports whether the view shows the column under its own name.
+func (v *View) shows(column string) bool { return v.Columns[column] == column }
+
+// readViewQuery asks for the query behind a view, as the tree that the server keeps.
+// Every role may read it; nothing is locked.
+//
+// $1  the view's oid
+const readViewQuery = `
+SELECT w.ev_action::pg_catalog.text FROM pg_catalog.pg_rewrite w
+WHERE w.ev_class = $1::pg_catalog.int8::pg_catalog.oid AND w.rulename = '_RETURN'`
+
+// mostViews bounds how many views are followed. The server's own stack ends
+// sooner.
+const mostViews = 64
+
+// path is a view that was followed: the views from the named one on, and how the columns
+// of each map to the next.
+type path struct {
+	views []*relation
+	steps []step
+}
+
+// step maps a view's columns to those of the one relation that it selects from, by
+// number.
+type step struct {
+	relation int64
+	columns  map[int64]int64
+}
+
+// follow asks for what stands behind a view, down to the table. The table is nil
+// when a view selects from none, or from several.
+func follow(ctx context.Context, c *conn.Conn, view *relation) (*path, *relation, error) {
+	way := &path{}
+	for at := view; len(way.views) < mostViews; {
+		if at == nil || at.kind != "v" {
+			return way, at, nil
+		}
+		var text sql.NullString
+		err := c.Query(ctx, readViewQuery, []any{at.oid}, func(rows *sql.Rows) error { return rows.Scan(&text) })
+		if err != nil {
+			return nil, nil, err
+		}
+		next, ok := readStep(text.String)
+		if !ok {
+			return way, nil, nil
+		}
+		way.views, way.steps = append(way.views, at), append(way.steps, next)
+		if at, err = relationOf(ctx, c, next.relation); err != nil {
+			return nil, nil, err
+		}
+	}
+	return way, nil, nil
+}
+
+// view describes the way to the table at its end.
+func (p *path) view(table *relation) *View {
+	first := p.views[0]
+	v := &View{OID: first.oid, Schema: first.schema, Name: first.name, Between: len(p.views) - 1, Columns: map[string]string{}}
+	for _, shown := range first.columns {
+		number := shown.Number
+		for _, s := range p.steps {
+			number = s.columns[number] // 0 stays 0, no column has it
+		}
+		for _, base := range table.columns {
+			if base.Number == number {
+				v.Columns[shown.Name] = base.Name
+			}
+		}
+	}
+	for _, view := range p.views {
+		v.Rule = v.Rule || writes(view.rules)
+		v.InsteadOf = v.InsteadOf || triggersOf(view.triggers, view.session.replicationRole, true).InsteadOf
+	}
+	return v
+}

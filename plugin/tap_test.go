@@ -51,6 +51,12 @@ type tap struct {
 	see func(*tappedConn, string) error
 }
 
+// Driver is not pgx's own, so that statements with a savepoint go out one by one and
+// each is seen.
+func (c tap) Driver() driver.Driver { return tappedDriver{c.Connector.Driver()} }
+
+type tappedDriver struct{ driver.Driver }
+
 func (c tap) Connect(ctx context.Context) (driver.Conn, error) {
 	conn, err := c.Connector.Connect(ctx)
 	if err != nil {

@@ -20,9 +20,10 @@ type Session struct {
 	ReadOnly  bool // also on a standby
 	// StatementTimeout and LockTimeout are the session's own settings, 0 for none.
 	StatementTimeout, LockTimeout time.Duration
-	// Database tells databases apart across servers that one program uses.
-	Database string
-	Role     string
+	Database                      string
+	// Server is when the server started, to tell servers apart.
+	Server string
+	Role   string
 	// SearchPath is what unqualified names are searched in, the session's own
 	// temporary schema included.
 	SearchPath string
@@ -39,7 +40,8 @@ type Session struct {
 //	read_only          it may not write, or the server is a standby
 //	statement_timeout  as the server shows it: a number, 0 for none, and its unit
 //	lock_timeout       likewise
-//	database           the database's name and the server's start, to the microsecond
+//	database           the database's name
+//	server             the server's start, to the microsecond
 //	role               current_user
 //	search_path        the setting, and the oid of the session's temporary schema, 0 without one
 //	wrote              the transaction has an id, which reading and most draws of a sequence do not need
@@ -48,7 +50,8 @@ SELECT pg_catalog.current_setting('transaction_isolation') AS isolation,
   pg_catalog.current_setting('transaction_read_only') = 'on' OR pg_catalog.pg_is_in_recovery() AS read_only,
   pg_catalog.current_setting('statement_timeout') AS statement_timeout,
   pg_catalog.current_setting('lock_timeout') AS lock_timeout,
-  pg_catalog.current_database() || '@' || EXTRACT(epoch FROM pg_catalog.pg_postmaster_start_time())::pg_catalog.text AS database,
+  pg_catalog.current_database()::pg_catalog.text AS database,
+  EXTRACT(epoch FROM pg_catalog.pg_postmaster_start_time())::pg_catalog.text AS server,
   current_user::pg_catalog.text AS role,
   pg_catalog.current_setting('search_path') || '/' || pg_catalog.pg_my_temp_schema()::pg_catalog.text AS search_path,
   pg_catalog.txid_current_if_assigned() IS NOT NULL AS wrote`
@@ -57,7 +60,7 @@ SELECT pg_catalog.current_setting('transaction_isolation') AS isolation,
 func ReadSession(ctx context.Context, c *Conn) (Session, error) {
 	var s Session
 	var statement, lock string
-	err := c.Row(ctx, readSession, nil, &s.Isolation, &s.ReadOnly, &statement, &lock, &s.Database, &s.Role, &s.SearchPath, &s.Wrote)
+	err := c.Row(ctx, readSession, nil, &s.Isolation, &s.ReadOnly, &statement, &lock, &s.Database, &s.Server, &s.Role, &s.SearchPath, &s.Wrote)
 	s.StatementTimeout, s.LockTimeout = duration(statement), duration(lock)
 	return s, err
 }

@@ -1,38 +1,197 @@
 // Package facts remembers what the catalog said of tables, so that a healthy insert
 // asks nothing, and lets callers share an answer. What is remembered chooses how a
-// statement is sent; it never decides whose error a collision is.
+// statement is sent. It never decides that there is no drift, whose error a collision
+// is, or which sequence is moved: a name can stand for another table at any time.
 package facts
 
 import (
-	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 
 	"github.com/seqheal/seqheal/internal/catalog"
-	"github.com/seqheal/seqheal/internal/pgerr"
+	"github.com/seqheal/seqheal/internal/conn"
 	"github.com/seqheal/seqheal/internal/statement"
 )
 
-// maxTables bounds what is remembered. Beyond it one entry is dropped for each new
-// one, and read again at the table's next insert.
-const maxTables = 10_000
+const (
+	// maxTables bounds what is remembered. Beyond it one entry is dropped for each new
+	// one, and read again at the table's next insert.
+	maxTables = 10_000
+	// maxPerName bounds the entries of one name that has moved.
+	maxPerName = 256
+)
 
 // Tables remembers the tables of one connection pool. It is safe for concurrent use.
 type Tables struct {
 	mutex sync.RWMutex
-	// byTarget holds tables by the name that statements render.
-	byTarget map[catalog.Name]*Entry
-	// indexes holds a table's unique indexes by the name that the server gives in an
-	// error: another index's 23505 then costs nothing.
-	indexes map[catalog.Name]*catalog.Violated
-	// unguarded holds names whose table was not what had been read of it, because of
-	// another role, another search_path or DDL. They keep the savepoint.
-	unguarded map[catalog.Name]bool
-	// highWater holds, by a sequence's oid, a value that it has passed.
-	highWater map[int64]int64
+	// names holds tables by the name that statements render.
+	names map[catalog.Name]*named
+	// highWater holds a value that a sequence has passed.
+	highWater map[Sequence]int64
+	// said holds what was complained about.
+	said map[string]bool
 	// began and ended count heals.
 	began, ended atomic.Int64
+}
+
+// Sequence identifies a sequence: an oid alone is another one in another database.
+type Sequence struct {
+	Database string
+	OID      int64
+}
+
+// named is what is remembered of one name.
+type named struct {
+	entry *Entry // the latest
+	// moved is true once the name was seen to stand for two tables, or for one under
+	// two roles or databases.
+	moved bool
+	// sessions holds the entries of a name that moved by the sessions that read them.
+	sessions map[string]*Entry
+}
+
+// Entry is a table as it was read.
+type Entry struct {
+	Table *catalog.Table
+	// Guard is the conflict guard's text, empty when the table does not qualify.
+	Guard string
+	// Moved is true when the name may stand for another table in this session.
+	Moved bool
+}
+
+// New returns an empty Tables.
+func New() *Tables {
+	return &Tables{names: map[catalog.Name]*named{}, highWater: map[Sequence]int64{}, said: map[string]bool{}}
+}
+
+// Get returns what is remembered under the name of a statement, or nil. Of a name that
+// has moved it is the latest entry, without a guard.
+func (t *Tables) Get(name catalog.Name) *Entry {
+	t.mutex.RLock()
+	defer t.mutex.RUnlock()
+	if n := t.names[name]; n != nil {
+		return n.entry
+	}
+	return nil
+}
+
+// GetFor returns what a session of the same database, role and search_path read under
+// the name, or nil.
+func (t *Tables) GetFor(name catalog.Name, session conn.Session) *Entry {
+	t.mutex.RLock()
+	defer t.mutex.RUnlock()
+	if n := t.names[name]; n != nil {
+		return n.sessions[sessionKey(session.Database, session.Role, session.SearchPath)]
+	}
+	return nil
+}
+
+// Len is the number of names that are remembered.
+func (t *Tables) Len() int {
+	t.mutex.RLock()
+	defer t.mutex.RUnlock()
+	return len(t.names)
+}
+
+// Put remembers a table under the name of the statement. A table that serves one
+// statement only is remembered without a guard.
+func (t *Tables) Put(name catalog.Name, table *catalog.Table) *Entry {
+	entry := &Entry{Table: table}
+	name = clone(name)
+	t.mutex.Lock()
+	defer t.mutex.Unlock()
+	n := t.names[name]
+	if n == nil {
+		room(t.names, name, maxTables)
+		n = &named{}
+		t.names[name] = n
+	}
+	id := table.Identity
+	if before := n.entry; before != nil && !n.moved {
+		was := before.Table.Identity
+		n.moved = was.Named != id.Named || was.Database != id.Database || was.Role != id.Role
+		if n.moved {
+			n.sessions = map[string]*Entry{sessionKeyOf(was): {Table: before.Table, Moved: true}}
+		}
+	}
+	if table.NotGuardable == "" && !n.moved && !table.ServesOnce() {
+		entry.Guard = statement.ConflictGuard(table.QuotedKey())
+	}
+	if n.moved {
+		entry.Moved = true
+		room(n.sessions, sessionKeyOf(id), maxPerName)
+		n.sessions[sessionKeyOf(id)] = entry
+	}
+	n.entry = entry
+	return entry
+}
+
+// Unguard keeps a name on savepoints.
+func (t *Tables) Unguard(name catalog.Name) {
+	t.mutex.Lock()
+	defer t.mutex.Unlock()
+	n := t.names[name]
+	if n == nil {
+		return
+	}
+	if n.sessions == nil {
+		n.sessions = map[string]*Entry{}
+	}
+	n.moved = true
+	n.entry = &Entry{Table: n.entry.Table, Moved: true}
+	n.sessions[sessionKeyOf(n.entry.Table.Identity)] = n.entry
+}
+
+// Forget drops a table that no longer matches the server. That the name moved is
+// remembered.
+func (t *Tables) Forget(name catalog.Name, table *catalog.Table) {
+	t.mutex.Lock()
+	defer t.mutex.Unlock()
+	n := t.names[name]
+	switch {
+	case n == nil:
+	case n.moved:
+		delete(n.sessions, sessionKeyOf(table.Identity))
+	default:
+		delete(t.names, name)
+	}
+}
+
+// HighWater is the furthest value that the sequence is known to have passed.
+func (t *Tables) HighWater(seq Sequence) (value int64, known bool) {
+	t.mutex.RLock()
+	defer t.mutex.RUnlock()
+	value, known = t.highWater[seq]
+	return value, known
+}
+
+// Passed records that the sequence has come as far as value.
+func (t *Tables) Passed(seq Sequence, value int64) {
+	t.mutex.Lock()
+	defer t.mutex.Unlock()
+	room(t.highWater, seq, maxTables)
+	t.highWater[seq] = value
+}
+
+// NotPassed forgets the high-water mark: the sequence was behind its rows.
+func (t *Tables) NotPassed(seq Sequence) {
+	t.mutex.Lock()
+	defer t.mutex.Unlock()
+	delete(t.highWater, seq)
+}
+
+// Once reports whether it is asked for the first time with this text.
+func (t *Tables) Once(text string) bool {
+	t.mutex.Lock()
+	defer t.mutex.Unlock()
+	if t.said[text] {
+		return false
+	}
+	room(t.said, text, maxTables)
+	t.said[text] = true
+	return true
 }
 
 // HealBegins counts a heal that begins.
@@ -47,122 +206,13 @@ func (t *Tables) HealsEnded() int64 { return t.ended.Load() }
 // HealedSince reports whether a heal was running at some time since so many had ended.
 func (t *Tables) HealedSince(ended int64) bool { return t.began.Load() > ended }
 
-// Entry is a table as it was read.
-type Entry struct {
-	Table *catalog.Table
-	// Guard is the conflict guard's text, empty when the table does not qualify.
-	Guard string
+// sessionKey is equal for sessions in which a name stands for the same table.
+func sessionKey(database, role, searchPath string) string {
+	return strings.Join([]string{database, role, searchPath}, "\x00")
 }
 
-// New returns an empty Tables.
-func New() *Tables {
-	return &Tables{
-		byTarget: map[catalog.Name]*Entry{}, indexes: map[catalog.Name]*catalog.Violated{},
-		unguarded: map[catalog.Name]bool{}, highWater: map[int64]int64{},
-	}
-}
-
-// Get returns what is remembered under the name of a statement, or nil.
-func (t *Tables) Get(name catalog.Name) *Entry {
-	t.mutex.RLock()
-	defer t.mutex.RUnlock()
-	return t.byTarget[name]
-}
-
-// Len is the number of tables that are remembered.
-func (t *Tables) Len() int {
-	t.mutex.RLock()
-	defer t.mutex.RUnlock()
-	return len(t.byTarget)
-}
-
-// Put remembers a table under the name of the statement, and its indexes under the
-// name that the server gives in an error.
-func (t *Tables) Put(name catalog.Name, table *catalog.Table) *Entry {
-	entry := &Entry{Table: table}
-	name = clone(name)
-	t.mutex.Lock()
-	defer t.mutex.Unlock()
-	if table.NotGuardable == "" && !t.unguarded[name] {
-		entry.Guard = statement.ConflictGuard(table.QuotedKey())
-	}
-	if table.Own {
-		room(t.byTarget, name)
-		t.byTarget[name] = entry
-	}
-	violated := catalog.Name{Schema: table.Violated.Schema, Table: table.Violated.Name}
-	room(t.indexes, violated)
-	t.indexes[violated] = &table.Violated
-	return entry
-}
-
-// Unguard keeps a name on savepoints.
-func (t *Tables) Unguard(name catalog.Name) {
-	name = clone(name)
-	t.mutex.Lock()
-	defer t.mutex.Unlock()
-	room(t.unguarded, name)
-	t.unguarded[name] = true
-	if entry := t.byTarget[name]; entry != nil {
-		t.byTarget[name] = &Entry{Table: entry.Table}
-	}
-}
-
-// Forget drops what was read of a table that no longer matches the server.
-func (t *Tables) Forget(name, violated catalog.Name) {
-	t.mutex.Lock()
-	defer t.mutex.Unlock()
-	delete(t.byTarget, name)
-	delete(t.indexes, violated)
-}
-
-// Index is what is remembered of a violated constraint.
-type Index int
-
-const (
-	UnknownIndex Index = iota // of a table that was not read
-	KeyIndex                  // the primary key's
-	OtherIndex                // another unique index
-	NewIndex                  // one that was not there when the table was read
-)
-
-// IndexOf classifies the constraint of a 23505.
-func (t *Tables) IndexOf(e pgerr.Error) Index {
-	t.mutex.RLock()
-	defer t.mutex.RUnlock()
-	violated, ok := t.indexes[catalog.Name{Schema: e.Schema, Table: e.Table}]
-	switch {
-	case !ok:
-		return UnknownIndex
-	case e.Constraint == violated.Constraint:
-		return KeyIndex
-	case slices.Contains(violated.Others, e.Constraint):
-		return OtherIndex
-	}
-	return NewIndex
-}
-
-// HighWater is the furthest value that the sequence is known to have passed.
-func (t *Tables) HighWater(seq catalog.Sequence) (value int64, known bool) {
-	t.mutex.RLock()
-	defer t.mutex.RUnlock()
-	value, known = t.highWater[seq.OID]
-	return value, known
-}
-
-// Passed records that the sequence has come as far as value.
-func (t *Tables) Passed(seq catalog.Sequence, value int64) {
-	t.mutex.Lock()
-	defer t.mutex.Unlock()
-	room(t.highWater, seq.OID)
-	t.highWater[seq.OID] = value
-}
-
-// NotPassed forgets the high-water mark: the sequence was behind its rows.
-func (t *Tables) NotPassed(seq catalog.Sequence) {
-	t.mutex.Lock()
-	defer t.mutex.Unlock()
-	delete(t.highWater, seq.OID)
+func sessionKeyOf(id catalog.Identity) string {
+	return sessionKey(id.Database, id.Role, id.SearchPath+"/"+strconv.FormatInt(id.TempSchema, 10))
 }
 
 // clone returns a name to keep: the one of a statement is a part of its text, which
@@ -172,8 +222,8 @@ func clone(n catalog.Name) catalog.Name {
 }
 
 // room makes place for one more entry.
-func room[K comparable, V any](m map[K]V, key K) {
-	if _, there := m[key]; there || len(m) < maxTables {
+func room[K comparable, V any](m map[K]V, key K, limit int) {
+	if _, there := m[key]; there || len(m) < limit {
 		return
 	}
 	for k := range m {

@@ -62,7 +62,7 @@ func (a *attempt) record(move sequence.Move) {
 // trigger, assigned the id. One round is no proof: the sequence may have been moved
 // back in between and forward again by another session, onto the same id.
 func (a *attempt) assignedElsewhere() bool {
-	if a.table.Own && a.table.NotGuardable == "" || a.collision.evidence == droppedRow {
+	if owns(a.table) && a.table.NotGuardable == "" || a.collision.evidence == droppedRow {
 		return false
 	}
 	if key := a.collision.key; key.Found && a.previous.key.Found && key != a.previous.key {

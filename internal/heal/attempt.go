@@ -7,6 +7,7 @@ import (
 
 	"github.com/seqheal/seqheal/internal/catalog"
 	"github.com/seqheal/seqheal/internal/conn"
+	"github.com/seqheal/seqheal/internal/facts"
 	"github.com/seqheal/seqheal/internal/pgerr"
 	"github.com/seqheal/seqheal/internal/sequence"
 )
@@ -80,7 +81,7 @@ func (a *attempt) end() {
 		return
 	}
 	if a.table.Fed() {
-		a.tables.NotPassed(a.table.Sequence)
+		a.tables.NotPassed(sequenceOf(a.table))
 	}
 	a.drifted = append(a.drifted, a)
 }
@@ -175,8 +176,8 @@ func (in *insert) healForRetry(ctx context.Context, s strategy, err error, count
 	a := in.begin(s, collision{evidence: foreseen, err: err, server: server})
 	a.rounds = 1
 	failed := a.onSecond(ctx, conn.Budget{}, func(ctx context.Context, c *conn.Conn, _ conn.Session) error {
-		taken, err := sequence.Preflight(ctx, c, t, sequence.Ahead{Count: count, Prefixes: in.prefixes(t)})
-		if err != nil || !taken {
+		answer, err := sequence.Preflight(ctx, c, t, sequence.Ahead{Count: count, Prefixes: in.prefixes(t)})
+		if answer != sequence.Taken {
 			return err
 		}
 		return a.round(ctx, c)
@@ -185,4 +186,9 @@ func (in *insert) healForRetry(ctx context.Context, s strategy, err error, count
 		a.fail(failed)
 	}
 	a.end()
+}
+
+// sequenceOf identifies the sequence that feeds a table's key.
+func sequenceOf(t *catalog.Table) facts.Sequence {
+	return facts.Sequence{Database: t.Identity.Database, OID: t.Sequence.OID}
 }

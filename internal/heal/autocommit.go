@@ -18,14 +18,7 @@ type autocommit struct {
 
 func (*autocommit) guard() Guard { return None }
 
-func (s *autocommit) send(ctx context.Context) *collision {
-	first := s.own == nil
-	hit := s.collided(s.insert.send(s.text))
-	if hit == nil || first && !conn.Outside(ctx, s.stmt.DB) {
-		return nil
-	}
-	return hit
-}
+func (s *autocommit) send(context.Context) *collision { return s.collided(s.insert.send(s.text)) }
 
 func (s *autocommit) heal(ctx context.Context, a *attempt) strategy {
 	s.drop()

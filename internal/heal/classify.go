@@ -2,11 +2,11 @@ package heal
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/seqheal/seqheal/internal/catalog"
 	"github.com/seqheal/seqheal/internal/conn"
-	"github.com/seqheal/seqheal/internal/facts"
 	"github.com/seqheal/seqheal/internal/pgerr"
 	"github.com/seqheal/seqheal/internal/sequence"
 )
@@ -49,9 +49,10 @@ const (
 	noCollision         // an empty result that is not a collision: a trigger skipped the row
 )
 
-// collided decides, from what is remembered, whether err may be drift: a 23505 that is
-// not known to be another unique index's, of a statement in which a row leaves its key
-// out. It returns nil for every other error and for none.
+// collided decides whether err may be drift: a 23505 of plain columns one of which a
+// row leaves out, or whose columns were withheld. It returns nil for every other error
+// and for none. Nothing that is remembered decides here but the names of a view's
+// columns.
 func (in *insert) collided(err error) *collision {
 	if err == nil {
 		return nil
@@ -61,25 +62,23 @@ func (in *insert) collided(err error) *collision {
 		return nil
 	}
 	c := &collision{err: err, server: e}
-	switch in.tables.IndexOf(e) {
-	case facts.OtherIndex:
-		return nil
-	case facts.NewIndex:
-		in.tables.Forget(in.stmt.Target, c.violated())
-		return nil
+	columns, plain, known := e.Columns()
+	switch {
+	case !known:
+		return c // a right to the key's columns is missing, or another server answers
+	case !plain:
+		return nil // an index on an expression
 	}
-	if entry := in.tables.Get(in.stmt.Target); entry != nil {
-		if t := entry.Table; t.Fed() && t.Violated.Constraint == e.Constraint && !in.drawsFrom(t) {
-			return nil // every row names its id
+	entry := in.tables.Get(in.stmt.Target)
+	for _, column := range columns {
+		if entry != nil && owns(entry.Table) {
+			column = shown(entry.Table, column)
+		}
+		if in.stmt.Insert.Omitted(column) > 0 {
+			return c
 		}
 	}
-	return c
-}
-
-// drawsFrom reports whether a row of the statement leaves its key to the table's
-// sequence.
-func (in *insert) drawsFrom(t *catalog.Table) bool {
-	return t.Fed() && in.stmt.Insert.Omitted(t.FedColumn()) > 0
+	return nil
 }
 
 // classify reads the table as it is now and decides whose the collision is.
@@ -89,7 +88,9 @@ func (a *attempt) classify(ctx context.Context, c *conn.Conn) (verdict, error) {
 		return undecided, err
 	}
 	a.table = table
-	a.tables.Put(a.stmt.Target, table)
+	if owns(table) {
+		a.tables.Put(a.stmt.Target, table)
+	}
 	if !table.Fed() || !a.ofTheKey() || !a.leavesKeyOut() {
 		return callersOwn, nil
 	}
@@ -102,16 +103,25 @@ func (a *attempt) classify(ctx context.Context, c *conn.Conn) (verdict, error) {
 	return drift, nil
 }
 
-// ofTheKey reports whether the server's error is one of the primary key.
+// ofTheKey reports whether the server's error is one of the primary key: by the columns
+// in the detail, and where that was withheld by the name of the constraint, as the
+// catalog has it now.
 func (a *attempt) ofTheKey() bool {
 	e := a.collision.server
-	switch {
-	case a.collision.evidence != uniqueViolation:
+	if a.collision.evidence != uniqueViolation {
 		return true
-	case e.Constraint != a.table.Violated.Constraint:
+	}
+	columns, _, known := e.Columns()
+	if !known {
+		return e.Constraint == a.table.Violated.Constraint
+	}
+	if len(columns) != len(a.table.Key) {
 		return false
-	case e.Constraint == "": // a foreign partition's, on an index of another server
-		return e.Names(columnNames(a.table.Key))
+	}
+	for _, column := range a.table.Key {
+		if !slices.Contains(columns, column.Name) {
+			return false
+		}
 	}
 	return true
 }
@@ -119,8 +129,8 @@ func (a *attempt) ofTheKey() bool {
 // leavesKeyOut reports whether a row of the statement leaves the key that collided to
 // its sequence; for another table, whether one leaves the model's key out.
 func (a *attempt) leavesKeyOut() bool {
-	if a.table.Own {
-		return a.stmt.Insert.Omitted(a.table.FedColumn()) > 0
+	if owns(a.table) {
+		return a.omitted(a.table) > 0
 	}
 	return a.stmt.OmitsModelKey()
 }
@@ -142,15 +152,12 @@ func (a *attempt) classifyEmptyResult(ctx context.Context, c *conn.Conn) (verdic
 		return drift, nil
 	}
 	a.tables.Unguard(a.stmt.Target)
-	id, taken, unseen, err := sequence.DrawnIsTaken(ctx, c, a.table, nil, false)
-	if unseen {
-		taken, err = a.takenForOthers(ctx, a.table, id)
-	}
+	answer, err := a.drawnIsTaken(ctx, a.table)
 	switch {
 	case err != nil:
 		return undecided, err
-	case taken:
-		a.collision.key = sequence.Position{Value: id, Found: true}
+	case answer == sequence.Taken:
+		a.collision.key = a.lastDrawn(ctx)
 		return drift, nil
 	}
 	return noCollision, nil
@@ -162,11 +169,11 @@ func (a *attempt) classifyViolation(ctx context.Context, c *conn.Conn) (verdict,
 	key := &a.collision.key
 	key.Value, key.Found = a.collision.server.Key(t.Column, len(t.Key))
 	switch {
-	case !t.Own && key.Found && t.Sequence.CanRead:
+	case !owns(t) && key.Found && t.Sequence.CanRead:
 		// A trigger's insert into another table, which may name its ids itself.
 		drawn, err := sequence.WasDrawn(ctx, c, t.Sequence, key.Value)
 		return driftIf(drawn), err
-	case !t.Own || !a.stmt.Insert.Names(t.FedColumn()):
+	case !owns(t) || !a.names(t):
 		return drift, nil
 	}
 	return a.classifyMixed(ctx, c)
@@ -183,7 +190,7 @@ func driftIf(is bool) verdict {
 // that collided may be a named one.
 func (a *attempt) classifyMixed(ctx context.Context, c *conn.Conn) (verdict, error) {
 	t, key := a.table, a.collision.key
-	explicit, readable := a.stmt.Insert.Explicit(t.FedColumn())
+	explicit, readable := a.explicit(t)
 	if !readable || !key.Found {
 		return callersOwn, nil
 	}
@@ -223,8 +230,8 @@ func (a *attempt) presume() {
 	if entry := a.tables.Get(a.stmt.Target); entry != nil && entry.Table.Fed() {
 		t := entry.Table
 		a.table = t
-		key := e.Constraint == t.Constraint || a.tables.IndexOf(e) == facts.KeyIndex || t.Partitioned && looksLikeKey
-		if a.collision.evidence != uniqueViolation || key && a.drawsFrom(t) && !a.stmt.Insert.Names(t.FedColumn()) {
+		key := e.Constraint == t.Constraint || t.Partitioned && looksLikeKey
+		if a.collision.evidence != uniqueViolation || key && a.drawsFrom(t) && !a.names(t) {
 			a.verdict = drift
 		}
 		return
@@ -232,13 +239,4 @@ func (a *attempt) presume() {
 	if looksLikeKey && a.stmt.OmitsModelKey() {
 		a.verdict = drift
 	}
-}
-
-// columnNames are the names of a key's columns.
-func columnNames(key []catalog.Column) []string {
-	names := make([]string, len(key))
-	for i, column := range key {
-		names[i] = column.Name
-	}
-	return names
 }

@@ -7,7 +7,6 @@ import (
 
 	"github.com/seqheal/seqheal/internal/catalog"
 	"github.com/seqheal/seqheal/internal/conn"
-	"github.com/seqheal/seqheal/internal/facts"
 	"github.com/seqheal/seqheal/internal/pgerr"
 	"github.com/seqheal/seqheal/internal/sequence"
 )
@@ -17,7 +16,8 @@ import (
 // id that was just drawn distinguishes them: if it exists, it collided.
 type dropped struct {
 	*insert
-	entry *facts.Entry
+	table  *catalog.Table
+	reread bool
 }
 
 func (*dropped) guard() Guard { return None }
@@ -29,21 +29,72 @@ func (s *dropped) send(ctx context.Context) *collision {
 	if err := s.sendAsWritten(); err != nil || s.stmt.DB.RowsAffected > 0 {
 		return nil
 	}
-	t := s.entry.Table
-	id, taken, unseen, err := sequence.DrawnIsTaken(ctx, s.conn(), t, s.beside(0, t), false)
-	if unseen {
-		taken, err = s.takenForOthers(ctx, t, id)
-	}
-	switch {
+	switch answer, err := s.drawnIsTaken(ctx, s.table); {
 	case err != nil: // nothing was stored, and the reason cannot be known
 		s.conn().Abort(ctx)
 		s.stmt.Fail(err)
-	case taken && t.InsertTrigger:
-		s.reportTrigger(id)
-	case taken:
-		return &collision{evidence: droppedRow, key: sequence.Position{Value: id, Found: true}}
+	case answer == sequence.Moved && !s.reread:
+		return s.askAgain(ctx)
+	case answer == sequence.Taken:
+		return &collision{evidence: droppedRow, key: s.lastDrawn(ctx)}
 	}
 	return nil
+}
+
+// askAgain reads the table anew, because it was another one, and sends the row again:
+// nothing was stored.
+func (s *dropped) askAgain(ctx context.Context) *collision {
+	s.reread = true
+	s.tables.Forget(s.stmt.Target, s.table)
+	entry, err := s.readFirst(ctx, s.conn())
+	if err != nil || entry == nil || !s.drawsFrom(entry.Table) || s.skips(entry.Table) {
+		return nil
+	}
+	s.table = entry.Table
+	return s.send(ctx)
+}
+
+// drawnIsTaken asks whether the id that was last drawn on the statement's connection
+// exists. The error is one of the connection or the context.
+func (in *insert) drawnIsTaken(ctx context.Context, t *catalog.Table) (sequence.Answer, error) {
+	question, ok := sequence.AskDrawn(t, in.beside(0, t), false)
+	if !ok {
+		in.complain(ctx, fmt.Sprintf("seqheal: table %s: a row that ON CONFLICT DO NOTHING drops because of drift is not noticed, "+
+			"because the role may not read the key or the sequence: GRANT SELECT (%s) ON %[1]s and USAGE ON SEQUENCE %[3]s to it",
+			t.QuotedName(), catalog.Quote(t.FedColumn()), t.Sequence.QuotedName()))
+		return sequence.Free, nil
+	}
+	answer, err := sequence.Put(ctx, in.conn(), question)
+	if answer == sequence.Unknown {
+		if pgerr.Is(err, pgerr.ObjectNotReady) || ctx.Err() == nil && serverSpoke(err) {
+			return sequence.Unknown, nil
+		}
+		return answer, err
+	}
+	if answer == sequence.Free && in.serializable(ctx) {
+		return in.takenForOthers(ctx, t)
+	}
+	return answer, ctx.Err()
+}
+
+// serializable reports whether the statement's transaction is SERIALIZABLE, where a
+// question looks at no row.
+func (in *insert) serializable(ctx context.Context) bool {
+	session, err := conn.ReadSession(ctx, in.conn())
+	return err == nil && session.Isolation == conn.Serializable
+}
+
+// lastDrawn is the id that was last drawn on the statement's connection.
+func (in *insert) lastDrawn(ctx context.Context) (key sequence.Position) {
+	entry := in.tables.Get(in.stmt.Target)
+	if entry == nil || !entry.Table.Fed() {
+		return key
+	}
+	_ = in.conn().InSavepoint(ctx, func() (err error) {
+		key, err = sequence.LastDrawn(ctx, in.conn(), entry.Table)
+		return err
+	})
+	return key
 }
 
 // sendOutside sends the row outside a transaction. When nothing came back and that may
@@ -51,10 +102,7 @@ func (s *dropped) send(ctx context.Context) *collision {
 // and reports true: currval is the session's, and no pooler can put another session in
 // between there.
 func (s *dropped) sendOutside(ctx context.Context) bool {
-	if err := s.sendAsWritten(); err != nil || s.stmt.DB.RowsAffected > 0 || s.entry.Table.InsertTrigger {
-		return false
-	}
-	if !s.mayBeDrift(ctx) || !conn.Outside(ctx, s.stmt.DB) {
+	if err := s.sendAsWritten(); err != nil || s.stmt.DB.RowsAffected > 0 || !s.mayBeDrift(ctx) {
 		return false
 	}
 	if err := s.enter(ctx); err != nil {
@@ -69,27 +117,15 @@ func (s *dropped) sendOutside(ctx context.Context) bool {
 // it. With one, the sequence shows it, unless a heal of this process advanced it in the
 // meantime.
 func (s *dropped) mayBeDrift(ctx context.Context) bool {
-	if len(s.entry.Table.Violated.Others) == 0 || s.tables.HealedSince(s.endedBefore) {
+	if s.table.OnlyKeyIsUnique() || s.tables.HealedSince(s.endedBefore) {
 		return true
 	}
-	behind, err := sequence.MayBeBehind(ctx, s.conn(), s.entry.Table)
+	behind, err := sequence.MayBeBehind(ctx, s.conn(), s.table)
 	if pgerr.Lost(err) {
 		s.stmt.Fail(err) // nothing was stored, and the reason cannot be known
 		return false
 	}
-	return err == nil && (behind || s.tables.HealedSince(s.endedBefore))
-}
-
-// reportTrigger reports a row that was dropped by a trigger or by drift.
-func (s *dropped) reportTrigger(drawn int64) {
-	t := s.entry.Table
-	a := s.begin(s, collision{evidence: droppedRow, key: sequence.Position{Value: drawn, Found: true}})
-	a.rounds, a.verdict, a.table = 1, drift, t
-	a.failure = sequence.Explain(sequence.Refuse(sequence.Unsupported,
-		"table %s has a trigger on INSERT, so a row that ON CONFLICT DO NOTHING did not return may be the trigger's doing; "+
-			"id %d that was drawn for it exists: move sequence %s with plugin.Resync",
-		t.QuotedName(), drawn, t.Sequence.QuotedName()))
-	a.end()
+	return err != nil || behind || s.tables.HealedSince(s.endedBefore)
 }
 
 func (s *dropped) heal(ctx context.Context, a *attempt) strategy {
@@ -103,7 +139,7 @@ func (s *dropped) abandon(ctx context.Context, a *attempt) {
 	if !a.mayBeRetried() {
 		return
 	}
-	t := s.entry.Table
+	t := s.table
 	s.conn().Abort(ctx)
 	s.stmt.Fail(fmt.Errorf("%w: ON CONFLICT DO NOTHING dropped a row for table %s, because sequence %s gave id %d, which exists: %w",
 		ErrRowsMissing, t.QuotedName(), t.Sequence.QuotedName(), a.collision.key.Value, a.failure.Err))
@@ -115,17 +151,26 @@ func (s *dropped) abandon(ctx context.Context, a *attempt) {
 // are duplicates on a healthy table) the caller's own connection is read, and also
 // where nothing else is known that drops rows, because the row may be of the
 // transaction itself.
-func (in *insert) takenForOthers(ctx context.Context, t *catalog.Table, drawn int64) (taken bool, err error) {
-	err = conn.ErrNoSecond
-	if pool, poolErr := in.stmt.DB.DB(); poolErr == nil && !conn.Exhausted(pool) {
+func (in *insert) takenForOthers(ctx context.Context, t *catalog.Table) (sequence.Answer, error) {
+	drawn, err := in.lastDrawn(ctx), error(conn.ErrNoSecond)
+	taken := false
+	if pool, poolErr := in.stmt.DB.DB(); poolErr == nil && drawn.Found && !conn.Exhausted(pool) {
 		budget := conn.Budget{Until: time.Now().Add(in.settings.Timeout), Lock: secondLock}
 		err = conn.OnSecond(ctx, pool, budget, func(ctx context.Context, c *conn.Conn, _ conn.Session) (err error) {
-			taken, err = sequence.Exists(ctx, c, t, drawn, in.beside(0, t))
+			taken, err = sequence.Exists(ctx, c, t, drawn.Value, in.beside(0, t))
 			return err
 		})
 	}
-	if err != nil || !taken && t.NotGuardable == "" && len(t.Violated.Others) == 0 {
-		_, taken, _, err = sequence.DrawnIsTaken(ctx, in.conn(), t, in.beside(0, t), true)
+	if taken && err == nil {
+		return sequence.Taken, nil
 	}
-	return taken, err
+	if err != nil || t.NotGuardable == "" && t.OnlyKeyIsUnique() {
+		question, _ := sequence.AskDrawn(t, in.beside(0, t), true)
+		answer, err := sequence.Put(ctx, in.conn(), question)
+		if answer == sequence.Unknown && serverSpoke(err) {
+			err = ctx.Err()
+		}
+		return answer, err
+	}
+	return sequence.Free, ctx.Err()
 }

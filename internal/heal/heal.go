@@ -10,6 +10,7 @@ import (
 
 	"github.com/seqheal/seqheal/internal/conn"
 	"github.com/seqheal/seqheal/internal/facts"
+	"github.com/seqheal/seqheal/internal/pipeline"
 	"github.com/seqheal/seqheal/internal/sequence"
 	"github.com/seqheal/seqheal/internal/statement"
 )
@@ -47,6 +48,7 @@ type Healer struct {
 	original func(*gorm.DB)
 	reporter Reporter
 	maxima   facts.Shared[sequence.Position]
+	pipes    pipeline.Pools
 	// pools holds what is remembered of the tables of each connection pool,
 	// *facts.Tables by *sql.DB: dbresolver puts several databases behind one *gorm.DB.
 	pools sync.Map

@@ -3,6 +3,8 @@ package heal
 import (
 	"context"
 
+	"gorm.io/gorm"
+
 	"github.com/seqheal/seqheal/internal/conn"
 	"github.com/seqheal/seqheal/internal/facts"
 	"github.com/seqheal/seqheal/internal/statement"
@@ -17,6 +19,8 @@ type insert struct {
 	endedBefore int64
 	// effect is what drift would do to the statement without an error.
 	effect Effect
+	// borrowed is true on a connection that is inside a BEGIN of the caller's own.
+	borrowed bool
 	// own is a transaction that the plugin began for the statement, nil without one.
 	own        *conn.Transaction
 	connection *conn.Conn
@@ -26,7 +30,17 @@ type insert struct {
 
 // inTransaction reports whether the statement is in a transaction: the caller's,
 // GORM's or the plugin's own.
-func (in *insert) inTransaction() bool { return in.own != nil || conn.Inside(in.stmt.DB) }
+func (in *insert) inTransaction() bool {
+	return in.own != nil || in.borrowed || conn.Inside(in.stmt.DB)
+}
+
+// pool is what the statement is sent on.
+func (in *insert) pool() gorm.ConnPool {
+	if in.own != nil {
+		return in.own.Pool
+	}
+	return in.stmt.DB.Statement.ConnPool
+}
 
 // conn is the statement's connection for the plugin's own statements; outside a
 // transaction it is the pool.
@@ -76,19 +90,18 @@ func (in *insert) drop() {
 }
 
 // send sends the statement in this form and returns the driver's error.
-func (in *insert) send(text statement.Text) error {
-	if in.own == nil {
-		return in.stmt.Send(text)
-	}
-	stmt := in.stmt.DB.Statement
-	outer := stmt.ConnPool
-	defer func() { stmt.ConnPool = outer }()
-	stmt.ConnPool = in.own.Pool
-	return in.stmt.Send(text)
-}
+func (in *insert) send(text statement.Text) error { return in.sendOn(in.pool(), text) }
 
 // sendAsWritten sends the statement as the caller wrote it.
 func (in *insert) sendAsWritten() error { return in.send(in.stmt.Text()) }
+
+func (in *insert) sendOn(pool gorm.ConnPool, text statement.Text) error {
+	stmt := in.stmt.DB.Statement
+	outer := stmt.ConnPool
+	defer func() { stmt.ConnPool = outer }()
+	stmt.ConnPool = pool
+	return in.stmt.Send(text)
+}
 
 // report hands over the incidents once no connection of the plugin's own is held:
 // a callback of the application may take its time, and may need the connection.
@@ -105,6 +118,9 @@ func (in *insert) report() {
 	}
 }
 
+// complain reports once what keeps statements from being protected.
 func (in *insert) complain(ctx context.Context, message string) {
-	in.reporter.Complain(ctx, in.stmt.DB.Logger, message)
+	if in.tables.Once(message) {
+		in.reporter.Complain(ctx, in.stmt.DB.Logger, message)
+	}
 }

@@ -86,8 +86,8 @@ func (a *attempt) named() sequence.Position {
 	if key := a.collision.key; key.Found && seq.Contains(key.Value) {
 		furthest = key
 	}
-	if a.table.Own {
-		explicit, _ := a.stmt.Insert.Explicit(a.table.FedColumn())
+	if owns(a.table) {
+		explicit, _ := a.explicit(a.table)
 		for _, id := range explicit {
 			if seq.Contains(id) {
 				furthest = furthest.With(seq, sequence.Position{Value: id, Found: true})
@@ -124,7 +124,7 @@ func (a *attempt) readMax(ctx context.Context, c *conn.Conn, session conn.Sessio
 // question is equal for callers that get the same answer: those of one database, role
 // and search_path that ask about the same table and sequence.
 func (a *attempt) question(session conn.Session, prefix *sequence.Prefix) string {
-	parts := []string{session.Database, session.Role, session.SearchPath,
+	parts := []string{session.Server, session.Database, session.Role, session.SearchPath,
 		strconv.FormatInt(a.table.OID, 10), strconv.FormatInt(a.table.Sequence.OID, 10)}
 	if prefix != nil {
 		parts = append(parts, prefix.Values...)
@@ -188,7 +188,7 @@ func (a *attempt) detouredSince(ctx context.Context) (detoured bool) {
 	t := a.table
 	a.second = a.onSecond(ctx, conn.Budget{Lock: secondLock}, func(ctx context.Context, c *conn.Conn, _ conn.Session) error {
 		now, err := catalog.Read(ctx, c, catalog.Name{Schema: t.Schema, Table: t.Name}, catalog.Name{})
-		detoured = err == nil && (now.InsertTrigger || now.Detour)
+		detoured = err == nil && (now.Triggers.BeforeInsertRow || now.Triggers.InsertStatement || now.Detour)
 		return err
 	})
 	return detoured

@@ -11,7 +11,6 @@ import (
 	"github.com/seqheal/seqheal/internal/conn"
 	"github.com/seqheal/seqheal/internal/facts"
 	"github.com/seqheal/seqheal/internal/pgerr"
-	"github.com/seqheal/seqheal/internal/sequence"
 )
 
 // boundRead keeps the first read of a table from waiting for a migration's lock;
@@ -20,44 +19,32 @@ const boundRead = "SET LOCAL lock_timeout = 100"
 
 // lookUp returns what is remembered of the statement's table. At the first insert it
 // asks on the insert's own connection, inside a savepoint that is rolled back. It
-// returns nil when the server could not answer, and the next insert asks again; it is
-// nil too when the collision may be another table's, which only a savepoint survives.
+// returns nil when the server could not answer, and the next insert asks again.
 func (in *insert) lookUp(ctx context.Context) *facts.Entry {
 	entry := in.tables.Get(in.stmt.Target)
-	if entry == nil {
+	if entry == nil || entry.Table.Uncommitted && !entry.Moved {
 		entry, _ = in.readFirst(ctx, in.conn()) // a connection that is gone fails the INSERT too
-	}
-	if entry != nil && in.mayCollideElsewhere(entry.Table) {
-		return nil
 	}
 	return entry
 }
 
-// mayCollideElsewhere reports whether no sequence feeds the table's own key, but a view,
-// a rule or a trigger can carry the row into one that a sequence feeds.
-func (in *insert) mayCollideElsewhere(t *catalog.Table) bool {
-	return (!t.Fed() || t.KeysBelow) && (t.Detour || t.InsertTrigger) && in.stmt.OmitsModelKey()
-}
-
-// lookUpAnywhere is lookUp for an upsert: outside a transaction it asks in a short
-// one of the plugin's own. A connection that is lost there fails the statement, as it
-// would have failed the INSERT: sent on another connection with nothing known, it
-// could change a row.
-func (in *insert) lookUpAnywhere(ctx context.Context) (*facts.Entry, error) {
-	if entry := in.tables.Get(in.stmt.Target); entry != nil {
+// lookUpForUpsert is lookUp for a statement whose collision is not an error. Outside a
+// transaction it asks in a short one of the plugin's own. A connection that is lost there
+// fails the statement, as it would have failed the INSERT: sent on another connection
+// with nothing known, it could change a row.
+func (in *insert) lookUpForUpsert(ctx context.Context) (*facts.Entry, error) {
+	entry := in.tables.Get(in.stmt.Target)
+	if entry != nil && !entry.Moved && !entry.Table.ServesOnce() {
 		return entry, nil
 	}
 	if in.inTransaction() {
-		return in.lookUp(ctx), nil
-	}
-	if !conn.Outside(ctx, in.stmt.DB) {
-		return nil, nil
+		entry, _ := in.lookUpSession(ctx, in.conn(), entry)
+		return entry, nil
 	}
 	tx, err := conn.Begin(ctx, in.stmt.DB, conn.ReadCommittedTx)
 	if err == nil {
 		defer tx.Rollback()
-		var entry *facts.Entry
-		if entry, err = in.readFirst(ctx, tx.Conn); err == nil {
+		if entry, err = in.lookUpSession(ctx, tx.Conn, entry); err == nil {
 			return entry, nil
 		}
 	}
@@ -65,6 +52,25 @@ func (in *insert) lookUpAnywhere(ctx context.Context) (*facts.Entry, error) {
 		return nil, err
 	}
 	return nil, nil // this pool begins no transactions
+}
+
+// lookUpSession returns what the session's like has read of a name that has moved, or
+// reads the table.
+func (in *insert) lookUpSession(ctx context.Context, c *conn.Conn, entry *facts.Entry) (*facts.Entry, error) {
+	if entry != nil && entry.Moved {
+		var session conn.Session
+		err := c.InSavepoint(ctx, func() (err error) {
+			session, err = conn.ReadSession(ctx, c)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		if known := in.tables.GetFor(in.stmt.Target, session); known != nil && !known.Table.ServesOnce() {
+			return known, nil
+		}
+	}
+	return in.readFirst(ctx, c)
 }
 
 // readFirst reads a table for the first time. The error is that of a connection that
@@ -106,6 +112,3 @@ func (in *insert) read(ctx context.Context, c *conn.Conn, settings string) (tabl
 	}
 	return table, err, c.RollBack(ctx)
 }
-
-// unmovable reports whether a collision on this table could never be healed.
-func unmovable(t *catalog.Table) bool { return sequence.Permitted(t, conn.Session{}) != nil }

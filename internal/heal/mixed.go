@@ -6,7 +6,6 @@ import (
 
 	"github.com/seqheal/seqheal/internal/catalog"
 	"github.com/seqheal/seqheal/internal/pgerr"
-	"github.com/seqheal/seqheal/internal/statement"
 )
 
 // mixed sends an upsert in which some rows name their ids, which may exist, and some
@@ -14,65 +13,66 @@ import (
 // keeps DO UPDATE from any row but the named ones, and a row that is missing
 // afterwards is evidence of drift: the statement is undone and sent again after a heal.
 type mixed struct {
-	*insert
-	text  statement.Text
-	table *catalog.Table
+	preflight
 	// counted is true when every row must come back.
 	counted bool
 }
 
 func newMixed(in *insert, t *catalog.Table) *mixed {
-	s := &mixed{insert: in, text: in.stmt.Text(), table: t}
-	onConflict := in.stmt.Insert.OnConflict
-	ids, readable := in.stmt.Insert.Explicit(t.FedColumn())
-	if !onConflict.DoNothing && len(t.Key) == 1 && readable {
-		s.text = s.text.UpdatingOnly(catalog.Quote(t.FedColumn()), ids)
-		s.counted = len(onConflict.Where.Exprs) == 0 && !t.UpsertTrigger && !t.UpdateTrigger
-	}
+	s := &mixed{preflight: preflight{insert: in, text: in.stmt.Text(), table: t}}
+	s.restrict()
 	return s
 }
 
-func (*mixed) guard() Guard { return Preflight }
+// restrict adds the WHERE where nothing on the table can notice it.
+func (s *mixed) restrict() {
+	t, onConflict := s.table, s.stmt.Insert.OnConflict
+	ids, readable := s.explicit(t)
+	if onConflict.DoNothing || !t.IntegerKey() || !readable || t.View != nil || s.skips(t) || t.TreeRowSecurity || len(onConflict.Where.Exprs) > 0 {
+		return
+	}
+	s.text = s.text.UpdatingOnly(catalog.Quote(t.FedColumn()), ids)
+	s.counted = !t.Triggers.BeforeUpdateRow
+}
 
 func (s *mixed) send(ctx context.Context) *collision {
 	if !s.ensureTransaction(ctx) {
 		return nil
 	}
-	if s.nextIsTaken(ctx, s.table) {
-		return &collision{evidence: foreseen}
+	before := s.table
+	hit, r := s.ask(ctx, fence{keepOpen: s.counted})
+	if hit != nil {
+		return hit
 	}
-	return s.sendCounted(ctx)
+	return s.count(ctx, r, before)
 }
 
-// sendCounted sends the statement, in a savepoint if its rows are counted. Rows that
-// are missing are a collision.
-func (s *mixed) sendCounted(ctx context.Context) *collision {
-	c := s.conn()
-	if !s.counted || c.Savepoint(ctx) != nil {
-		err := s.insert.send(s.text)
-		if pgerr.Is(err, pgerr.SerializationFailure) {
-			s.healForRetry(ctx, s, err, s.ahead(s.table).Count)
+// count looks at what came back. Rows that are missing are a collision. asked is the
+// table that the WHERE was made for: after it turned out to be another one the statement
+// was sent as it is, and nothing can be counted.
+func (s *mixed) count(ctx context.Context, r fenced, asked *catalog.Table) *collision {
+	sent := int64(s.stmt.Insert.Rows())
+	switch {
+	case r.err != nil:
+		if pgerr.Is(r.err, pgerr.SerializationFailure) {
+			s.healForRetry(ctx, s, r.err, s.ahead(s.table).Count)
 		}
-		return nil
-	}
-	err := s.insert.send(s.text)
-	if err != nil {
-		if _, server := pgerr.From(err); !server {
-			_ = c.Release(ctx) // the server took the rows, or the connection is gone
+		s.settle(ctx, r)
+	case !s.counted || r.rows >= sent:
+		if r.open {
+			s.release(ctx)
 		}
-		if pgerr.Is(err, pgerr.SerializationFailure) {
-			s.healForRetry(ctx, s, err, s.ahead(s.table).Count)
-		}
-		return nil
+	case asked != s.table:
+		s.text = s.stmt.Text()
+		s.counted = false
+		s.restrict()
+		fallthrough
+	default:
+		return &collision{evidence: missingRows, undone: s.conn().RollBack(ctx), err: fmt.Errorf(
+			"%w: %d of %d rows for table %s came back, because rows with explicit ids are in front of sequence %s; roll back and try again",
+			ErrRowsMissing, r.rows, sent, s.table.QuotedName(), s.table.Sequence.QuotedName())}
 	}
-	if s.stmt.DB.RowsAffected >= int64(s.stmt.Insert.Rows()) {
-		s.release(ctx)
-		return nil
-	}
-	returned := s.stmt.DB.RowsAffected
-	return &collision{evidence: missingRows, undone: c.RollBack(ctx), err: fmt.Errorf(
-		"%w: %d of %d rows for table %s came back, because rows with explicit ids are in front of sequence %s; roll back and try again",
-		ErrRowsMissing, returned, s.stmt.Insert.Rows(), s.table.QuotedName(), s.table.Sequence.QuotedName())}
+	return nil
 }
 
 func (s *mixed) heal(ctx context.Context, a *attempt) strategy {
@@ -87,7 +87,7 @@ func (s *mixed) abandon(ctx context.Context, a *attempt) {
 		if !s.counted && s.mustNotBeSent(ctx, a, s.table) {
 			return
 		}
-		missing := s.sendCounted(ctx)
+		missing := s.count(ctx, s.sendFenced(ctx, s.text, fence{keepOpen: s.counted}), s.table)
 		if missing == nil {
 			return
 		}

@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/seqheal/seqheal/internal/catalog"
-	"github.com/seqheal/seqheal/internal/conn"
 	"github.com/seqheal/seqheal/internal/pgerr"
 	"github.com/seqheal/seqheal/internal/sequence"
 	"github.com/seqheal/seqheal/internal/statement"
@@ -19,7 +18,8 @@ var ErrRowsMissing = errors.New("seqheal: rows of an upsert are missing")
 // preflight asks, before it sends the statement, whether one of the values that the
 // statement is about to draw is taken: by a row that is there, or by an id that the
 // statement names itself. Afterwards it would be too late: an upsert shows no
-// collision, and a deferred key is checked at COMMIT.
+// collision, and a deferred key is checked at COMMIT. The statement is sent as the
+// caller wrote it, in the same savepoint.
 type preflight struct {
 	*insert
 	text  statement.Text
@@ -27,7 +27,11 @@ type preflight struct {
 	// noticed is true when the caller notices a collision afterwards. Otherwise the
 	// statement is not sent when its heal fails.
 	noticed bool
-	healed  bool
+	// blind is true when the values cannot be told: only that the table is the
+	// remembered one is asked.
+	blind bool
+	// reread is true once the table was read again, because it was another one.
+	reread bool
 }
 
 func (*preflight) guard() Guard { return Preflight }
@@ -36,26 +40,99 @@ func (s *preflight) send(ctx context.Context) *collision {
 	if !s.ensureTransaction(ctx) {
 		return nil
 	}
-	if !s.healed && s.nextIsTaken(ctx, s.table) {
-		return &collision{evidence: foreseen}
+	hit, r := s.ask(ctx, fence{})
+	if hit != nil {
+		return hit
 	}
-	err := s.insert.send(s.text)
-	if !s.healed && pgerr.Is(err, pgerr.SerializationFailure) {
-		s.healForRetry(ctx, s, err, s.ahead(s.table).Count)
+	if pgerr.Is(r.err, pgerr.SerializationFailure) && s.drawsFrom(s.table) {
+		s.healForRetry(ctx, s, r.err, s.ahead(s.table).Count)
 	}
+	s.settle(ctx, r)
 	return nil
 }
 
-// ensureTransaction begins a transaction of the plugin's own where the statement is in
-// none. It reports false when the statement has its result: it was sent as it is, on
-// a connection whose state is not known, or no transaction could be begun.
-func (in *insert) ensureTransaction(ctx context.Context) bool {
+// ask sends the statement behind its question, and once more after the table turned out
+// to be another one. A taken value is a collision. Where the question cannot be asked
+// the statement is sent without it.
+func (s *preflight) ask(ctx context.Context, f fence) (*collision, fenced) {
+	f.question = s.question()
+	if f.question == "" && !s.blind {
+		switch s.askInSteps(ctx) {
+		case sequence.Taken:
+			return &collision{evidence: foreseen}, fenced{}
+		case sequence.Moved:
+			return s.askAgain(ctx, f)
+		}
+	}
+	r := s.sendFenced(ctx, s.text, f)
+	if !r.unsent {
+		return nil, r
+	}
+	undone := s.conn().RollBack(ctx)
 	switch {
-	case in.inTransaction():
+	case undone != nil: // an aborted transaction, a closed connection: GORM's own error
+		_ = s.insert.send(s.text)
+		return nil, fenced{err: s.stmt.DB.Error, rows: s.stmt.DB.RowsAffected}
+	case r.answer == sequence.Taken:
+		return &collision{evidence: foreseen}, fenced{}
+	case r.answer == sequence.Moved && !s.reread:
+		return s.askAgain(ctx, f)
+	}
+	s.complainUnprotected(ctx, r.err)
+	f.question = ""
+	return nil, s.sendFenced(ctx, s.text, f)
+}
+
+// complainUnprotected reports a question that the server does not answer.
+func (in *insert) complainUnprotected(ctx context.Context, err error) {
+	if in.stmt.Ended() || pgerr.Lost(err) {
+		return
+	}
+	in.complain(ctx, fmt.Sprintf("seqheal: upserts into table %s are sent without protection from drift: %v", in.stmt.Target.Table, err))
+}
+
+// askAgain reads the table anew and asks about that one.
+func (s *preflight) askAgain(ctx context.Context, f fence) (*collision, fenced) {
+	s.reread = true
+	s.tables.Forget(s.stmt.Target, s.table)
+	entry, err := s.readFirst(ctx, s.conn())
+	if err == nil && entry != nil {
+		s.table = entry.Table
+		s.blind = !s.drawsFrom(s.table) || !predictable(s.table)
+		if s.blind && !s.mayDraw(s.table) {
+			return nil, s.sendFenced(ctx, s.text, f)
+		}
+	}
+	return s.ask(ctx, f)
+}
+
+// question asks about the values that come next, in one statement; empty where that
+// takes several.
+func (s *preflight) question() string {
+	if s.blind {
+		return sequence.StillThere(s.table)
+	}
+	question, ok := sequence.Ask(s.table, s.ahead(s.table))
+	if !ok {
+		return ""
+	}
+	return question
+}
+
+// askInSteps asks where one statement cannot.
+func (s *preflight) askInSteps(ctx context.Context) sequence.Answer {
+	answer, err := sequence.Preflight(ctx, s.conn(), s.table, s.ahead(s.table))
+	if err != nil {
+		return sequence.Unknown
+	}
+	return answer
+}
+
+// ensureTransaction begins a transaction of the plugin's own where the statement is in
+// none. It reports false when none could be begun, which is the statement's error.
+func (in *insert) ensureTransaction(ctx context.Context) bool {
+	if in.inTransaction() {
 		return true
-	case !conn.Outside(ctx, in.stmt.DB):
-		_ = in.sendAsWritten()
-		return false
 	}
 	if err := in.enter(ctx); err != nil {
 		in.stmt.Fail(err)
@@ -66,20 +143,10 @@ func (in *insert) ensureTransaction(ctx context.Context) bool {
 
 // ahead is what the statement is about to do with the table's sequence.
 func (in *insert) ahead(t *catalog.Table) sequence.Ahead {
-	return sequence.Ahead{
-		Count: int64(in.stmt.Insert.Omitted(t.FedColumn())), Named: in.namedBeside(t), Prefixes: in.prefixes(t),
-	}
-}
-
-// nextIsTaken reports whether one of the values that come next is taken. Where that
-// cannot be read it is false.
-func (in *insert) nextIsTaken(ctx context.Context, t *catalog.Table) bool {
-	taken, err := sequence.Preflight(ctx, in.conn(), t, in.ahead(t))
-	return err == nil && taken
+	return sequence.Ahead{Count: int64(in.omitted(t)), Named: in.namedBeside(t), Prefixes: in.prefixes(t)}
 }
 
 func (s *preflight) heal(ctx context.Context, a *attempt) strategy {
-	s.healed = true
 	if !a.healHere(ctx) {
 		return nil
 	}
@@ -108,13 +175,13 @@ func (in *insert) mustNotBeSent(ctx context.Context, a *attempt, t *catalog.Tabl
 // wouldCollide reports whether the statement's own draws meet rows. With CACHE it is
 // not known which values other sessions have drawn and stored already.
 func (in *insert) wouldCollide(ctx context.Context, t *catalog.Table) bool {
-	if t.UpsertTrigger || t.Sequence.Cache > 1 || in.stmt.Ended() {
+	if t.Triggers.BeforeInsertRow || t.Sequence.Cache > 1 || in.stmt.Ended() {
 		return false
 	}
 	ahead := in.ahead(t)
 	ahead.Exactly = true
-	taken, err := sequence.Preflight(ctx, in.conn(), t, ahead)
-	return taken || err != nil
+	answer, err := sequence.Preflight(ctx, in.conn(), t, ahead)
+	return answer == sequence.Taken || err != nil
 }
 
 // mayBeRetried reports whether the heal failed for a passing reason.

@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	"github.com/seqheal/seqheal/internal/catalog"
-	"github.com/seqheal/seqheal/internal/conn"
 	"github.com/seqheal/seqheal/internal/pgerr"
 	"github.com/seqheal/seqheal/internal/sequence"
 )
@@ -20,8 +19,8 @@ func (in *insert) prevent() {
 		return
 	}
 	ctx := in.stmt.DB.Statement.Context
-	entry, err := in.lookUpAnywhere(ctx)
-	if err != nil || entry == nil || !entry.Table.Fed() || !entry.Table.Own || unmovable(entry.Table) {
+	entry, err := in.lookUpForUpsert(ctx)
+	if err != nil || entry == nil || !entry.Table.Fed() || !owns(entry.Table) || !predictable(entry.Table) {
 		return
 	}
 	t := entry.Table
@@ -34,31 +33,30 @@ func (in *insert) prevent() {
 		return
 	}
 	passed := sequence.Position{}
-	passed.Value, passed.Found = in.tables.HighWater(t.Sequence)
-	inside := in.inTransaction() || !conn.Outside(ctx, in.stmt.DB)
-	switch err := sequence.Pass(ctx, in.conn(), t, passed, furthest, inside); {
+	passed.Value, passed.Found = in.tables.HighWater(sequenceOf(t))
+	switch err := sequence.Pass(ctx, in.conn(), t, passed, furthest, in.inTransaction()); {
 	case errors.Is(err, sequence.ErrTooFar):
 		in.cannotPrevent(t, "may not set it and they are too far for drawing", "UPDATE")
 	case pgerr.Is(err, pgerr.InsufficientPrivilege):
 		in.cannotPrevent(t, "may not both draw from it and ask for its last value", "USAGE, SELECT")
 	case pgerr.Is(err, pgerr.InternalError), pgerr.Is(err, pgerr.UndefinedTable): // what PostgreSQL says to the oid of a sequence that is gone
-		in.tables.Forget(in.stmt.Target, catalog.Name{Schema: t.Violated.Schema, Table: t.Violated.Name})
+		in.tables.Forget(in.stmt.Target, t)
 	case err == nil && !sequence.Near(t, furthest):
-		in.tables.Passed(t.Sequence, furthest)
+		in.tables.Passed(sequenceOf(t), furthest)
 	}
 }
 
 // beyondHighWater is the furthest id that the statement names, if the sequence is not
 // known to have passed it and can go on behind it.
 func (in *insert) beyondHighWater(t *catalog.Table) (furthest int64, ok bool) {
-	explicit, _ := in.stmt.Insert.Explicit(t.FedColumn()) // what is no int64 is beyond every sequence, or computed
+	explicit, _ := in.explicit(t) // what is no int64 is beyond every sequence, or computed
 	found := sequence.Position{}
 	for _, id := range explicit {
 		if t.Sequence.Contains(id) {
 			found = found.With(t.Sequence, sequence.Position{Value: id, Found: true})
 		}
 	}
-	passed, known := in.tables.HighWater(t.Sequence)
+	passed, known := in.tables.HighWater(sequenceOf(t))
 	if !found.Found || known && t.Sequence.Reached(passed, found.Value) || t.Sequence.Reached(found.Value, t.Limit()) {
 		return 0, false
 	}
@@ -68,7 +66,7 @@ func (in *insert) beyondHighWater(t *catalog.Table) (furthest int64, ok bool) {
 // cannotPrevent reports once which right is missing, and leaves the sequence alone
 // from then on.
 func (in *insert) cannotPrevent(t *catalog.Table, lacking, right string) {
-	in.tables.Passed(t.Sequence, t.Limit())
+	in.tables.Passed(sequenceOf(t), t.Limit())
 	in.complain(in.stmt.DB.Statement.Context, fmt.Sprintf("seqheal: table %s: ids that inserts name cannot move sequence %[2]s along, because the role %s; "+
 		"GRANT %s ON SEQUENCE %[2]s to it", t.QuotedName(), t.Sequence.QuotedName(), lacking, right))
 }

@@ -3,7 +3,6 @@ package heal
 import (
 	"context"
 
-	"github.com/seqheal/seqheal/internal/pgerr"
 	"github.com/seqheal/seqheal/internal/statement"
 )
 
@@ -12,52 +11,55 @@ import (
 type savepoint struct {
 	*insert
 	text statement.Text
+	// explained is true for an upsert that is sent without its clause: the server
+	// checks the caller's own in the same trip.
+	explained bool
 }
 
-func (savepoint) guard() Guard { return Savepoint }
+func (*savepoint) guard() Guard { return Savepoint }
 
-func (s savepoint) send(ctx context.Context) *collision {
-	c := s.conn()
-	if err := c.Savepoint(ctx); err != nil {
+func (s *savepoint) send(ctx context.Context) *collision {
+	if !s.ensureTransaction(ctx) {
+		return nil
+	}
+	r := s.sendFenced(ctx, s.text, fence{explained: s.explained})
+	switch {
+	case r.unsent && s.explained:
+		s.sendRejected(ctx)
+		return nil
+	case r.unsent:
 		_ = s.insert.send(s.text) // an aborted transaction, a closed connection: GORM's own error
 		return nil
-	}
-	err := s.insert.send(s.text)
-	if err == nil {
-		s.release(ctx)
+	case r.err == nil || !serverSpoke(r.err):
+		s.settle(ctx, r)
 		return nil
 	}
-	if _, server := pgerr.From(err); !server {
-		// The server took the rows, or the connection is gone: the error is the
-		// driver's or Scan's, and the transaction goes on as without the plugin.
-		_ = c.Release(ctx)
-		return nil
-	}
-	hit := s.collided(err)
+	hit := s.collided(r.err)
 	if hit != nil {
-		hit.undone = c.RollBack(ctx) // where it fails, the heal reports it
+		hit.undone = s.conn().RollBack(ctx) // where it fails, the heal reports it
 	}
 	return hit
 }
 
-// release keeps what the statement did. A statement whose savepoint cannot be
-// released is reported as failed, so its transaction must not be committed.
-func (in *insert) release(ctx context.Context) {
-	if err := in.conn().Release(ctx); err != nil {
-		in.conn().Abort(ctx)
-		_ = in.stmt.DB.AddError(err)
-	}
+// sendRejected sends an upsert whose clause the server rejects, for the caller to get
+// the error of its own statement.
+func (s *savepoint) sendRejected(ctx context.Context) {
+	_ = s.conn().RollBack(ctx)
+	_ = s.sendAsWritten()
 }
 
-func (s savepoint) heal(ctx context.Context, a *attempt) strategy {
+func (s *savepoint) heal(ctx context.Context, a *attempt) strategy {
 	if !a.healHere(ctx) {
 		return nil
+	}
+	if s.explained {
+		return s
 	}
 	return s.fence(s.text)
 }
 
 // abandon leaves the transaction aborted and the caller with what PostgreSQL said.
-func (s savepoint) abandon(ctx context.Context, a *attempt) {
+func (s *savepoint) abandon(ctx context.Context, a *attempt) {
 	s.conn().Abort(ctx)
 	s.stmt.Fail(a.collision.err)
 }

@@ -3,7 +3,10 @@ package heal
 import (
 	"context"
 
+	"github.com/seqheal/seqheal/internal/catalog"
+	"github.com/seqheal/seqheal/internal/conn"
 	"github.com/seqheal/seqheal/internal/facts"
+	"github.com/seqheal/seqheal/internal/pipeline"
 	"github.com/seqheal/seqheal/internal/statement"
 )
 
@@ -26,13 +29,32 @@ type strategy interface {
 // choose picks the strategy. It is the only place that decides. It returns nil when
 // the statement already has its result.
 func (in *insert) choose(ctx context.Context) strategy {
-	switch {
-	case !in.stmt.Readable:
-		return passthrough{insert: in, text: in.stmt.Text()}
-	case in.stmt.Insert.OnConflict != nil:
+	text := in.stmt.Text()
+	if !in.stmt.Readable {
+		return passthrough{insert: in, text: text}
+	}
+	if !conn.Inside(in.stmt.DB) {
+		in.borrowed = !conn.Outside(ctx, in.stmt.DB)
+	}
+	if in.inTransaction() && in.withoutSavepoints(ctx) {
+		return passthrough{insert: in, text: text}
+	}
+	if in.stmt.Insert.OnConflict != nil {
 		return in.chooseUpsert(ctx)
 	}
-	return in.choosePlain(ctx, in.stmt.Text())
+	return in.choosePlain(ctx, text)
+}
+
+// withoutSavepoints reports whether the server has none, so that nothing may be added to
+// a transaction there.
+func (in *insert) withoutSavepoints(ctx context.Context) bool {
+	support := in.way(ctx)
+	if support.Way != pipeline.NoSavepoints {
+		return false
+	}
+	in.complain(ctx, "seqheal: this server has no savepoints ("+support.Reason.String()+"), so inserts in a transaction are not protected from drift: "+
+		"keep sequences in front of their rows with plugin.Resync, or set SkipDefaultTransaction")
+	return true
 }
 
 // choosePlain picks the strategy of a statement whose collisions are 23505s.
@@ -45,13 +67,21 @@ func (in *insert) choosePlain(ctx context.Context, text statement.Text) strategy
 	case in.settings.Guard == GuardOff:
 		return passthrough{in, text, true}
 	case entry == nil:
-		return savepoint{in, text}
-	case !in.drawsFrom(entry.Table):
+		return &savepoint{insert: in, text: text}
+	case entry.Moved:
+		return in.fence(text)
+	case !in.mayDraw(entry.Table) && !in.mayCollideElsewhere(entry.Table):
 		return passthrough{in, text, false}
-	case entry.Table.InitiallyDeferred:
+	case entry.Table.InitiallyDeferred && in.drawsFrom(entry.Table):
 		return &preflight{insert: in, text: text, table: entry.Table, noticed: true}
 	}
 	return in.fence(text)
+}
+
+// mayCollideElsewhere reports whether a view, a rule or a trigger can carry the row into
+// another table whose key it draws.
+func (in *insert) mayCollideElsewhere(t *catalog.Table) bool {
+	return (!t.Fed() || t.KeysBelow) && (t.Detour || t.Triggers.BeforeInsertRow || t.Triggers.InsteadOf || t.Triggers.AfterRow) && in.stmt.OmitsModelKey()
 }
 
 // fence picks the conflict guard for one row of a table that qualifies, in a
@@ -59,57 +89,77 @@ func (in *insert) choosePlain(ctx context.Context, text statement.Text) strategy
 // other statement is sent in a savepoint.
 func (in *insert) fence(text statement.Text) strategy {
 	entry, stmt := in.tables.Get(in.stmt.Target), in.stmt
-	if in.settings.Guard == GuardAuto && entry != nil && entry.Guard != "" &&
-		stmt.Insert.Rows() == 1 && stmt.Insert.Plain && text.GuardAllowed() &&
+	if in.settings.Guard == GuardAuto && entry != nil && entry.Guard != "" && in.drawsFrom(entry.Table) &&
+		stmt.Insert.Rows() == 1 && stmt.Insert.Plain && text.GuardAllowed() && stmt.Insert.OnConflict == nil &&
 		!stmt.Insert.HasExpression() && !stmt.FillsSliceFromScratch() {
 		return conflict{in, text.Guarded(entry.Guard)}
 	}
-	return savepoint{in, text}
+	return &savepoint{insert: in, text: text}
 }
 
 // chooseUpsert picks the strategy of a statement with ON CONFLICT. On a drifted
 // table such a statement does not fail: it overwrites or drops rows.
 func (in *insert) chooseUpsert(ctx context.Context) strategy {
 	text := in.stmt.Text()
-	entry, err := in.lookUpAnywhere(ctx)
+	entry, err := in.lookUpForUpsert(ctx)
 	if err != nil {
 		in.stmt.Fail(err)
 		return nil
 	}
-	if entry == nil || !in.drawsFrom(entry.Table) || unmovable(entry.Table) {
+	switch {
+	case entry == nil || !in.mayDraw(entry.Table):
 		return passthrough{insert: in, text: text}
+	case !in.drawsFrom(entry.Table) || !predictable(entry.Table):
+		// No sequence feeds the key, or one whose values cannot be predicted: the
+		// question is whether that still holds.
+		return &preflight{insert: in, text: text, table: entry.Table, blind: true}
 	}
-	table := entry.Table
-	mixed := in.stmt.Insert.Names(table.FedColumn())
-	switch in.stmt.Insert.ConflictTarget(columnNames(table.Key), table.Constraint, in.stmt.PrimaryColumn()) {
+	t := entry.Table
+	switch in.stmt.Insert.ConflictTarget(columnNames(t), t.Constraint, in.stmt.PrimaryColumn()) {
 	case statement.OnOther:
 		return in.choosePlain(ctx, text) // a collision on the key is an ordinary 23505 here
 	case statement.OnKey:
-		return in.chooseKeyUpsert(ctx, entry, mixed)
+		return in.chooseKeyUpsert(ctx, entry)
 	default:
 		in.effect = WouldDrop
-		if in.stmt.Insert.Rows() == 1 {
-			return &dropped{insert: in, entry: entry}
+		if in.stmt.Insert.Rows() == 1 && !in.skips(t) {
+			return &dropped{insert: in, table: t}
 		}
-		return &preflight{insert: in, text: text, table: table}
+		return newDroppedRows(in, t)
 	}
 }
 
+// skips reports whether something on the table may keep a row from being stored, so
+// that a row which does not come back is no evidence.
+func (in *insert) skips(t *catalog.Table) bool {
+	return t.Triggers.BeforeInsertRow || t.Triggers.InsteadOf || t.Rules
+}
+
+// predictable reports whether the values that come next can be told from the
+// sequence's last one.
+func predictable(t *catalog.Table) bool { return t.Unsupported == "" && !t.Sequence.Cycle }
+
 // chooseKeyUpsert picks the strategy of a statement whose ON CONFLICT names the key.
-func (in *insert) chooseKeyUpsert(ctx context.Context, entry *facts.Entry, mixed bool) strategy {
+func (in *insert) chooseKeyUpsert(ctx context.Context, entry *facts.Entry) strategy {
+	t := entry.Table
 	in.effect = WouldOverwrite
 	if in.stmt.Insert.OnConflict.DoNothing {
 		in.effect = WouldDrop
 	}
-	if mixed {
-		return newMixed(in, entry.Table)
+	if in.names(t) {
+		return newMixed(in, t)
 	}
-	plain, ok := in.stmt.Text().WithoutConflict()
-	if entry.Table.UpsertTrigger || !ok {
-		// A trigger may choose ids, or would notice that the clause is gone.
-		in.effect = ""
-		return passthrough{insert: in, text: in.stmt.Text()}
+	if plain, ok := in.stmt.Text().WithoutConflict(); ok && sendableWithoutClause(t) && in.settings.Guard != GuardOff && in.oneTrip(ctx) {
+		// No row can mean to meet an existing one: a plain INSERT, and the server checks
+		// the caller's own in the same trip.
+		return &savepoint{insert: in, text: plain, explained: true}
 	}
-	// No row can mean to meet an existing one: a plain INSERT.
-	return in.choosePlain(ctx, plain)
+	return &preflight{insert: in, text: in.stmt.Text(), table: t}
+}
+
+// sendableWithoutClause reports whether nothing on the table would notice that ON
+// CONFLICT is left out, and EXPLAIN raises every error that the clause can have.
+func sendableWithoutClause(t *catalog.Table) bool {
+	return t.Constraint != "" && !t.InitiallyDeferred && !t.DeferrableTwin && !t.Foreign && t.Partitions.Foreign == 0 &&
+		!t.Rules && !t.TreeRowSecurity && !t.Triggers.BeforeInsertRow && !t.Triggers.UpdateStatement && !t.Triggers.InsteadOf
 }

@@ -148,6 +148,44 @@ func (e Error) Names(columns []string) bool {
 	return found && names == ""
 }
 
+// Columns are the names of the colliding key's columns as the detail gives them, those of
+// plain columns without quotes. It reports false when the detail was withheld, and
+// plain is false for a key with an expression.
+func (e Error) Columns() (columns []string, plain, known bool) {
+	names, _, plain := around(e.Detail)
+	known = e.Detail != ""
+	for names != "" {
+		var name string
+		if quoted, ok := strings.CutPrefix(names, `"`); ok {
+			name, names = unquote(quoted)
+			names = strings.TrimPrefix(names, ", ")
+		} else {
+			name, names, _ = strings.Cut(names, ", ")
+			plain = plain && !strings.ContainsAny(name, "()")
+		}
+		columns = append(columns, name)
+	}
+	return columns, plain, known
+}
+
+// unquote reads a quoted name up to its closing quote, and returns what follows.
+func unquote(text string) (name, rest string) {
+	var b strings.Builder
+	for {
+		end := strings.IndexByte(text, '"')
+		if end < 0 {
+			return b.String() + text, ""
+		}
+		b.WriteString(text[:end])
+		text = text[end+1:]
+		if !strings.HasPrefix(text, `"`) {
+			return b.String(), text
+		}
+		b.WriteByte('"')
+		text = text[1:]
+	}
+}
+
 // around is what stands before and behind the ")=(" that follows the column names. The
 // server quotes names that are not plain, so that one which contains the mark does not
 // end the list.

@@ -125,8 +125,9 @@ func Advance(ctx context.Context, c *conn.Conn, goal Goal) (Move, error) {
 		}
 	}
 	if seq.Reached(first, goal.Target) && (!goal.Guess || goal.Margin == 0) {
-		// This very draw went past the last row, or somebody else did before.
-		move.Moved = Distance(first, goal.Target) < Magnitude(seq.Increment)
+		// This draw, or the one that collided, went past the last row; or another session
+		// did before.
+		move.Moved = Distance(first, goal.Target) <= Magnitude(seq.Increment)
 		return move, nil
 	}
 	if move.Outlier, err = goal.makeRoom(ctx, first); err != nil {

@@ -13,9 +13,57 @@ import (
 	"github.com/seqheal/seqheal/internal/pgerr"
 )
 
-// divisionByZero is what a preflight answers with when a value is taken: several
-// statements travel in one round trip only without a result to read.
-const divisionByZero = "22012"
+// A question answers by how it fails, because several statements travel in one round
+// trip only without a result to read.
+const (
+	divisionByZero  = "22012" // a value is taken
+	invalidArgument = "2201E" // ln(0): the table is not the one that was read
+)
+
+// checked is false as long as a check holds, and fails otherwise.
+//
+//	%[8]s the check
+const checked = "pg_catalog.ln(CASE WHEN %[8]s THEN 1 ELSE 0 END) <> 0"
+
+// Answer is what a question came to.
+type Answer int
+
+const (
+	Free    Answer = iota // none of the values is taken
+	Taken                 // one is
+	Moved                 // the name stands for another table, or another sequence feeds it
+	Unknown               // the question failed otherwise
+)
+
+// AnswerOf reads a question's error.
+func AnswerOf(err error) Answer {
+	switch {
+	case err == nil:
+		return Free
+	case pgerr.Is(err, divisionByZero):
+		return Taken
+	case pgerr.Is(err, invalidArgument, pgerr.UndefinedTable, undefinedColumn, invalidSchema, wrongObjectType, pgerr.InternalError):
+		return Moved
+	}
+	return Unknown
+}
+
+// Codes of questions about names and oids that are gone.
+const (
+	undefinedColumn = "42703"
+	invalidSchema   = "3F000"
+	wrongObjectType = "42809"
+)
+
+// stillThere asks for the check alone.
+//
+//	%[8]s the check
+const stillThere = `SELECT 1 / CASE WHEN ` + checked + ` THEN 1 ELSE 1 END`
+
+// StillThere is a question that fails when the table is not the one that was read.
+func StillThere(t *catalog.Table) string {
+	return fmt.Sprintf(stillThere, "", 0, 0, 0, 0, 0, 0, t.Identity.Check())
+}
 
 // Every look ahead stands in a savepoint that is taken back, with a short wait for
 // somebody's migration. Its name is not the guard's: a failed insert leaves that
@@ -67,10 +115,12 @@ func lasts(seq catalog.Sequence) string {
 //
 //	%[1]s column   %[2]s table   %[3]s last values   %[4]s nearest   %[5]s furthest step
 //	%[6]s the ids that the statement names, with commas   %[7]d increment
+//	%[8]s the check that the table is the remembered one; where it is not, ln(0) fails
 //
 // Values between the sequence's own steps are never drawn: in an odd/even scheme
 // they are the other node's.
 const preflight = `SELECT 1 / CASE
+  WHEN ` + checked + ` THEN 1
   WHEN EXISTS (SELECT 1 FROM (SELECT last FROM (%[3]s) l OFFSET 0) s
                WHERE CASE WHEN pg_catalog.current_setting('transaction_isolation') <> 'serializable'
                           THEN EXISTS (SELECT 1 FROM %[2]s t WHERE t.%[1]s BETWEEN s.last + (%[4]d) AND s.last + (%[5]d) AND (t.%[1]s - s.last) %% (%[7]d) = 0)
@@ -90,42 +140,75 @@ type Ahead struct {
 	Exactly bool
 }
 
-// Preflight reports whether one of the next values of the table's sequence is
-// taken, in one round trip when it is not; where only an index that begins with
-// other columns can tell, in two more and one for each prefix. c must be in a
-// transaction, which is left as it was. It answers with an error, and the statement is to be sent
-// all the same, when the role may not look or a lock is in the way.
-func Preflight(ctx context.Context, c *conn.Conn, t *catalog.Table, a Ahead) (taken bool, err error) {
+// Ask is a question about the values that come next, as one statement that fails as
+// [AnswerOf] reads it. It reports false where one statement cannot ask, or the role may
+// not look.
+func Ask(t *catalog.Table, a Ahead) (question string, ok bool) {
+	seq := t.Sequence
+	reach, ok := a.reach(t)
+	if !ok || !t.Indexed {
+		return "", false
+	}
+	near, far := seq.Increment, reach
+	if seq.Descending() {
+		near, far = -reach, seq.Increment
+	}
+	return fmt.Sprintf(preflight, catalog.Quote(t.FedColumn()), t.QuotedName(), lasts(seq), near, far, commas(a.Named), seq.Increment, t.Identity.Check()), true
+}
+
+// reach is how far a look goes, false where the role may not look or the distance
+// could overflow beside the last value.
+func (a Ahead) reach(t *catalog.Table) (int64, bool) {
 	seq := t.Sequence
 	slack := int64(preflightSlack)
 	if a.Exactly {
 		slack = 0
 	}
 	reach := spread(a.Count+slack, seq.Increment)
-	if !t.Selectable || t.RowSecurity || !t.Indexed && len(a.Prefixes) == 0 || !seq.CanUse && (!seq.CanRead || seq.Cache > 1) ||
-		reach > 1<<40 { // a reach that could overflow beside the last value
-		return false, nil
+	ok := t.Selectable && !t.RowSecurity && (t.Indexed || len(a.Prefixes) > 0) && (seq.CanUse || seq.CanRead && seq.Cache <= 1) && reach <= 1<<40
+	return reach, ok
+}
+
+// Preflight asks in a transaction, which is left as it was: in one round trip, or, where
+// only an index that begins with other columns can tell, in two and one for each prefix. It
+// is Free where the role may not look.
+func Preflight(ctx context.Context, c *conn.Conn, t *catalog.Table, a Ahead) (Answer, error) {
+	if question, ok := Ask(t, a); ok {
+		return Put(ctx, c, question)
 	}
-	last := lasts(seq)
-	near, far := seq.Increment, reach
-	if seq.Descending() {
-		near, far = -reach, seq.Increment
+	reach, ok := a.reach(t)
+	if !ok {
+		return Free, nil
 	}
-	if !t.Indexed {
-		return preflightByPrefix(ctx, c, t, last, near, far, a)
+	if answer, err := Put(ctx, c, StillThere(t)); answer != Free {
+		return answer, err
 	}
-	question := fmt.Sprintf(preflight, catalog.Quote(t.FedColumn()), t.QuotedName(), last, near, far, commas(a.Named), seq.Increment)
-	err = c.Exec(ctx, setAside+"; "+question+"; "+takeBack)
+	near, far := t.Sequence.Increment, reach
+	if t.Sequence.Descending() {
+		near, far = -reach, t.Sequence.Increment
+	}
+	taken, err := preflightByPrefix(ctx, c, t, lasts(t.Sequence), near, far, a)
+	if taken {
+		return Taken, err
+	}
+	return AnswerOf(err), err
+}
+
+// Put sends a question in a transaction, which is left as it was, in one round trip when
+// the answer is Free. The error is the server's for Unknown, and one of the connection.
+func Put(ctx context.Context, c *conn.Conn, question string) (Answer, error) {
+	err := c.Exec(ctx, setAside+"; "+question+"; "+takeBack)
 	if err == nil {
-		return false, nil
+		return Free, nil
 	}
 	if undo := c.Undo(ctx, takeBack); undo != nil {
-		return false, undo
+		return Unknown, undo
 	}
-	if pgerr.Is(err, divisionByZero) {
-		return true, nil
+	answer := AnswerOf(err)
+	if answer != Unknown {
+		err = nil
 	}
-	return false, err
+	return answer, err
 }
 
 // preflightLasts answers the last values themselves, and whether rows may be looked
@@ -197,35 +280,32 @@ func MayBeBehind(ctx context.Context, c *conn.Conn, t *catalog.Table) (bool, err
 	return found, err
 }
 
-// drawn answers the value that this session drew last from the sequence with oid
-// $1, and whether a row of the very table holds it; null in SERIALIZABLE, where the
-// look would make bystanders fail.
+// drawnIsTaken asks whether a row of the very table holds the value that this session
+// drew last. In SERIALIZABLE it looks at no row unless it has to, because the look would
+// make bystanders fail with 40001 (measured).
 //
 //	%[1]s column   %[2]s table, with ONLY unless partitioned   %[3]s the key's other columns
-//	%[4]t look in any case
-const drawn = `SELECT d.v, CASE WHEN %[4]t OR pg_catalog.current_setting('transaction_isolation') <> 'serializable'
-  THEN EXISTS (SELECT 1 FROM %[2]s t WHERE t.%[1]s = d.v%[3]s) END
-FROM (SELECT pg_catalog.currval($1::pg_catalog.int8::pg_catalog.oid::pg_catalog.regclass) AS v OFFSET 0) d`
+//	%[4]t look in any case   %[5]d the sequence's oid   %[8]s the check
+const drawnIsTaken = `SELECT 1 / CASE
+  WHEN ` + checked + ` THEN 1
+  WHEN CASE WHEN %[4]t OR pg_catalog.current_setting('transaction_isolation') <> 'serializable'
+    THEN EXISTS (SELECT 1 FROM %[2]s t WHERE t.%[1]s = (SELECT pg_catalog.currval(%[5]d::pg_catalog.oid::pg_catalog.regclass))%[3]s)
+    ELSE false END THEN 0 ELSE 1 END`
 
-// DrawnIsTaken reports whether the id that was last drawn on this connection
-// exists, beside the given values of the key's other columns; in SERIALIZABLE the id
-// alone, and that it is unseen, unless it has to look. It sends four statements in three round trips and
-// leaves the transaction as it was. Where the role may not ask or the server does not
-// say, it reports false; the error tells of a connection or a context that has ended.
-func DrawnIsTaken(ctx context.Context, c *conn.Conn, t *catalog.Table, beside *Prefix, look bool) (id int64, taken, unseen bool, err error) {
+// AskDrawn is a question whether the id that was last drawn on this connection exists,
+// beside the given values of the key's other columns. It reports false where the role
+// may not ask, and where the values beside have to be parameters.
+func AskDrawn(t *catalog.Table, beside *Prefix, look bool) (question string, ok bool) {
 	if !t.Selectable || t.RowSecurity || !t.Sequence.CanUse && !t.Sequence.CanRead {
-		return 0, false, false, nil
+		return "", false
 	}
-	if err := c.Exec(ctx, setAside); err != nil {
-		return 0, false, false, err
+	also := ""
+	if beside != nil {
+		for i, fixed := range beside.Columns {
+			also += " AND t." + catalog.Quote(fixed.Name) + " = " + catalog.Literal(beside.Values[i]) + "::pg_catalog.text::" + fixed.Declared
+		}
 	}
-	var seen sql.NullBool
-	also, args := beside.conditions([]any{t.Sequence.OID})
-	err = c.Row(ctx, fmt.Sprintf(drawn, catalog.Quote(t.FedColumn()), itself(t), also, look), args, &id, &seen)
-	if undo := c.Undo(ctx, takeBack); undo != nil {
-		return 0, false, false, undo
-	}
-	return id, seen.Bool && err == nil, !seen.Valid && err == nil, ctx.Err()
+	return fmt.Sprintf(drawnIsTaken, catalog.Quote(t.FedColumn()), itself(t), also, look, t.Sequence.OID, 0, 0, t.Identity.Check()), true
 }
 
 // lastDrawn answers the value that this session drew last from the sequence with

@@ -3,6 +3,7 @@ package sequence_test
 import (
 	"testing"
 
+	"github.com/seqheal/seqheal/internal/conn"
 	"github.com/seqheal/seqheal/internal/pgerr"
 	"github.com/seqheal/seqheal/internal/pgtest"
 	"github.com/seqheal/seqheal/internal/sequence"
@@ -42,7 +43,7 @@ func TestPreflightAsksWhetherOneOfTheNextValuesIsTaken(t *testing.T) {
 			p := pgtest.New(t)
 			p.Exec(test.setup)
 			r := begin(t, p.Open(nil))
-			if got, err := sequence.Preflight(r.ctx, r.conn, r.table, sequence.Ahead{Count: test.count, Named: test.named}); err != nil || got != test.want {
+			if got, err := sequence.Preflight(r.ctx, r.conn, r.table, sequence.Ahead{Count: test.count, Named: test.named}); err != nil || got != map[bool]sequence.Answer{true: sequence.Taken}[test.want] {
 				t.Errorf("Preflight = %v, %v; want %v", got, err, test.want)
 			}
 			if limit := r.setting("lock_timeout"); limit != "0" {
@@ -71,7 +72,7 @@ func TestPreflightBehindAPrefix(t *testing.T) {
 			p.Exec(`CREATE TABLE t (x int, id bigserial, PRIMARY KEY (x, id)); ALTER SEQUENCE t_id_seq INCREMENT 2; ` + test.setup)
 			r := begin(t, p.Open(nil))
 			ahead := sequence.Ahead{Count: 3, Named: test.named, Prefixes: []*sequence.Prefix{{Columns: r.table.Key[:1], Values: []string{"1"}}}}
-			if got, err := sequence.Preflight(r.ctx, r.conn, r.table, ahead); err != nil || got != test.want {
+			if got, err := sequence.Preflight(r.ctx, r.conn, r.table, ahead); err != nil || got != map[bool]sequence.Answer{true: sequence.Taken}[test.want] {
 				t.Errorf("Preflight = %v, %v; want %v", got, err, test.want)
 			}
 		})
@@ -105,7 +106,7 @@ func TestPreflightLooksBehindTheSessionsCache(t *testing.T) {
 				if prefixes {
 					ahead.Prefixes = []*sequence.Prefix{{Columns: r.table.Key[:1], Values: []string{"1"}}}
 				}
-				if got, err := sequence.Preflight(r.ctx, r.conn, r.table, ahead); err != nil || !got {
+				if got, err := sequence.Preflight(r.ctx, r.conn, r.table, ahead); err != nil || got != sequence.Taken {
 					t.Errorf("Preflight = %v, %v", got, err)
 				}
 			})
@@ -122,7 +123,7 @@ func TestPreflightLeavesAnAbortedTransactionAborted(t *testing.T) {
 	if err := r.conn.Exec(r.ctx, "SELECT 1 / 0"); err == nil {
 		t.Fatal("no error")
 	}
-	if taken, err := sequence.Preflight(r.ctx, r.conn, r.table, sequence.Ahead{Count: 1}); taken || err == nil {
+	if taken, err := sequence.Preflight(r.ctx, r.conn, r.table, sequence.Ahead{Count: 1}); taken == sequence.Taken || err == nil {
 		t.Errorf("Preflight = %v, %v", taken, err)
 	}
 	if err := r.conn.Exec(r.ctx, "SELECT 1"); !pgerr.Is(err, pgerr.InFailedTransaction) {
@@ -135,7 +136,7 @@ func TestPreflightDoesNotLookInSerializable(t *testing.T) {
 	p := pgtest.New(t)
 	p.Exec(`CREATE TABLE t (id bigserial PRIMARY KEY); INSERT INTO t VALUES (1)`)
 	r := begin(t, p.OpenDSN(p.DSNFor(map[string]string{"default_transaction_isolation": "serializable"}), nil))
-	if got, err := sequence.Preflight(r.ctx, r.conn, r.table, sequence.Ahead{Count: 3}); err != nil || got {
+	if got, err := sequence.Preflight(r.ctx, r.conn, r.table, sequence.Ahead{Count: 3}); err != nil || got != sequence.Free {
 		t.Errorf("Preflight = %v, %v", got, err)
 	}
 	if n := p.Int("SELECT count(*) FROM pg_locks WHERE mode = 'SIReadLock' AND relation IN ('$S.t'::regclass, '$S.t_pkey'::regclass)"); n != 0 {
@@ -153,7 +154,7 @@ func TestPreflightGivesUpOnALockedTable(t *testing.T) {
 	defer func() { _ = holder.Rollback() }()
 	_, err = holder.Exec("LOCK TABLE t")
 	must(t, err)
-	if taken, err := sequence.Preflight(r.ctx, r.conn, r.table, sequence.Ahead{Count: 3}); taken || !sequence.Explain(err).Has(sequence.Timeout) {
+	if taken, err := sequence.Preflight(r.ctx, r.conn, r.table, sequence.Ahead{Count: 3}); taken == sequence.Taken || !sequence.Explain(err).Has(sequence.Timeout) {
 		t.Errorf("Preflight = %v, %v; want a timeout", taken, err)
 	}
 	if limit := r.setting("lock_timeout"); limit != "0" {
@@ -188,20 +189,55 @@ func TestMayBeBehindIsFalseOnlyWhereNoRowLiesInFront(t *testing.T) {
 	}
 }
 
-func TestDrawnIsTakenAsksForTheValueOfThisSession(t *testing.T) {
+func TestAskDrawn_looksForTheValueOfThisSession(t *testing.T) {
 	t.Parallel()
 	p := pgtest.New(t)
 	p.Exec(`CREATE TABLE t (id bigserial PRIMARY KEY); CREATE TABLE heir () INHERITS (t); INSERT INTO t VALUES (2); INSERT INTO heir VALUES (3)`)
 	r := begin(t, p.Open(nil))
-	if _, taken, _, err := sequence.DrawnIsTaken(r.ctx, r.conn, r.table, nil, false); taken || err != nil {
-		t.Error("a value is taken though none was drawn")
+	question, ok := sequence.AskDrawn(r.table, nil, false)
+	if !ok {
+		t.Fatal("no question")
 	}
-	for want, taken := range []bool{false, true, false} { // 3 is a row of another table
+	if answer, err := sequence.Put(r.ctx, r.conn, question); answer != sequence.Unknown || !pgerr.Is(err, pgerr.ObjectNotReady) {
+		t.Errorf("nothing was drawn: %v, %v", answer, err)
+	}
+	for _, want := range []sequence.Answer{sequence.Free, sequence.Taken, sequence.Free} { // 3 is a row of another table
 		r.next()
-		if id, got, _, err := sequence.DrawnIsTaken(r.ctx, r.conn, r.table, nil, false); err != nil || got != taken || id != int64(want+1) {
-			t.Errorf("DrawnIsTaken = %d, %v, %v; want %d, %v", id, got, err, want+1, taken)
+		if got, err := sequence.Put(r.ctx, r.conn, question); err != nil || got != want {
+			t.Errorf("answer %v, %v; want %v", got, err, want)
 		}
 	}
-	must(t, r.conn.Savepoint(r.ctx)) // the transaction is alive
-	must(t, r.conn.RollBack(r.ctx))
+}
+
+// A question is asked of the table that was read and no other: not of one that took its
+// name, nor of a sequence that took its place or counts otherwise.
+func TestPreflight_noticesThatTheTableIsAnotherOne(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]string{
+		"made anew":         `DROP TABLE t; CREATE TABLE t (id bigserial PRIMARY KEY)`,
+		"renamed":           `ALTER TABLE t RENAME TO other`,
+		"another default":   `CREATE SEQUENCE s; ALTER TABLE t ALTER id SET DEFAULT nextval('$S.s')`,
+		"another increment": `ALTER SEQUENCE t_id_seq INCREMENT 2`,
+		"another cache":     `ALTER SEQUENCE t_id_seq CACHE 7`,
+		"a cycle":           `ALTER SEQUENCE t_id_seq CYCLE`,
+		"a renamed column":  `ALTER TABLE t RENAME id TO key`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := pgtest.New(t)
+			p.Exec(`CREATE TABLE t (id bigserial PRIMARY KEY)`)
+			db := p.Open(nil)
+			before := begin(t, db)
+			must(t, before.tx.Commit().Error)
+			p.Exec(change)
+			tx := db.Begin()
+			must(t, tx.Error)
+			t.Cleanup(func() { tx.Rollback() })
+			c := conn.In(tx, tx.Statement.ConnPool)
+			if got, err := sequence.Preflight(t.Context(), c, before.table, sequence.Ahead{Count: 1}); err != nil || got != sequence.Moved {
+				t.Errorf("answer %v, %v", got, err)
+			}
+			must(t, tx.Exec("SELECT 1").Error)
+		})
+	}
 }

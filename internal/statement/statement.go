@@ -7,6 +7,7 @@ import (
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
+	"gorm.io/gorm/schema"
 
 	"github.com/seqheal/seqheal/internal/catalog"
 )
@@ -203,23 +204,36 @@ func (s *Statement) FillsSliceFromScratch() bool {
 
 // OmitsModelKey reports whether a row leaves the model's own key to the database.
 func (s *Statement) OmitsModelKey() bool {
-	schema := s.DB.Statement.Schema
-	if schema == nil || schema.PrioritizedPrimaryField == nil {
+	model := s.DB.Statement.Schema
+	if model == nil || model.PrioritizedPrimaryField == nil {
 		return false
 	}
-	return s.Insert.Omitted(schema.PrioritizedPrimaryField.DBName) > 0
+	return s.Insert.Omitted(model.PrioritizedPrimaryField.DBName) > 0
+}
+
+// OmitsIntegerModelKey reports whether a row leaves the model's key to the database and
+// the key is an integer.
+func (s *Statement) OmitsIntegerModelKey() bool {
+	if !s.OmitsModelKey() {
+		return false
+	}
+	switch s.DB.Statement.Schema.PrioritizedPrimaryField.DataType {
+	case schema.Int, schema.Uint:
+		return true
+	}
+	return false
 }
 
 // PrimaryColumn is the column that clause.PrimaryKey stands for, "" for none.
 func (s *Statement) PrimaryColumn() string {
-	schema := s.DB.Statement.Schema
+	model := s.DB.Statement.Schema
 	switch {
-	case schema == nil:
+	case model == nil:
 		return ""
-	case schema.PrioritizedPrimaryField != nil:
-		return schema.PrioritizedPrimaryField.DBName
-	case len(schema.PrimaryFieldDBNames) > 0:
-		return schema.PrimaryFieldDBNames[0]
+	case model.PrioritizedPrimaryField != nil:
+		return model.PrioritizedPrimaryField.DBName
+	case len(model.PrimaryFieldDBNames) > 0:
+		return model.PrimaryFieldDBNames[0]
 	}
 	return ""
 }

@@ -1,0 +1,131 @@
+package heal
+
+import (
+	"context"
+
+	"github.com/seqheal/seqheal/internal/conn"
+	"github.com/seqheal/seqheal/internal/pgerr"
+	"github.com/seqheal/seqheal/internal/pipeline"
+	"github.com/seqheal/seqheal/internal/sequence"
+	"github.com/seqheal/seqheal/internal/statement"
+)
+
+// fence is how a statement is sent in a savepoint.
+type fence struct {
+	// question is sent first; when it fails the statement is not sent. Empty for none.
+	question string
+	// explained has the server check the statement as the caller wrote it, before the
+	// text that is sent in its place. Only in one trip.
+	explained bool
+	// keepOpen leaves the savepoint open after a success, for evidence to be looked at.
+	keepOpen bool
+}
+
+// fenced is how one sending in a savepoint ended. After any error of the server the
+// transaction is aborted, with the savepoint open in it.
+type fenced struct {
+	err error
+	// unsent is true when the statement was not sent, because a question failed with err.
+	unsent bool
+	answer sequence.Answer // of the question; Free without one
+	// open is true when the savepoint was left open and the transaction is alive.
+	open bool
+	// rows is how many rows the statement stored or changed.
+	rows int64
+}
+
+// oneTrip reports whether the statement's connection takes a savepoint, a statement and
+// RELEASE in one round trip.
+func (in *insert) oneTrip(ctx context.Context) bool {
+	return in.way(ctx).Way == pipeline.OneTrip && pipeline.Usable(in.pool()).Cause == pipeline.CauseNone
+}
+
+// way is how statements with a savepoint go out on the statement's pool.
+func (in *insert) way(ctx context.Context) pipeline.Support {
+	return in.pipes.Support(ctx, conn.PoolOf(in.stmt.DB))
+}
+
+// sendFenced sends the statement in a savepoint: SAVEPOINT, the questions, the INSERT
+// and RELEASE in one round trip where the pool takes that, otherwise one by one.
+func (in *insert) sendFenced(ctx context.Context, text statement.Text, f fence) fenced {
+	if in.oneTrip(ctx) {
+		if r, sent := in.sendInOneTrip(text, f); sent {
+			return r
+		}
+	}
+	return in.sendInTrips(ctx, text, f)
+}
+
+// sendInOneTrip reports false when nothing was sent because this connection differs
+// from the pool's others.
+func (in *insert) sendInOneTrip(text statement.Text, f fence) (fenced, bool) {
+	own := in.stmt.Text()
+	plan := pipeline.Plan{Savepoint: true, KeepOpen: f.keepOpen, Rewritten: text.SQL != own.SQL}
+	if f.explained {
+		plan.Questions = append(plan.Questions, pipeline.Question{SQL: "EXPLAIN " + own.SQL, Args: own.Vars})
+	}
+	if f.question != "" {
+		plan.Questions = append(plan.Questions, pipeline.Question{SQL: f.question})
+	}
+	sending := pipeline.New(in.pool(), plan)
+	err := in.sendOn(sending.ConnPool(), text)
+	out := sending.Outcome()
+	if out.NotSent.Cause != pipeline.CauseNone {
+		in.pipes.NotSent(conn.PoolOf(in.stmt.DB), out.NotSent)
+		return fenced{}, false
+	}
+	r := fenced{err: err, rows: out.Rows}
+	if out.Failed == pipeline.StepQuestion || out.Failed == pipeline.StepSavepoint {
+		r.err, r.unsent = out.Err, true
+		if f.question != "" && out.Question == len(plan.Questions)-1 {
+			r.answer = sequence.AnswerOf(out.Err)
+		} else {
+			r.answer = sequence.Unknown
+		}
+		return r, true
+	}
+	r.open = out.SavepointOpen && !serverSpoke(out.Err)
+	return r, true
+}
+
+// sendInTrips sends SAVEPOINT, the question, the statement and RELEASE one by one.
+func (in *insert) sendInTrips(ctx context.Context, text statement.Text, f fence) fenced {
+	c := in.conn()
+	if err := c.Savepoint(ctx); err != nil {
+		return fenced{err: err, unsent: true, answer: sequence.Unknown}
+	}
+	if f.question != "" {
+		if err := c.Exec(ctx, f.question); err != nil {
+			return fenced{err: err, unsent: true, answer: sequence.AnswerOf(err)}
+		}
+	}
+	err := in.send(text)
+	r := fenced{err: err, rows: in.stmt.DB.RowsAffected, open: !serverSpoke(err)}
+	if err == nil && !f.keepOpen {
+		in.release(ctx)
+		r.err, r.open = in.stmt.DB.Error, false
+	}
+	return r
+}
+
+func serverSpoke(err error) bool {
+	_, spoke := pgerr.From(err)
+	return spoke
+}
+
+// release keeps what the statement did. A statement whose savepoint cannot be
+// released is reported as failed, so its transaction must not be committed.
+func (in *insert) release(ctx context.Context) {
+	if err := in.conn().Release(ctx); err != nil {
+		in.conn().Abort(ctx)
+		_ = in.stmt.DB.AddError(err)
+	}
+}
+
+// settle hands an error that is the caller's own on as it is. The transaction stays as
+// PostgreSQL left it; where the error is the driver's or Scan's it goes on.
+func (in *insert) settle(ctx context.Context, r fenced) {
+	if r.open {
+		_ = in.conn().Release(ctx)
+	}
+}

@@ -118,7 +118,7 @@ func TestARowOfItsOwnDropsTheNextInSerializable(t *testing.T) {
 	if got := place.Text("SELECT id FROM users WHERE name = 'new'"); err != nil || got != fmt.Sprint(u.ID) {
 		t.Errorf("%v, %+v is stored as %q", err, u, got)
 	}
-	if i := seen.one(t); i.Outcome != plugin.AlreadyHealed {
+	if i := seen.one(t); i.Outcome != plugin.Healed {
 		t.Errorf("incident %v", i)
 	}
 }

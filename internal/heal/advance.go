@@ -36,6 +36,9 @@ func (a *attempt) advance(ctx context.Context, c *conn.Conn, before sequence.Pos
 	if sequence.Explain(err).Has(sequence.Permission) && a.settings.ResyncDB != nil {
 		return a.advanceBothWays(ctx, c, margin)
 	}
+	if key := a.collision.key; move.Next && (!key.Found || key.Value == a.target.Value) {
+		move.Moved = true // the draw that collided went past the last row
+	}
 	a.record(move)
 	if err == nil && !move.Moved && before.Found && a.target.Position == before && a.assignedElsewhere() {
 		a.verdict = callersOwn // the sequence was past every row before this sending as well

@@ -42,6 +42,9 @@ func (in *insert) drawsFrom(t *catalog.Table) bool { return t.Fed() && in.omitte
 // mayDraw reports whether a row leaves an integer key out: one that a sequence feeds,
 // or may feed by now.
 func (in *insert) mayDraw(t *catalog.Table) bool {
+	if in.drawsFrom(t) {
+		return true
+	}
 	for _, column := range t.Key {
 		switch column.Type {
 		case "int2", "int4", "int8", "numeric":

@@ -27,6 +27,10 @@ type fenced struct {
 	err error
 	// unsent is true when the statement was not sent, because a question failed with err.
 	unsent bool
+	// unopened is true when nothing was sent, because SAVEPOINT failed: in an aborted
+	// transaction, say. There an older savepoint of the name may be open, which must not
+	// be rolled back to.
+	unopened bool
 	answer sequence.Answer // of the question; Free without one
 	// open is true when the savepoint was left open and the transaction is alive.
 	open bool
@@ -75,7 +79,10 @@ func (in *insert) sendInOneTrip(text statement.Text, f fence) (fenced, bool) {
 		return fenced{}, false
 	}
 	r := fenced{err: err, rows: out.Rows}
-	if out.Failed == pipeline.StepQuestion || out.Failed == pipeline.StepSavepoint {
+	if out.Failed == pipeline.StepSavepoint {
+		return fenced{err: out.Err, unopened: true}, true
+	}
+	if out.Failed == pipeline.StepQuestion {
 		r.err, r.unsent = out.Err, true
 		if f.question != "" && out.Question == len(plan.Questions)-1 {
 			r.answer = sequence.AnswerOf(out.Err)
@@ -92,7 +99,7 @@ func (in *insert) sendInOneTrip(text statement.Text, f fence) (fenced, bool) {
 func (in *insert) sendInTrips(ctx context.Context, text statement.Text, f fence) fenced {
 	c := in.conn()
 	if err := c.Savepoint(ctx); err != nil {
-		return fenced{err: err, unsent: true, answer: sequence.Unknown}
+		return fenced{err: err, unopened: true}
 	}
 	if f.question != "" {
 		if err := c.Exec(ctx, f.question); err != nil {

@@ -65,14 +65,15 @@ func (s *preflight) ask(ctx context.Context, f fence) (*collision, fenced) {
 		}
 	}
 	r := s.sendFenced(ctx, s.text, f)
+	if r.unopened || r.unsent && s.conn().RollBack(ctx) != nil {
+		// An aborted transaction, a closed connection: GORM's own error.
+		_ = s.insert.send(s.text)
+		return nil, fenced{err: s.stmt.DB.Error, rows: s.stmt.DB.RowsAffected}
+	}
 	if !r.unsent {
 		return nil, r
 	}
-	undone := s.conn().RollBack(ctx)
 	switch {
-	case undone != nil: // an aborted transaction, a closed connection: GORM's own error
-		_ = s.insert.send(s.text)
-		return nil, fenced{err: s.stmt.DB.Error, rows: s.stmt.DB.RowsAffected}
 	case r.answer == sequence.Taken:
 		return &collision{evidence: foreseen}, fenced{}
 	case r.answer == sequence.Moved && !s.reread:

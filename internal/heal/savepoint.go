@@ -24,11 +24,11 @@ func (s *savepoint) send(ctx context.Context) *collision {
 	}
 	r := s.sendFenced(ctx, s.text, fence{explained: s.explained})
 	switch {
-	case r.unsent && s.explained:
-		s.sendRejected(ctx)
+	case r.unopened:
+		_ = s.sendAsWritten() // an aborted transaction, a closed connection: GORM's own error
 		return nil
 	case r.unsent:
-		_ = s.insert.send(s.text) // an aborted transaction, a closed connection: GORM's own error
+		s.sendRejected(ctx)
 		return nil
 	case r.err == nil || !serverSpoke(r.err):
 		s.settle(ctx, r)

@@ -69,8 +69,9 @@ FROM (SELECT drawn.v
 type Move struct {
 	// From is the last value before the first draw here, To the last one now.
 	From, To int64
-	// Moved is false when the sequence was past the target already.
-	Moved bool
+	// Moved is false when the sequence was past the target already. Next is true then
+	// when the value drawn is the one that follows the target.
+	Moved, Next bool
 	// Outlier is a value near the end of the range that was left behind, with
 	// Found true when there is one.
 	Outlier Position
@@ -125,9 +126,9 @@ func Advance(ctx context.Context, c *conn.Conn, goal Goal) (Move, error) {
 		}
 	}
 	if seq.Reached(first, goal.Target) && (!goal.Guess || goal.Margin == 0) {
-		// This draw, or the one that collided, went past the last row; or another session
-		// did before.
-		move.Moved = Distance(first, goal.Target) <= Magnitude(seq.Increment)
+		// This draw went past the last row, or the one before it did.
+		move.Moved = Distance(first, goal.Target) < Magnitude(seq.Increment)
+		move.Next = Distance(first, goal.Target) == Magnitude(seq.Increment)
 		return move, nil
 	}
 	if move.Outlier, err = goal.makeRoom(ctx, first); err != nil {

@@ -39,7 +39,7 @@ func TestAdvanceMovesForwardInTheSequencesOwnSteps(t *testing.T) {
 		{"an int column under a bigint sequence", `CREATE SEQUENCE s; CREATE TABLE t (id int DEFAULT nextval('s') PRIMARY KEY)`, 2_000_000_000, 0,
 			sequence.Move{From: 1, To: 2_000_000_000, Moved: true}, 2_000_000_001},
 		{"past it already", serial + `SELECT setval('t_id_seq', 500)`, 20, 0, sequence.Move{From: 500, To: 501}, 502},
-		{"past it by one", serial + `SELECT setval('t_id_seq', 20)`, 20, 0, sequence.Move{From: 20, To: 21, Moved: true}, 22},
+		{"past it by one", serial + `SELECT setval('t_id_seq', 20)`, 20, 0, sequence.Move{From: 20, To: 21, Next: true}, 22},
 		{"reached by the draw itself", serial + `SELECT setval('t_id_seq', 19)`, 20, 0, sequence.Move{From: 19, To: 20, Moved: true}, 21},
 		{"past it already, a margin does not move it", serial + `SELECT setval('t_id_seq', 30)`, 20, 64, sequence.Move{From: 30, To: 31}, 32},
 		{"past it already downwards", altered(`INCREMENT -1 NO MINVALUE MAXVALUE -1 START -500 RESTART`), -20, 0, sequence.Move{From: -499, To: -500}, -501},

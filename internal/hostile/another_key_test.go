@@ -1,0 +1,213 @@
+package hostile_test
+
+import (
+	"fmt"
+	"testing"
+
+	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
+)
+
+// numbered is a user after the key's column was renamed.
+type numbered struct {
+	Number int64 `gorm:"primaryKey"`
+	Name   string
+}
+
+func (numbered) TableName() string { return "users" }
+
+// translated is a user after the key was widened.
+type translated struct {
+	ID   int64  `gorm:"primaryKey;autoIncrement"`
+	Lang string `gorm:"primaryKey"`
+	Name string
+}
+
+func (translated) TableName() string { return "users" }
+
+// insertsOf inserts one row, several, and upserts of a model, each after drift.
+// Without the sequence's key, upserts fail on plain GORM, too.
+func insertsOf[T any](w *world, when, drift string, row func(name string, id int64) T) {
+	steps := []struct {
+		name  string
+		rows  int
+		named int64
+		run   func(db *gorm.DB, rows []T) *gorm.DB
+	}{
+		{"Create", 1, 0, func(db *gorm.DB, rows []T) *gorm.DB { return db.Create(&rows[0]) }},
+		{"batch", 3, 0, func(db *gorm.DB, rows []T) *gorm.DB { return db.Create(&rows) }},
+		{"DoNothing", 1, 0, func(db *gorm.DB, rows []T) *gorm.DB {
+			return db.Clauses(clause.OnConflict{DoNothing: true}).Create(&rows[0])
+		}},
+		{"DoNothing batch", 2, 0, func(db *gorm.DB, rows []T) *gorm.DB {
+			return db.Clauses(clause.OnConflict{DoNothing: true}).Create(&rows)
+		}},
+		{"Save", 2, 0, func(db *gorm.DB, rows []T) *gorm.DB { return db.Save(&rows) }},
+		{"mixed Save", 3, 3, func(db *gorm.DB, rows []T) *gorm.DB { return db.Save(&rows) }},
+	}
+	for _, s := range steps {
+		w.drift(drift)
+		rows := make([]T, s.rows)
+		for i := range rows {
+			id := int64(0)
+			if i == 1 {
+				id = s.named
+			}
+			rows[i] = row(fmt.Sprintf("%s %s %d", when, s.name, i), id)
+		}
+		_ = w.step(when+" "+s.name, func(db *gorm.DB) *gorm.DB { return s.run(db, rows) })
+		w.value(rows)
+	}
+}
+
+const withoutSacrifice = `SELECT CASE WHEN id <= 20 THEN id END, name FROM users WHERE name <> 'sacrifice' ORDER BY 1, 2`
+
+// After the key's column was renamed, the statements of a model with the new name
+// work, and only the first one may be lost.
+func TestCreate_survivesARenamedKeyColumn(t *testing.T) {
+	t.Parallel()
+	row := func(name string, id int64) numbered { return numbered{Number: id, Name: name} }
+	create := func(db *gorm.DB) *gorm.DB { return db.Create(&numbered{Name: "sacrifice"}) }
+	const rows = `SELECT CASE WHEN number <= 20 THEN number END, name FROM users WHERE name <> 'sacrifice' ORDER BY 1, 2`
+	beside(t, program{name: "renamed", settings: perStep, rows: rows, run: func(w *world) {
+		insertsOf(w, "before", "", func(name string, id int64) user { return user{ID: id, Name: name} })
+		w.ddl("ALTER TABLE users RENAME COLUMN id TO number")
+		w.sacrifice("users_id_seq", create)
+		insertsOf(w, "after", rewind, row)
+	}})
+	beside(t, program{name: "renamed and back", settings: perStep, rows: withoutSacrifice, run: func(w *world) {
+		insertsOf(w, "before", "", func(name string, id int64) user { return user{ID: id, Name: name} })
+		w.ddl("ALTER TABLE users RENAME COLUMN id TO number")
+		w.sacrifice("users_id_seq", create)
+		insertsOf(w, "between", rewind, row)
+		w.ddl("ALTER TABLE users RENAME COLUMN number TO id")
+		w.sacrifice("users_id_seq", func(db *gorm.DB) *gorm.DB { return db.Create(&user{Name: "sacrifice"}) })
+		w.touch("users")
+		w.useAll("after", "users", rewind)
+	}})
+	beside(t, program{name: "id becomes another column", settings: perStep, rows: rows, run: func(w *world) {
+		w.touch("users")
+		w.ddl("ALTER TABLE users RENAME COLUMN id TO number; ALTER TABLE users ADD id text")
+		w.sacrifice("users_id_seq", create)
+		w.finally = nil // ids of before are numbers now
+		insertsOf(w, "after", rewind, row)
+	}})
+	beside(t, program{name: "the old model fails as it does on plain GORM", settings: perStep, rows: rows, calm: true, run: func(w *world) {
+		w.touch("users")
+		w.ddl("ALTER TABLE users RENAME COLUMN id TO number")
+		w.useAll("after", "users", "")
+		w.finally = nil // they look for id
+	}})
+}
+
+// A key of two columns still draws its ids from the sequence.
+func TestCreate_survivesAWidenedKey(t *testing.T) {
+	t.Parallel()
+	const widen = "ALTER TABLE users ADD lang text NOT NULL DEFAULT 'en'; ALTER TABLE users DROP CONSTRAINT users_pkey, ADD PRIMARY KEY (id, lang)"
+	beside(t, program{name: "old model", settings: perStep, rows: withoutSacrifice, errors: true, run: func(w *world) {
+		w.touch("users")
+		w.ddl(widen)
+		w.sacrifice("users_id_seq", func(db *gorm.DB) *gorm.DB { return db.Create(&user{Name: "sacrifice"}) })
+		w.useAll("after", "users", rewind)
+	}})
+	beside(t, program{name: "new model", settings: perStep, rows: withoutSacrifice, run: func(w *world) {
+		w.touch("users")
+		w.ddl(widen)
+		w.sacrifice("users_id_seq", func(db *gorm.DB) *gorm.DB { return db.Create(&translated{Lang: "en", Name: "sacrifice"}) })
+		insertsOf(w, "after", rewind, func(name string, id int64) translated { return translated{ID: id, Lang: "en", Name: name} })
+	}})
+	beside(t, program{name: "widened and narrowed", settings: perStep, rows: withoutSacrifice, run: func(w *world) {
+		w.touch("users")
+		w.ddl(widen)
+		w.sacrifice("users_id_seq", func(db *gorm.DB) *gorm.DB { return db.Create(&translated{Lang: "en", Name: "sacrifice"}) })
+		insertsOf(w, "between", "", func(name string, id int64) translated { return translated{ID: id, Lang: "en", Name: name} })
+		w.ddl("ALTER TABLE users DROP CONSTRAINT users_pkey, ADD PRIMARY KEY (id)")
+		w.sacrifice("users_id_seq", func(db *gorm.DB) *gorm.DB { return db.Create(&user{Name: "sacrifice"}) })
+		w.useAll("after", "users", rewind)
+	}})
+}
+
+// Without a key nothing collides. Upserts stop with 42P10 as they do on plain GORM.
+func TestCreate_survivesADroppedKey(t *testing.T) {
+	t.Parallel()
+	beside(t, program{name: "dropped", settings: perStep, rows: withoutSacrifice, calm: true, run: func(w *world) {
+		w.touch("users")
+		w.ddl("ALTER TABLE users DROP CONSTRAINT users_pkey")
+		w.sacrifice("users_id_seq", func(db *gorm.DB) *gorm.DB { return db.Create(&user{Name: "sacrifice"}) })
+		w.useAll("after", "users", "")
+		w.place.Exec(rewind)
+		// Ids are doubled now, on plain GORM as well.
+		w.useAll("behind", "users", rewind)
+		w.finally = nil
+	}})
+	beside(t, program{name: "dropped and made again", settings: perStep, rows: withoutSacrifice, run: func(w *world) {
+		w.touch("users")
+		w.ddl("ALTER TABLE users DROP CONSTRAINT users_pkey")
+		w.sacrifice("users_id_seq", func(db *gorm.DB) *gorm.DB { return db.Create(&user{Name: "sacrifice"}) })
+		w.ddl("ALTER TABLE users ADD PRIMARY KEY (id)")
+		w.useAll("after", "users", rewind)
+	}})
+	beside(t, program{name: "first seen without", settings: perStep, setup: `CREATE TABLE users (id bigserial, name text);
+		INSERT INTO users SELECT g, 'old ' || g FROM generate_series(1, 20) g; SELECT setval('users_id_seq', 20);`, run: func(w *world) {
+		w.use(uses[0], "before", "users")
+		w.use(uses[1], "before", "users")
+		w.ddl("ALTER TABLE users ADD PRIMARY KEY (id)")
+		w.useAll("after", "users", rewind)
+	}})
+}
+
+// DDL that a savepoint takes back leaves nothing behind that was read inside it.
+func TestCreate_forgetsWhatARolledBackSavepointShowed(t *testing.T) {
+	t.Parallel()
+	undone := func(w *world, ddl string, inside func(tx *gorm.DB) error) {
+		w.add("undone: %v", w.db.Transaction(func(tx *gorm.DB) error {
+			tx.SavePoint("before_ddl")
+			if err := tx.Exec(ddl).Error; err != nil && !w.drifted {
+				w.t.Errorf("%s: %v", ddl, err)
+			}
+			w.sacrificed(inside(tx))
+			w.add("back %v", tx.RollbackTo("before_ddl").Error)
+			return tx.Create(&user{Name: "in the same transaction"}).Error
+		}))
+		_ = w.db.Exec("SELECT setval('users_id_seq', 500)")
+	}
+	one := single
+	createNumbered := func(tx *gorm.DB) error { return tx.Create(&numbered{Name: "gone"}).Error }
+	createUser := func(tx *gorm.DB) error { return tx.Create(&[]user{{Name: "gone"}, {Name: "gone too"}}).Error }
+	for name, first := range map[string]bool{"known before": true, "first seen inside": false} {
+		touch := func(w *world) {
+			if first {
+				w.touch("users")
+			}
+		}
+		beside(t, program{name: "RENAME COLUMN, " + name, settings: one, run: func(w *world) {
+			touch(w)
+			undone(w, "ALTER TABLE users RENAME COLUMN id TO number", createNumbered)
+			w.useAll("after", "users", rewind)
+		}})
+		beside(t, program{name: "SET DEFAULT, " + name, setup: usersSchema + "CREATE SEQUENCE other; SELECT setval('other', 1000);", settings: one, run: func(w *world) {
+			touch(w)
+			undone(w, "ALTER TABLE users ALTER id SET DEFAULT nextval('other')", createUser)
+			w.useAll("after", "users", rewind)
+		}})
+		beside(t, program{name: "DROP and CREATE, " + name, settings: one, run: func(w *world) {
+			touch(w)
+			undone(w, "DROP TABLE users; "+forUsers, createUser)
+			w.useAll("after", "users", rewind)
+		}})
+		beside(t, program{name: "DROP DEFAULT and key, " + name, settings: one, run: func(w *world) {
+			touch(w)
+			undone(w, "ALTER TABLE users DROP CONSTRAINT users_pkey; ALTER TABLE users ALTER id DROP DEFAULT, ALTER id DROP NOT NULL", func(tx *gorm.DB) error {
+				return tx.Exec("INSERT INTO users (name) VALUES ('gone')").Error
+			})
+			w.useAll("after", "users", rewind)
+		}})
+		beside(t, program{name: "DROP TRIGGER, " + name, calm: true, settings: one, setup: usersSchema + `
+			CREATE FUNCTION fill() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.id := (SELECT max(id) + 1 FROM $S.users); RETURN NEW; END';
+			CREATE TRIGGER fill BEFORE INSERT ON users FOR EACH ROW WHEN (NEW.id > 0) EXECUTE FUNCTION fill();`, run: func(w *world) {
+			touch(w)
+			undone(w, "DROP TRIGGER fill ON users", createUser)
+			w.useAll("after", "users", "")
+		}})
+	}
+}

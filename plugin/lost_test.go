@@ -38,7 +38,6 @@ func TestAnUpsertIsNotSentWithoutAnAnswer(t *testing.T) {
 		{"mixed, the table is asked for", modes[0], mixed, "pg_get_expr(d.adbin", false},
 		{"mixed, the table is asked for and the caller gives up", modes[0], mixed, "pg_get_expr(d.adbin", true},
 		{"do nothing, the table is asked for", modes[0], doNothing, "pg_get_expr(d.adbin", false},
-		{"do nothing, the sequence is asked for", modes[0], doNothing, "pg_sequence_last_value", false},
 		{"do nothing, the drawn id is asked for", modes[0], doNothing, "pg_catalog.currval", false},
 		{"do nothing in a transaction, the drawn id is asked for", modes[2], doNothing, "pg_catalog.currval", false},
 		{"do nothing, the heal begins and the caller gives up", modes[0], doNothing, "AS isolation,", true},

@@ -18,6 +18,8 @@ type relation struct {
 	own                  bool // the row in pg_class is of the own transaction
 	session              session
 	rowSecurity          bool // policies are active for the role
+	policies             bool // row-level security is on
+	heirs                int64
 	insertable           bool // the role may INSERT into a column
 	options              []string
 	rules                []rule
@@ -129,7 +131,8 @@ SELECT c.oid::pg_catalog.int8, n.nspname::pg_catalog.text, c.relname::pg_catalog
   pg_catalog.current_database()::pg_catalog.text, current_user::pg_catalog.text, pg_catalog.current_setting('search_path'),
   pg_catalog.pg_my_temp_schema()::pg_catalog.int8, pg_catalog.current_setting('session_replication_role'),
   pg_catalog.current_setting('transaction_isolation'), pg_catalog.txid_current_if_assigned() IS NOT NULL,
-  pg_catalog.row_security_active(c.oid), pg_catalog.has_any_column_privilege(c.oid, 'INSERT'),
+  pg_catalog.row_security_active(c.oid), c.relrowsecurity,
+  (SELECT pg_catalog.count(*) FROM pg_catalog.pg_inherits h WHERE h.inhparent = c.oid), pg_catalog.has_any_column_privilege(c.oid, 'INSERT'),
   pg_catalog.array_to_json(c.reloptions)::pg_catalog.text AS options,
   CASE WHEN c.relhasrules THEN (
     SELECT pg_catalog.json_agg(pg_catalog.json_build_object('event', w.ev_type, 'enabled', w.ev_enabled, 'own', pg_catalog.age(w.xmin) <= 0))::pg_catalog.text
@@ -147,7 +150,7 @@ SELECT c.oid::pg_catalog.int8, n.nspname::pg_catalog.text, c.relname::pg_catalog
   (SELECT pg_catalog.json_agg(pg_catalog.json_build_object('index', o.conindid::pg_catalog.int8, 'deferred', o.condeferred, 'own', pg_catalog.age(o.xmin) <= 0))::pg_catalog.text
    FROM pg_catalog.pg_constraint o WHERE o.conrelid = c.oid AND (o.condeferred OR pg_catalog.age(o.xmin) <= 0)) AS deferred,
   (SELECT pg_catalog.json_agg(pg_catalog.json_build_object('number', a.attnum, 'name', a.attname, 'type', t.typname, 'typeoid', t.oid::pg_catalog.int8,
-     'declared', pg_catalog.format_type(a.atttypid, NULL), 'modifier', a.atttypmod, 'domain', t.typtype = 'd', 'domaindefault', t.typdefaultbin IS NOT NULL,
+     'declared', pg_catalog.format_type(a.atttypid, a.atttypmod), 'modifier', a.atttypmod, 'domain', t.typtype = 'd', 'domaindefault', t.typdefaultbin IS NOT NULL,
      'hasdefault', a.atthasdef, 'identity', a.attidentity <> '', 'selectable', pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT'),
      'own', pg_catalog.age(a.xmin) <= 0))::pg_catalog.text
    FROM pg_catalog.pg_attribute a JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
@@ -208,7 +211,7 @@ func scanRelation(rows *sql.Rows) (*relation, error) {
 	var texts [8]sql.NullString
 	err := rows.Scan(&r.oid, &r.schema, &r.name, &r.kind, &r.partition, &r.temporary, &r.own,
 		&s.database, &s.role, &s.searchPath, &s.tempSchema, &s.replicationRole, &s.isolation, &s.wrote,
-		&r.rowSecurity, &r.insertable,
+		&r.rowSecurity, &r.policies, &r.heirs, &r.insertable,
 		&texts[0], &texts[1], &texts[2], &texts[3], &texts[4], &texts[5], &texts[6], &texts[7])
 	if err != nil {
 		return nil, err

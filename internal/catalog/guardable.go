@@ -57,6 +57,8 @@ func (t *Table) keyCannotDecide(primary *index) string {
 	switch {
 	case primary == nil || !primary.Immediate || !primary.Valid || primary.Exclusion || !primary.Btree:
 		return "a key that cannot decide a conflict"
+	case primary.Name != t.Constraint:
+		return "a key that is not the primary key"
 	case t.DeferrableTwin:
 		return "a deferrable constraint over the key's columns"
 	}

@@ -19,6 +19,8 @@ type Identity struct {
 	// OID, Schema and Name are the table's, the one below when Target is a view.
 	OID          int64
 	Schema, Name string
+	// Temporary is true for a temporary table.
+	Temporary bool
 	// Column is the key's column that a sequence feeds, empty when none does.
 	Column string
 	// Default is the oid of that column's default in pg_attrdef, 0 for an identity column
@@ -28,6 +30,11 @@ type Identity struct {
 	Sequence         int64
 	Increment, Cache int64
 	Cycle            bool
+	// Triggers, Rules, Deferrable and Heirs count what stands on the table: triggers of
+	// users, rules, deferrable unique indexes, and tables that inherit from it.
+	Triggers, Rules, Deferrable, Heirs int64
+	// Policies is true when row-level security is on.
+	Policies bool
 	// Key are the key's columns when no default and no identity feeds one of them.
 	Key []KeyColumn
 }
@@ -45,8 +52,9 @@ func (r *reading) identity(t *Table) Identity {
 	f := r.table
 	i := Identity{
 		Target: r.target, Database: f.session.database, Role: f.session.role, SearchPath: f.session.searchPath, TempSchema: f.session.tempSchema,
-		OID: f.oid, Schema: f.schema, Name: f.name,
+		OID: f.oid, Schema: f.schema, Name: f.name, Temporary: f.temporary,
 	}
+	i.countStands(f)
 	if r.named != nil {
 		i.Named = r.named.oid
 	}
@@ -99,6 +107,32 @@ func (i Identity) Check() string {
 	return "CASE WHEN " + upToDate + " THEN coalesce(" + strings.Join(parts, " AND ") + ", false) ELSE false END"
 }
 
+// countStands counts what stands on the table as CheckStands does.
+func (i *Identity) countStands(f *relation) {
+	for _, g := range f.triggers {
+		if !g.Internal {
+			i.Triggers++
+		}
+	}
+	for _, x := range f.indexes {
+		if x.Unique && !x.Immediate {
+			i.Deferrable++
+		}
+	}
+	i.Rules, i.Heirs, i.Policies = int64(len(f.rules)), f.heirs, f.policies
+}
+
+// CheckStands is an SQL expression that is true when nothing was put on the table since,
+// nor taken off. It reads what the statement's snapshot shows.
+func (i Identity) CheckStands() string {
+	return fmt.Sprintf("((SELECT pg_catalog.count(*) FROM pg_catalog.pg_trigger g WHERE g.tgrelid = %[1]s AND NOT g.tgisinternal) = %[2]d"+
+		" AND (SELECT pg_catalog.count(*) FROM pg_catalog.pg_rewrite w WHERE w.ev_class = %[1]s) = %[3]d"+
+		" AND (SELECT pg_catalog.count(*) FROM pg_catalog.pg_index x WHERE x.indrelid = %[1]s AND x.indisunique AND NOT x.indimmediate) = %[4]d"+
+		" AND (SELECT pg_catalog.count(*) FROM pg_catalog.pg_inherits h WHERE h.inhparent = %[1]s) = %[5]d"+
+		" AND (SELECT c.relrowsecurity FROM pg_catalog.pg_class c WHERE c.oid = %[1]s) = %[6]t)",
+		oid(i.OID), i.Triggers, i.Rules, i.Deferrable, i.Heirs, i.Policies)
+}
+
 // standsFor is the oid of what a name stands for, null when that is nothing. A literal cast to regclass would be resolved
 // while the statement is parsed, before [upToDate] has run.
 func standsFor(name Name) string {
@@ -115,8 +149,12 @@ func oid(oid int64) string { return fmt.Sprintf("'%d'::pg_catalog.oid", oid) }
 // default that is set anew gets another oid. The names come back as an array, so that
 // no quoting has to be matched.
 func (i Identity) sameDefault() string {
+	schema := i.Schema
+	if i.Temporary {
+		schema = "pg_temp" // what the function calls it
+	}
 	return fmt.Sprintf("(pg_catalog.pg_identify_object_as_address(2604::pg_catalog.oid, %s, 0)).object_names = ARRAY[%s, %s, %s]::pg_catalog.text[]",
-		oid(i.Default), Literal(i.Schema), Literal(i.Name), Literal(i.Column))
+		oid(i.Default), Literal(schema), Literal(i.Name), Literal(i.Column))
 }
 
 // sameOwner holds while the sequence is the column's own, by identity or OWNED BY.

@@ -71,9 +71,9 @@ func (r *reading) judgeColumns(t *Table) {
 
 // judgeKey describes the primary key and what feeds it.
 func (r *reading) judgeKey(t *Table) {
-	primary := r.table.primary()
-	if primary != nil {
-		t.Constraint, t.InitiallyDeferred = primary.Name, r.table.isDeferred(primary)
+	key := r.keyIndex()
+	if key != nil {
+		t.Constraint, t.InitiallyDeferred = key.Name, r.table.isDeferred(key)
 	}
 	t.Selectable = true
 	for i, number := range r.key() {
@@ -83,7 +83,7 @@ func (r *reading) judgeKey(t *Table) {
 		t.Selectable = t.Selectable && a.Selectable
 		if fed := r.table.feed(a); fed.sequence != 0 && t.Column < 0 {
 			t.Column, t.Sequence = i, r.sequences[fed.sequence]
-			t.Indexed, t.KeysBelow = r.table.hasIndexOn(number), primary == nil
+			t.Indexed, t.KeysBelow = r.table.hasIndexOn(number), key == nil
 			t.Unsupported = r.unsupported(a)
 		}
 	}
@@ -150,7 +150,7 @@ func sameColumns(columns []string, key []Column) bool {
 // sequenceKey describes a unique index when a sequence feeds exactly one of its
 // columns.
 func (r *reading) sequenceKey(x index) (key SequenceKey, ok bool) {
-	if !x.Immediate || !x.Valid || x.Exclusion || x.Partial || !x.plain() {
+	if !x.decides() {
 		return key, false
 	}
 	key = SequenceKey{Constraint: x.Name, Primary: x.Primary}

@@ -178,10 +178,11 @@ func (r *reading) keyColumns() []int64 {
 	return slices.DeleteFunc(slices.Compact(numbers), func(number int64) bool { return number == 0 })
 }
 
-// key is the primary key's columns, by number. A partitioned table without one has that of a
-// partition, as a root with a foreign partition cannot have its own.
+// key is the columns of the key that decides, by number: the primary key where a
+// sequence feeds one of its columns, else a unique index that a sequence feeds, else the
+// primary key all the same.
 func (r *reading) key() []int64 {
-	if x := r.table.primary(); x != nil {
+	if x := r.keyIndex(); x != nil {
 		return slices.Clone(x.Columns)
 	}
 	var numbers []int64
@@ -193,6 +194,36 @@ func (r *reading) key() []int64 {
 		}
 	}
 	return numbers
+}
+
+// keyIndex is the index of that key, nil for a partitioned table whose partitions alone
+// have one, as a root with a foreign partition cannot have its own.
+func (r *reading) keyIndex() *index {
+	primary := r.table.primary()
+	if primary != nil && r.table.feeds(*primary) > 0 || primary == nil && r.tree.primary() != nil {
+		return primary
+	}
+	for i := range r.table.indexes {
+		if x := &r.table.indexes[i]; x.decides() && r.table.feeds(*x) == 1 {
+			return x
+		}
+	}
+	return primary
+}
+
+// decides reports whether the index keeps every duplicate of its plain columns out at once.
+func (x index) decides() bool {
+	return x.Unique && x.Immediate && x.Valid && !x.Exclusion && !x.Partial && x.plain()
+}
+
+// feeds is how many columns of an index a sequence feeds.
+func (r *relation) feeds(x index) (count int) {
+	for _, number := range x.Columns {
+		if r.feed(r.number(number)).sequence != 0 {
+			count++
+		}
+	}
+	return count
 }
 
 // readLocks asks whether the own transaction holds a lock on one of these relations that a

@@ -25,8 +25,8 @@ type Table struct {
 	// uses the catalog of the moment instead.
 	Snapshot bool
 
-	// Constraint is the primary key's name, empty without one. The server names
-	// it in a 23505.
+	// Constraint is the key's name, empty without one. The server names it in a 23505.
+	// The key is the primary key, or a unique index when a sequence feeds that alone.
 	Constraint string
 	// KeysBelow is true for a partitioned table without a primary key whose partitions
 	// have some. Key is then one of theirs.
@@ -176,11 +176,12 @@ func (t *Table) IntegerKey() bool {
 	return len(t.Key) == 1 && !t.Key[0].Domain && integral(t.Key[0].Type, -1)
 }
 
-// OnlyKeyIsUnique reports whether nothing but the primary key can keep a row out: there is no
+// OnlyKeyIsUnique reports whether nothing but the key can keep a row out: there is no
 // other unique index or exclusion constraint, on the table or on any partition.
 func (t *Table) OnlyKeyIsUnique() bool {
 	for _, unique := range t.Uniques {
-		if !unique.Primary {
+		own := unique.Table == t.OID && unique.Name == t.Constraint
+		if !own && !(t.KeysBelow && unique.Primary) {
 			return false
 		}
 	}

@@ -132,7 +132,7 @@ func TestReadKeepsTheDeclaredTypeForSQLText(t *testing.T) {
 	for _, column := range read(t, p.Open(nil), catalog.Name{Table: "t"}, catalog.Name{}).Key {
 		declared = append(declared, column.Declared)
 	}
-	want := []string{`"Tenant Id"`, `"Kind"`, "character", "timestamp with time zone", "bigint"}
+	want := []string{`"Tenant Id"`, `"Kind"`, "character(3)", "timestamp with time zone", "bigint"}
 	if !slices.Equal(declared, want) {
 		t.Errorf("declared %q, want %q", declared, want)
 	}

@@ -113,7 +113,7 @@ func (a *attempt) ofTheKey() bool {
 	}
 	columns, _, known := e.Columns()
 	if !known {
-		return e.Constraint == a.table.Violated.Constraint
+		return e.Constraint == a.table.Violated.Constraint || e.Constraint == a.table.Constraint
 	}
 	if len(columns) != len(a.table.Key) {
 		return false

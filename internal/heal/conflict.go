@@ -3,6 +3,8 @@ package heal
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/seqheal/seqheal/internal/pgerr"
 	"github.com/seqheal/seqheal/internal/sequence"
@@ -28,7 +30,7 @@ func (s conflict) send(ctx context.Context) *collision {
 		// REPEATABLE READ and SERIALIZABLE: the row lies outside the snapshot. The
 		// caller retries on this code, and then the sequence is past it.
 		s.healForRetry(ctx, s, err, 1)
-	case rejected(err):
+	case s.rejected(err):
 		s.reportRejected(err)
 	}
 	return nil
@@ -36,12 +38,15 @@ func (s conflict) send(ctx context.Context) *collision {
 
 // rejected reports whether the server does not accept the guard, because the table
 // was changed under the running program.
-func rejected(err error) bool {
+func (s conflict) rejected(err error) bool {
 	e, ok := pgerr.From(err)
 	if !ok {
 		return false
 	}
 	switch e.Code {
+	case pgerr.UndefinedColumn: // unless it is a column of the caller's
+		entry := s.tables.Get(s.stmt.Target)
+		return entry != nil && slices.ContainsFunc(entry.Table.QuotedKey(), func(column string) bool { return strings.Contains(e.Message, column) })
 	case pgerr.InvalidColumnReference, pgerr.ObjectNotReady, pgerr.InsufficientPrivilege:
 		return true
 	case pgerr.FeatureNotSupported:

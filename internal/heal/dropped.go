@@ -37,8 +37,32 @@ func (s *dropped) send(ctx context.Context) *collision {
 		return s.askAgain(ctx)
 	case answer == sequence.Taken:
 		return &collision{evidence: droppedRow, key: s.lastDrawn(ctx)}
+	case answer == sequence.Unknown:
+		return s.sendBare(ctx)
 	}
 	return nil
+}
+
+// sendBare sends the row once more without ON CONFLICT, where the id that was drawn
+// cannot be asked for: the server then names the index that dropped it. One of the
+// caller's own is undone, and the empty result stands.
+func (s *dropped) sendBare(ctx context.Context) *collision {
+	bare, ok := s.stmt.Text().WithoutConflict()
+	if !ok {
+		return nil
+	}
+	r := s.sendFenced(ctx, bare, fence{})
+	if r.unopened || r.err == nil || !serverSpoke(r.err) {
+		return nil
+	}
+	hit := s.collided(r.err)
+	undone := s.conn().RollBack(ctx)
+	if hit == nil {
+		s.stmt.Empty()
+		return nil
+	}
+	hit.undone = undone
+	return hit
 }
 
 // askAgain reads the table anew, because it was another one, and sends the row again:
@@ -59,14 +83,11 @@ func (s *dropped) askAgain(ctx context.Context) *collision {
 func (in *insert) drawnIsTaken(ctx context.Context, t *catalog.Table) (sequence.Answer, error) {
 	question, ok := sequence.AskDrawn(t, in.beside(0, t), false)
 	if !ok {
-		in.complain(ctx, fmt.Sprintf("seqheal: table %s: a row that ON CONFLICT DO NOTHING drops because of drift is not noticed, "+
-			"because the role may not read the key or the sequence: GRANT SELECT (%s) ON %[1]s and USAGE ON SEQUENCE %[3]s to it",
-			t.QuotedName(), catalog.Quote(t.FedColumn()), t.Sequence.QuotedName()))
-		return sequence.Free, nil
+		return sequence.Unknown, nil
 	}
 	answer, err := sequence.Put(ctx, in.conn(), question)
 	if answer == sequence.Unknown {
-		if pgerr.Is(err, pgerr.ObjectNotReady) || ctx.Err() == nil && serverSpoke(err) {
+		if ctx.Err() == nil && serverSpoke(err) {
 			return sequence.Unknown, nil
 		}
 		return answer, err
@@ -102,24 +123,31 @@ func (in *insert) lastDrawn(ctx context.Context) (key sequence.Position) {
 // and reports true: currval is the session's, and no pooler can put another session in
 // between there.
 func (s *dropped) sendOutside(ctx context.Context) bool {
-	if err := s.sendAsWritten(); err != nil || s.stmt.DB.RowsAffected > 0 || !s.mayBeDrift(ctx) {
+	if err := s.sendAsWritten(); err != nil || s.stmt.DB.RowsAffected > 0 {
+		return false
+	}
+	behind := s.tables.HealedSince(s.endedBefore) || s.mayBeBehind(ctx)
+	if s.stmt.DB.Error != nil || !behind && (s.table.Partitioned || !s.table.OnlyKeyIsUnique()) {
 		return false
 	}
 	if err := s.enter(ctx); err != nil {
 		s.stmt.Fail(err)
 		return false
 	}
-	return true
-}
-
-// mayBeDrift reports whether a row that was dropped outside a transaction can have
-// been dropped because of its key. Without another unique index nothing else explains
-// it. With one, the sequence shows it, unless a heal of this process advanced it in the
-// meantime.
-func (s *dropped) mayBeDrift(ctx context.Context) bool {
-	if s.table.OnlyKeyIsUnique() || s.tables.HealedSince(s.endedBefore) {
+	if behind {
 		return true
 	}
+	// Nothing but the key drops rows of this table, unless something was put on it since.
+	answer, err := sequence.Put(ctx, s.conn(), sequence.Unchanged(s.table))
+	if err != nil && !serverSpoke(err) {
+		s.stmt.Fail(err)
+	}
+	return answer == sequence.Free
+}
+
+// mayBeBehind reports whether a row lies at the sequence's last value or beyond it, so
+// that a row which was dropped may have been dropped because of its key.
+func (s *dropped) mayBeBehind(ctx context.Context) bool {
 	behind, err := sequence.MayBeBehind(ctx, s.conn(), s.table)
 	if pgerr.Lost(err) {
 		s.stmt.Fail(err) // nothing was stored, and the reason cannot be known
@@ -137,6 +165,7 @@ func (s *dropped) heal(ctx context.Context, a *attempt) strategy {
 
 func (s *dropped) abandon(ctx context.Context, a *attempt) {
 	if !a.mayBeRetried() {
+		s.stmt.Empty()
 		return
 	}
 	t := s.table

@@ -31,7 +31,7 @@ type fenced struct {
 	// transaction, say. There an older savepoint of the name may be open, which must not
 	// be rolled back to.
 	unopened bool
-	answer sequence.Answer // of the question; Free without one
+	answer   sequence.Answer // of the question; Free without one
 	// open is true when the savepoint was left open and the transaction is alive.
 	open bool
 	// rows is how many rows the statement stored or changed.

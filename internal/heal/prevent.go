@@ -1,6 +1,7 @@
 package heal
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -20,17 +21,28 @@ func (in *insert) prevent() {
 	}
 	ctx := in.stmt.DB.Statement.Context
 	entry, err := in.lookUpForUpsert(ctx)
-	if err != nil || entry == nil || !entry.Table.Fed() || !owns(entry.Table) || !predictable(entry.Table) {
+	if err != nil || entry == nil || in.advancePast(ctx, entry.Table) != sequence.Moved {
 		return
 	}
-	t := entry.Table
+	// The name stands for another table.
+	in.tables.Forget(in.stmt.Target, entry.Table)
+	if entry, err = in.lookUpForUpsert(ctx); err == nil && entry != nil {
+		in.advancePast(ctx, entry.Table)
+	}
+}
+
+// advancePast moves the table's sequence past the ids that the statement named.
+func (in *insert) advancePast(ctx context.Context, t *catalog.Table) sequence.Answer {
+	if !t.Fed() || !owns(t) || !predictable(t) {
+		return sequence.Free
+	}
 	furthest, ok := in.beyondHighWater(t)
 	if !ok {
-		return
+		return sequence.Free
 	}
 	if !t.Sequence.CanUse {
 		in.cannotPrevent(t, "may not draw from it", "USAGE")
-		return
+		return sequence.Free
 	}
 	passed := sequence.Position{}
 	passed.Value, passed.Found = in.tables.HighWater(sequenceOf(t))
@@ -39,11 +51,12 @@ func (in *insert) prevent() {
 		in.cannotPrevent(t, "may not set it and they are too far for drawing", "UPDATE")
 	case pgerr.Is(err, pgerr.InsufficientPrivilege):
 		in.cannotPrevent(t, "may not both draw from it and ask for its last value", "USAGE, SELECT")
-	case pgerr.Is(err, pgerr.InternalError), pgerr.Is(err, pgerr.UndefinedTable): // what PostgreSQL says to the oid of a sequence that is gone
-		in.tables.Forget(in.stmt.Target, t)
-	case err == nil && !sequence.Near(t, furthest):
+	case err != nil:
+		return sequence.AnswerOf(err)
+	case !sequence.Near(t, furthest):
 		in.tables.Passed(sequenceOf(t), furthest)
 	}
+	return sequence.Free
 }
 
 // beyondHighWater is the furthest id that the statement names, if the sequence is not

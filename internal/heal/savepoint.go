@@ -3,6 +3,8 @@ package heal
 import (
 	"context"
 
+	"github.com/seqheal/seqheal/internal/catalog"
+	"github.com/seqheal/seqheal/internal/sequence"
 	"github.com/seqheal/seqheal/internal/statement"
 )
 
@@ -11,9 +13,10 @@ import (
 type savepoint struct {
 	*insert
 	text statement.Text
-	// explained is true for an upsert that is sent without its clause: the server
-	// checks the caller's own in the same trip.
-	explained bool
+	// explained is the table of an upsert that is sent without its clause, nil for any
+	// other statement: the server checks the caller's own in the same trip.
+	explained *catalog.Table
+	reread    bool
 }
 
 func (*savepoint) guard() Guard { return Savepoint }
@@ -22,11 +25,17 @@ func (s *savepoint) send(ctx context.Context) *collision {
 	if !s.ensureTransaction(ctx) {
 		return nil
 	}
-	r := s.sendFenced(ctx, s.text, fence{explained: s.explained})
+	f := fence{}
+	if s.explained != nil {
+		f.explained, f.question = true, sequence.Unchanged(s.explained)
+	}
+	r := s.sendFenced(ctx, s.text, f)
 	switch {
 	case r.unopened:
 		_ = s.sendAsWritten() // an aborted transaction, a closed connection: GORM's own error
 		return nil
+	case r.unsent && r.answer == sequence.Moved && !s.reread:
+		return s.chooseAgain(ctx)
 	case r.unsent:
 		s.sendRejected(ctx)
 		return nil
@@ -41,6 +50,24 @@ func (s *savepoint) send(ctx context.Context) *collision {
 	return hit
 }
 
+// chooseAgain reads the table anew, because it is another one or something was put on
+// it, and sends the statement as that table asks for.
+func (s *savepoint) chooseAgain(ctx context.Context) *collision {
+	if s.conn().RollBack(ctx) != nil {
+		_ = s.sendAsWritten() // the connection is gone: GORM's own error
+		return nil
+	}
+	s.tables.Forget(s.stmt.Target, s.explained)
+	next := s.chooseUpsert(ctx)
+	if again, ok := next.(*savepoint); ok {
+		again.reread = true
+	}
+	if next == nil {
+		return nil
+	}
+	return next.send(ctx)
+}
+
 // sendRejected sends an upsert whose clause the server rejects, for the caller to get
 // the error of its own statement.
 func (s *savepoint) sendRejected(ctx context.Context) {
@@ -52,8 +79,8 @@ func (s *savepoint) heal(ctx context.Context, a *attempt) strategy {
 	if !a.healHere(ctx) {
 		return nil
 	}
-	if s.explained {
-		return s
+	if s.explained != nil {
+		return s.chooseUpsert(ctx)
 	}
 	return s.fence(s.text)
 }

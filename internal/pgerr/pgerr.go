@@ -26,6 +26,7 @@ const (
 	SerializationFailure   = "40001"
 	InsufficientPrivilege  = "42501"
 	UndefinedTable         = "42P01"
+	UndefinedColumn        = "42703"
 	InvalidColumnReference = "42P10"
 	ObjectNotReady         = "55000"
 	FeatureNotSupported    = "0A000"

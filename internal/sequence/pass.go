@@ -66,23 +66,26 @@ const briefly = "SET LOCAL lock_timeout = 100"
 // gives back the advisory lock, also after an error; outside, the server's implicit
 // transaction around the statements does the same. The role must be allowed to draw.
 //
+// It fails as [AnswerOf] reads it when the table is not the one that was read.
+//
 // passed is a value that the sequence is known to have passed, if any. Where somebody
 // has moved it far back since, it takes a second round trip.
 func Pass(ctx context.Context, c *conn.Conn, t *catalog.Table, passed Position, value int64, inTransaction bool) error {
 	if seq := t.Sequence; passed.Found && seq.Cache == 1 && Steps(passed.Value, value, seq.Increment) <= nearby && !Near(t, value) {
 		near := fmt.Sprintf(passNear, seq.OID, value, seq.Increment)
-		if err := sendPass(ctx, c, near, inTransaction); !pgerr.Is(err, numericOutOfRange) {
+		if err := sendPass(ctx, c, t, near, inTransaction); !pgerr.Is(err, numericOutOfRange) {
 			return err
 		}
 	}
-	err := sendPass(ctx, c, passText(t, value), inTransaction)
+	err := sendPass(ctx, c, t, passText(t, value), inTransaction)
 	if pgerr.Is(err, divisionByZero) {
 		return ErrTooFar
 	}
 	return err
 }
 
-func sendPass(ctx context.Context, c *conn.Conn, text string, inTransaction bool) error {
+func sendPass(ctx context.Context, c *conn.Conn, t *catalog.Table, text string, inTransaction bool) error {
+	text = StillThere(t) + "; " + text
 	if !inTransaction {
 		return c.Exec(ctx, briefly+"; "+text)
 	}

@@ -42,7 +42,7 @@ func AnswerOf(err error) Answer {
 		return Free
 	case pgerr.Is(err, divisionByZero):
 		return Taken
-	case pgerr.Is(err, invalidArgument, pgerr.UndefinedTable, undefinedColumn, invalidSchema, wrongObjectType, pgerr.InternalError):
+	case pgerr.Is(err, invalidArgument, pgerr.UndefinedTable, pgerr.UndefinedColumn, invalidSchema, wrongObjectType, pgerr.InternalError):
 		return Moved
 	}
 	return Unknown
@@ -50,19 +50,22 @@ func AnswerOf(err error) Answer {
 
 // Codes of questions about names and oids that are gone.
 const (
-	undefinedColumn = "42703"
 	invalidSchema   = "3F000"
 	wrongObjectType = "42809"
 )
 
-// stillThere asks for the check alone.
+// stillThere asks for a check alone.
 //
-//	%[8]s the check
-const stillThere = `SELECT 1 / CASE WHEN ` + checked + ` THEN 1 ELSE 1 END`
+//	%[1]s the check
+const stillThere = `SELECT pg_catalog.ln(CASE WHEN %[1]s THEN 1 ELSE 0 END)`
 
 // StillThere is a question that fails when the table is not the one that was read.
-func StillThere(t *catalog.Table) string {
-	return fmt.Sprintf(stillThere, "", 0, 0, 0, 0, 0, 0, t.Identity.Check())
+func StillThere(t *catalog.Table) string { return fmt.Sprintf(stillThere, t.Identity.Check()) }
+
+// Unchanged is StillThere, and fails as well when something was put on the table since,
+// such as a trigger, or taken off.
+func Unchanged(t *catalog.Table) string {
+	return fmt.Sprintf(stillThere, t.Identity.Check()+" AND "+t.Identity.CheckStands())
 }
 
 // Every look ahead stands in a savepoint that is taken back, with a short wait for

@@ -6,15 +6,19 @@ import (
 	"github.com/seqheal/seqheal/internal/catalog"
 )
 
-// TargetOf reads the name that follows INSERT INTO in a rendered statement. The
-// rendered text is the truth: with TableName() "s.bills" GORM's Statement.Table
-// has lost the schema. It reports false for anything but one or two identifiers.
+// TargetOf reads the name that follows INSERT INTO in a rendered statement, past
+// comments. The rendered text is the truth: with TableName() "s.bills" GORM's
+// Statement.Table has lost the schema. It reports false for anything but one or two
+// identifiers.
 func TargetOf(sql string) (catalog.Name, bool) {
-	const start = "INSERT INTO "
-	if !strings.HasPrefix(sql, start) {
+	rest, ok := keyword(sql, "INSERT")
+	if ok {
+		rest, ok = keyword(rest, "INTO")
+	}
+	if !ok {
 		return catalog.Name{}, false
 	}
-	first, rest, ok := identifier(sql[len(start):])
+	first, rest, ok := identifier(skipBlank(rest))
 	if !ok {
 		return catalog.Name{}, false
 	}
@@ -26,6 +30,50 @@ func TargetOf(sql string) (catalog.Name, bool) {
 		return catalog.Name{}, false
 	}
 	return catalog.Name{Schema: first, Table: second}, true
+}
+
+// keyword reads a keyword after blanks and comments, and returns what follows it.
+func keyword(sql, word string) (rest string, ok bool) {
+	sql = skipBlank(sql)
+	if len(sql) < len(word) || !strings.EqualFold(sql[:len(word)], word) {
+		return sql, false
+	}
+	rest = sql[len(word):]
+	return rest, skipBlank(rest) != rest
+}
+
+// skipBlank skips white space and comments (PostgreSQL manual 4.1.5). Comments between
+// the signs /* and */ nest.
+func skipBlank(sql string) string {
+	for {
+		sql = strings.TrimLeft(sql, " \t\r\n\f\v")
+		switch {
+		case strings.HasPrefix(sql, "--"):
+			_, sql, _ = strings.Cut(sql, "\n")
+		case strings.HasPrefix(sql, "/*"):
+			sql = skipComment(sql)
+		default:
+			return sql
+		}
+	}
+}
+
+func skipComment(sql string) string {
+	depth := 0
+	for i := 0; i+1 < len(sql); i++ {
+		switch sql[i : i+2] {
+		case "/*":
+			depth++
+			i++
+		case "*/":
+			depth--
+			i++
+		}
+		if depth == 0 {
+			return sql[i+1:]
+		}
+	}
+	return ""
 }
 
 // identifier reads one identifier, quoted or not, from the start of text

@@ -51,7 +51,6 @@ func TestTargetOfRefusesWhatIsNoName(t *testing.T) {
 		"three parts unquoted":  `INSERT INTO db.s.t (name)`,
 		"another statement":     `UPDATE "users" SET "name" = $1`,
 		"a modifier":            `INSERT LOW_PRIORITY INTO "users" ("name")`,
-		"lower case":            `insert into "users" ("name")`,
 		"nothing":               ``,
 		"no name":               `INSERT INTO `,
 		"empty quotes":          `INSERT INTO "" ("name")`,

@@ -2,10 +2,13 @@ package statement
 
 import (
 	"reflect"
+	"runtime"
+	"slices"
 	"strings"
 	"time"
 
 	"gorm.io/gorm"
+	"gorm.io/gorm/callbacks"
 	"gorm.io/gorm/clause"
 	"gorm.io/gorm/schema"
 
@@ -26,8 +29,10 @@ type Statement struct {
 
 	original func(*gorm.DB)
 	text     Text
-	config   *gorm.Config // the caller's
-	inner    gorm.Config  // the caller's without TranslateError, and DryRun to assemble
+	// unrendered is true until GORM has rendered the statement at its first sending.
+	unrendered bool
+	config     *gorm.Config // the caller's
+	inner      gorm.Config  // the caller's without TranslateError
 	// clauses are the statement's clauses as GORM put them together; usual has room
 	// for those of nearly every statement.
 	clauses []namedClause
@@ -48,20 +53,23 @@ type result struct {
 	withResultAffected int64
 }
 
-// Prepare lets the original create callback put the statement's clauses and values
-// together, renders them once, and sends nothing. It returns nil when GORM ended the
+// Prepare puts the statement's clauses and values together as GORM's create callback
+// does, renders them once, and sends nothing. It returns nil when GORM ended the
 // statement with an error on the way.
 //
-// The original runs under DryRun with no clauses to build, so that it renders
-// nothing: rendering under DryRun stores wrong data, because a GormValue that
-// queries its db gets nothing there, and rendering twice runs it twice (measured).
-// The schema's own create clauses are applied before, with the caller's
-// configuration, because they may query the database as well.
+// Rendering under DryRun instead would store wrong data, because a GormValue that queries
+// its db gets nothing there, and rendering twice would run it twice (measured). A
+// callback of the application that wraps GORM's own may add clauses: a plain insert is
+// then left to be rendered by GORM when it is sent.
 func Prepare(db *gorm.DB, original func(*gorm.DB)) *Statement {
 	s := &Statement{DB: db, original: original, config: db.Config, inner: *db.Config}
 	s.inner.TranslateError = false
 	s.assemble()
-	if db.Error == nil {
+	if db.Error != nil {
+		return nil
+	}
+	_, upsert := db.Statement.Clauses["ON CONFLICT"]
+	if s.unrendered = !upsert && !isGorms(original); !s.unrendered {
 		s.text = render(db.Statement)
 	}
 	if db.Error != nil {
@@ -73,32 +81,55 @@ func Prepare(db *gorm.DB, original func(*gorm.DB)) *Statement {
 		s.clauses = append(s.clauses, namedClause{name, c})
 	}
 	s.Insert, s.Readable = Read(db.Statement.Clauses)
-	if db.ClauseBuilders["INSERT"] != nil || db.ClauseBuilders["VALUES"] != nil {
-		// What the application's own builder writes cannot be read or added to.
+	if s.unrendered || db.ClauseBuilders["INSERT"] != nil || db.ClauseBuilders["VALUES"] != nil {
+		// What the application's own builder or callback writes cannot be added to.
 		s.Insert.Plain = false
 		s.Readable = s.Readable && s.Insert.OnConflict == nil
 	}
 	if s.Readable = s.Readable && (s.Insert.OnConflict == nil || s.text.HasConflict()); s.Readable {
-		s.Target, s.Readable = TargetOf(s.text.SQL)
+		s.Target, s.Readable = TargetOf(s.targetText())
 	}
 	return s
 }
 
-func (s *Statement) assemble() {
-	stmt, clauses, unscoped := s.DB.Statement, s.DB.Statement.BuildClauses, s.DB.Statement.Unscoped
-	if stmt.Schema != nil && len(stmt.Schema.CreateClauses) > 0 && !unscoped {
-		for _, c := range stmt.Schema.CreateClauses {
-			stmt.AddClause(c)
-		}
-		stmt.Unscoped = true // keeps the callback from applying them again
+// targetText is the rendered statement, or as much of it as names the table.
+func (s *Statement) targetText() string {
+	if !s.unrendered {
+		return s.text.SQL
 	}
-	s.inner.DryRun = true
-	defer func() {
-		s.DB.Config, stmt.BuildClauses, stmt.Unscoped = s.config, clauses, unscoped
-		s.inner.DryRun = s.config.DryRun
-	}()
-	s.DB.Config, stmt.BuildClauses = &s.inner, nil
-	s.original(s.DB)
+	return "INSERT INTO " + s.DB.Statement.Quote(clause.Table{Name: clause.CurrentTable})
+}
+
+// isGorms reports whether a create callback is GORM's own.
+func isGorms(callback func(*gorm.DB)) bool {
+	f := runtime.FuncForPC(reflect.ValueOf(callback).Pointer())
+	return f != nil && strings.HasPrefix(f.Name(), "gorm.io/gorm/callbacks.")
+}
+
+// assemble adds the clauses that GORM's create callback adds.
+func (s *Statement) assemble() {
+	stmt := s.DB.Statement
+	if model := stmt.Schema; model != nil {
+		if !stmt.Unscoped {
+			for _, c := range model.CreateClauses {
+				stmt.AddClause(c)
+			}
+		}
+		_, returns := stmt.Clauses["RETURNING"]
+		if len(model.FieldsWithDefaultDBValue) > 0 && !returns && slices.Contains(stmt.BuildClauses, "RETURNING") {
+			columns := make([]clause.Column, 0, len(model.FieldsWithDefaultDBValue))
+			for _, field := range model.FieldsWithDefaultDBValue {
+				if field.Readable {
+					columns = append(columns, clause.Column{Name: field.DBName})
+				}
+			}
+			if len(columns) > 0 {
+				stmt.AddClause(clause.Returning{Columns: columns})
+			}
+		}
+	}
+	stmt.AddClauseIfNotExists(clause.Insert{})
+	stmt.AddClause(callbacks.ConvertToCreateValues(stmt))
 }
 
 // Text is the statement as the caller wrote it.
@@ -111,6 +142,9 @@ func (s *Statement) Text() Text { return s.text }
 func (s *Statement) Send(t Text) error {
 	db, stmt := s.DB, s.DB.Statement
 	s.reset()
+	if t.SQL == "" {
+		t = s.text // GORM has rendered it by now, or will
+	}
 	written, vars := stmt.SQL, stmt.Vars // a copy of the builder, which is not written to
 	other := t.guard != "" || t.SQL != s.text.SQL
 	if other {
@@ -124,8 +158,12 @@ func (s *Statement) Send(t Text) error {
 	unscoped, notFound := stmt.Unscoped, stmt.RaiseErrorOnNotFound
 	defer func() {
 		db.Config, stmt.Unscoped, stmt.RaiseErrorOnNotFound = s.config, unscoped, notFound
-		if other {
+		switch {
+		case other:
 			stmt.SQL, stmt.Vars = written, vars
+		case s.unrendered:
+			s.unrendered = false
+			s.text = Text{SQL: stmt.SQL.String(), Vars: stmt.Vars}
 		}
 		s.restoreClauses()
 	}()
@@ -181,6 +219,9 @@ func (s *Statement) Fail(err error) {
 		result.Error = err
 	}
 }
+
+// Empty makes an empty result the statement's: no row, no error.
+func (s *Statement) Empty() { s.reset() }
 
 // Translate gives the final error to GORM's TranslateError, which Send keeps away
 // from the errors that the plugin has to read: older drivers lose the constraint

@@ -105,9 +105,9 @@ func WithResyncDB(db *gorm.DB) Option {
 // names itself, so that seed scripts, imports and fixtures no longer make it drift. It is
 // off by default.
 //
-// After a successful insert it sends one further statement, on the insert's connection,
-// and only when one of its ids lies beyond all that the sequence is known to have passed
-// in this process. In a transaction that statement stands in a savepoint that is rolled
+// After a successful insert that names ids it sends one further statement, on the insert's
+// connection: the sequence may have been set back since it passed them. In a transaction
+// that statement stands in a savepoint that is rolled
 // back: the sequence stays advanced even when the transaction rolls back. An id in the
 // last tenth of what is left of the range is left alone, as is one that the statement
 // computes. What prevention cannot do, a heal does when an insert collides.

@@ -59,6 +59,17 @@ func Inside(db *gorm.DB) bool {
 	return inside
 }
 
+// Certain reports whether [Inside] can be believed: database/sql's own transactions are
+// what they look like, while a pool of another type may have a transaction's methods
+// outside one.
+func Certain(db *gorm.DB) bool {
+	switch beneathPrepared(db.Statement.ConnPool).(type) {
+	case *sql.Tx, *sql.DB:
+		return true
+	}
+	return false
+}
+
 // Outside reports whether a statement that is not [Inside] a transaction is really
 // outside one, so that the plugin may begin its own. A connection that the caller
 // borrowed with db.Connection, or wrapped, may be inside a manual BEGIN: a

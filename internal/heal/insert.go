@@ -19,8 +19,8 @@ type insert struct {
 	endedBefore int64
 	// effect is what drift would do to the statement without an error.
 	effect Effect
-	// borrowed is true on a connection that is inside a BEGIN of the caller's own.
-	borrowed bool
+	// inside is true when the statement is in a transaction that is not the plugin's own.
+	inside bool
 	// own is a transaction that the plugin began for the statement, nil without one.
 	own        *conn.Transaction
 	connection *conn.Conn
@@ -30,9 +30,7 @@ type insert struct {
 
 // inTransaction reports whether the statement is in a transaction: the caller's,
 // GORM's or the plugin's own.
-func (in *insert) inTransaction() bool {
-	return in.own != nil || in.borrowed || conn.Inside(in.stmt.DB)
-}
+func (in *insert) inTransaction() bool { return in.own != nil || in.inside }
 
 // pool is what the statement is sent on.
 func (in *insert) pool() gorm.ConnPool {

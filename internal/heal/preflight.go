@@ -57,6 +57,9 @@ func (s *preflight) send(ctx context.Context) *collision {
 func (s *preflight) ask(ctx context.Context, f fence) (*collision, fenced) {
 	f.question = s.question()
 	if f.question == "" && !s.blind {
+		if !sequence.Askable(s.table) {
+			s.complainUnprotected(ctx, sequence.NotAskable(s.table))
+		}
 		switch s.askInSteps(ctx) {
 		case sequence.Taken:
 			return &collision{evidence: foreseen}, fenced{}

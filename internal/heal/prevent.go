@@ -12,9 +12,8 @@ import (
 )
 
 // prevent moves the sequence past the ids that a successful insert has named, so that
-// nothing drifts. It asks the server only when one of them lies beyond the furthest
-// value that the sequence is known to have passed, and never touches the insert's
-// result: where it cannot move the sequence, a later heal will.
+// nothing drifts. It never touches the insert's result: where it cannot move the
+// sequence, a later heal will.
 func (in *insert) prevent() {
 	if !in.mayNameIDs() {
 		return
@@ -36,7 +35,7 @@ func (in *insert) advancePast(ctx context.Context, t *catalog.Table) sequence.An
 	if !t.Fed() || !owns(t) || !predictable(t) {
 		return sequence.Free
 	}
-	furthest, ok := in.beyondHighWater(t)
+	furthest, ok := in.furthestNamed(t)
 	if !ok {
 		return sequence.Free
 	}
@@ -44,10 +43,16 @@ func (in *insert) advancePast(ctx context.Context, t *catalog.Table) sequence.An
 		in.cannotPrevent(t, "may not draw from it", "USAGE")
 		return sequence.Free
 	}
+	// A value that was passed before may choose how the question is put: the server
+	// compares.
 	passed := sequence.Position{}
 	passed.Value, passed.Found = in.tables.HighWater(sequenceOf(t))
+	if passed.Found && passed.Value == t.Limit() {
+		return sequence.Free
+	}
 	switch err := sequence.Pass(ctx, in.conn(), t, passed, furthest, in.inTransaction()); {
 	case errors.Is(err, sequence.ErrTooFar):
+		in.tables.Passed(sequenceOf(t), t.Limit()) // each try would use up a value
 		in.cannotPrevent(t, "may not set it and they are too far for drawing", "UPDATE")
 	case pgerr.Is(err, pgerr.InsufficientPrivilege):
 		in.cannotPrevent(t, "may not both draw from it and ask for its last value", "USAGE, SELECT")
@@ -59,9 +64,9 @@ func (in *insert) advancePast(ctx context.Context, t *catalog.Table) sequence.An
 	return sequence.Free
 }
 
-// beyondHighWater is the furthest id that the statement names, if the sequence is not
-// known to have passed it and can go on behind it.
-func (in *insert) beyondHighWater(t *catalog.Table) (furthest int64, ok bool) {
+// furthestNamed is the furthest id that the statement names, if the sequence can go on
+// behind it.
+func (in *insert) furthestNamed(t *catalog.Table) (furthest int64, ok bool) {
 	explicit, _ := in.explicit(t) // what is no int64 is beyond every sequence, or computed
 	found := sequence.Position{}
 	for _, id := range explicit {
@@ -69,17 +74,11 @@ func (in *insert) beyondHighWater(t *catalog.Table) (furthest int64, ok bool) {
 			found = found.With(t.Sequence, sequence.Position{Value: id, Found: true})
 		}
 	}
-	passed, known := in.tables.HighWater(sequenceOf(t))
-	if !found.Found || known && t.Sequence.Reached(passed, found.Value) || t.Sequence.Reached(found.Value, t.Limit()) {
-		return 0, false
-	}
-	return found.Value, true
+	return found.Value, found.Found && !t.Sequence.Reached(found.Value, t.Limit())
 }
 
-// cannotPrevent reports once which right is missing, and leaves the sequence alone
-// from then on.
+// cannotPrevent reports once which right is missing.
 func (in *insert) cannotPrevent(t *catalog.Table, lacking, right string) {
-	in.tables.Passed(sequenceOf(t), t.Limit())
 	in.complain(in.stmt.DB.Statement.Context, fmt.Sprintf("seqheal: table %s: ids that inserts name cannot move sequence %[2]s along, because the role %s; "+
 		"GRANT %s ON SEQUENCE %[2]s to it", t.QuotedName(), t.Sequence.QuotedName(), lacking, right))
 }

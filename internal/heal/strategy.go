@@ -33,8 +33,9 @@ func (in *insert) choose(ctx context.Context) strategy {
 	if !in.stmt.Readable {
 		return passthrough{insert: in, text: text}
 	}
-	if !conn.Inside(in.stmt.DB) {
-		in.borrowed = !conn.Outside(ctx, in.stmt.DB)
+	in.inside = conn.Inside(in.stmt.DB)
+	if !conn.Certain(in.stmt.DB) {
+		in.inside = !conn.Outside(ctx, in.stmt.DB)
 	}
 	if in.inTransaction() && in.withoutSavepoints(ctx) {
 		return passthrough{insert: in, text: text}

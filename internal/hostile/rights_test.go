@@ -87,7 +87,11 @@ func TestRights_sequenceThatCannotBeRead(t *testing.T) {
 				}
 			}
 			text := strings.Join(w.lines, "\n")
-			if lost := strings.Count(text, " 0 rows"); lost > len(w.reported()) {
+			unasked := 0
+			if name == "nothing, identity" { // upserts that name an id are said to be unprotected once, in the log
+				unasked = strings.Count(text, "mixed Save: 0 rows") + strings.Count(text, "with a duplicate: 0 rows")
+			}
+			if lost := strings.Count(text, " 0 rows") - unasked; lost > len(w.reported()) {
 				return fmt.Sprintf("%d statements stored nothing, %d incidents", lost, len(w.reported()))
 			}
 			for i := 1; i <= 20; i++ {

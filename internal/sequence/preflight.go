@@ -93,10 +93,14 @@ const preflightLast = "SELECT coalesce(pg_catalog.pg_sequence_last_value(%[3]d::
 const preflightDraw = `SELECT d.v AS last FROM (SELECT pg_catalog.nextval(%[1]d::pg_catalog.oid::pg_catalog.regclass) AS v
   FROM pg_catalog.generate_series(1, %[2]d) OFFSET 0) d OFFSET %[2]d - 1`
 
+// preflightShared reads the last value where the role may not read the sequence as a
+// table. It needs USAGE. Before the first value was drawn it is taken to be the start.
+const preflightShared = "SELECT coalesce(pg_catalog.pg_sequence_last_value(%[1]d::pg_catalog.oid::pg_catalog.regclass), p.start_value - p.increment) AS last FROM pg_catalog.pg_sequence_parameters(%[1]d::pg_catalog.oid) p"
+
 // lasts is the SQL for the values behind which this session will draw, as last;
 // empty where the role can know none. With CACHE they are two: the rest of what
 // the session has cached, and behind it whatever the others have left of the
-// sequence.
+// sequence. Only with CACHE a value is drawn to know it.
 func lasts(seq catalog.Sequence) string {
 	shared := fmt.Sprintf(preflightLast, seq.Increment, seq.QuotedName(), seq.OID)
 	switch {
@@ -106,6 +110,8 @@ func lasts(seq catalog.Sequence) string {
 		return ""
 	case seq.CanRead:
 		return "(" + fmt.Sprintf(preflightDraw, seq.OID, 1) + ") UNION ALL (" + shared + ")"
+	case seq.Cache <= 1:
+		return fmt.Sprintf(preflightShared, seq.OID)
 	}
 	// The last of as many draws is fresh from the sequence.
 	return fmt.Sprintf(preflightDraw, seq.OID, max(1, min(seq.Cache, slice)))
@@ -157,6 +163,22 @@ func Ask(t *catalog.Table, a Ahead) (question string, ok bool) {
 		near, far = -reach, seq.Increment
 	}
 	return fmt.Sprintf(preflight, catalog.Quote(t.FedColumn()), t.QuotedName(), lasts(seq), near, far, commas(a.Named), seq.Increment, t.Identity.Check()), true
+}
+
+// Askable reports whether the role may ask about the values that come next.
+func Askable(t *catalog.Table) bool {
+	return t.Selectable && !t.RowSecurity && (t.Sequence.CanUse || t.Sequence.CanRead)
+}
+
+// NotAskable is why the role may not, with the right that is missing.
+func NotAskable(t *catalog.Table) error {
+	switch {
+	case t.RowSecurity:
+		return fmt.Errorf("row-level security hides rows from the role; give plugin.WithResyncDB a connection whose role has BYPASSRLS")
+	case !t.Selectable:
+		return fmt.Errorf("the role may not read its key; GRANT SELECT (%s) ON %s to it", catalog.Quote(t.FedColumn()), t.QuotedName())
+	}
+	return fmt.Errorf("the role may not ask sequence %[1]s; GRANT USAGE, SELECT ON SEQUENCE %[1]s to it", t.Sequence.QuotedName())
 }
 
 // reach is how far a look goes, false where the role may not look or the distance

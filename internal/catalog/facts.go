@@ -176,8 +176,8 @@ WHERE c.relkind IN ('r', 'p', 'v', 'f') AND c.oid = CASE
 
 // upToDate is an SQL condition that always holds. In an open transaction a session
 // resolves names as it last knew them, until it takes a lock that it does not
-// hold yet (measured: a view that was dropped was still found). pg_relation_size takes one, on a catalog
-// that no statement uses, and gives it back.
+// hold yet (measured: a view that was dropped was still found). pg_relation_size takes
+// one, on a catalog that no statement uses, and releases it.
 const upToDate = "pg_catalog.pg_relation_size('pg_catalog.pg_default_acl'::pg_catalog.regclass) >= 0"
 
 // relationNamed asks for the relation that a name stands for, nil when there is none.

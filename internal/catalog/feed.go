@@ -10,7 +10,8 @@ type feed struct {
 	text     string // of that default
 }
 
-// feed finds the sequence that feeds a column: the identity's own, or the one in the default.
+// feed finds the sequence that feeds a column: the identity's own, or the one in the
+// default.
 // A column without either may be fed by a row trigger BEFORE INSERT, which then draws from
 // the sequence that the column owns. Beside a default the owned sequence feeds nothing.
 func (r *relation) feed(a attribute) feed {

@@ -76,13 +76,15 @@ func (r *reading) identity(t *Table) Identity {
 	return i
 }
 
-// Check is an SQL expression that is true when the name still stands for what was read: the same
-// table, role and database, the key's column filled by the same default or identity, and its
-// sequence with the same INCREMENT, CACHE and CYCLE. It is false, or the statement fails, when
-// anything is another one; a sequence or table that was renamed or moved elsewhere is the same
-// only as long as the statement's name still finds it. It is made of functions that read the catalog of the
-// moment under every snapshot. The exception is a key that no sequence feeds: what fills
-// it now is read as the snapshot shows it.
+// Check is an SQL expression that is true when the name still stands for what was read:
+// the same table, role and database, the key's column filled by the same default or
+// identity, and its sequence with the same INCREMENT, CACHE and CYCLE. It is false, or the
+// statement fails, when one of them is another. A sequence may be renamed and moved to
+// another schema meanwhile, a table may not.
+//
+// It is made of functions that read the catalog of the moment under every snapshot. The
+// exception is a key that no sequence feeds: its defaults are read as the snapshot shows
+// them. Of a view it checks the name and the table below, but not whether the view was replaced.
 //
 // The parameters of a sequence are left out where the role has no right to them: it cannot
 // ask for its values either. The expression has no parameters and no side effect, and no lock stays.
@@ -133,8 +135,9 @@ func (i Identity) CheckStands() string {
 		oid(i.OID), i.Triggers, i.Rules, i.Deferrable, i.Heirs, i.Policies)
 }
 
-// standsFor is the oid of what a name stands for, null when that is nothing. A literal cast to regclass would be resolved
-// while the statement is parsed, before [upToDate] has run.
+// standsFor is the oid of what a name stands for, null when that is nothing. A literal
+// cast to regclass would be resolved while the statement is parsed, before [upToDate]
+// runs.
 func standsFor(name Name) string {
 	quoted := Quote(name.Table)
 	if name.Schema != "" {
@@ -163,8 +166,8 @@ func (i Identity) sameOwner() string {
 		Literal(Quote(i.Schema, i.Name)), Literal(i.Column), oid(i.Sequence))
 }
 
-// sameParameters holds while the sequence counts as it did. has_sequence_privilege is null for an
-// oid that is gone.
+// sameParameters holds while the sequence counts as it did. has_sequence_privilege is null
+// for an oid that is gone.
 func (i Identity) sameParameters() string {
 	return fmt.Sprintf("CASE pg_catalog.has_sequence_privilege(%[1]s, 'USAGE,SELECT,UPDATE') WHEN true THEN "+
 		"(SELECT (p.increment, p.cache_size, p.cycle_option) = (%[2]d, %[3]d, %[4]t) FROM pg_catalog.pg_sequence_parameters(%[1]s) p) "+

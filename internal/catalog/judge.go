@@ -59,7 +59,7 @@ func userCatalog(options []string) bool {
 	return slices.ContainsFunc(options, userCatalogOn.MatchString)
 }
 
-// judgeColumns looks at all columns: what else than constants fills them.
+// judgeColumns looks for defaults that may run the application's own code.
 func (r *reading) judgeColumns(t *Table) {
 	for _, a := range r.table.columns {
 		t.DomainDefault = t.DomainDefault || a.DomainDefault && !a.HasDefault
@@ -100,7 +100,8 @@ func (r *reading) columnOf(a attribute) (column Column, modifier int64) {
 	return column, a.Modifier
 }
 
-// unsupported says why the sequence that feeds a column must not be moved, empty when it may be.
+// unsupported says why the sequence that feeds a column must not be moved, empty when it
+// may be.
 func (r *reading) unsupported(a attribute) string {
 	column, modifier := r.columnOf(a)
 	if why := unsupportedType(column, modifier); why != "" {
@@ -202,8 +203,9 @@ func (t *Table) old(triggers []trigger) {
 	}
 }
 
-// isOwn reports whether the statement names the table, or a view that shows the key's columns under their own names. Through a trigger
-// INSTEAD OF or a rule a view may lead to any table.
+// isOwn reports whether the statement names the table, or a view that shows the key's
+// columns under their own names. Through a trigger INSTEAD OF or a rule a view may lead to
+// any table.
 func (r *reading) isOwn(t *Table) bool {
 	switch {
 	case r.reached && t.View == nil:

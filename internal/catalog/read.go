@@ -10,10 +10,10 @@ import (
 	"github.com/seqheal/seqheal/internal/conn"
 )
 
-// ErrNotFound tells that no such table is visible to the role.
+// ErrNotFound reports that no such table is visible to the role.
 var ErrNotFound = errors.New("table not found in the catalog")
 
-// errChanged tells that the catalog changed between two questions.
+// errChanged reports that the catalog changed between two questions.
 var errChanged = errors.New("the table changed while the catalog was read")
 
 // Name is a table's name as the server reads it, without quotes. An empty
@@ -91,8 +91,8 @@ func (r *reading) readTarget(ctx context.Context, c *conn.Conn) (err error) {
 }
 
 // readViolated finds the table of the error. The table described stays the statement's
-// when it is that one or above it; otherwise it becomes the violated one's root, because rows
-// come in through there, and its default draws the values.
+// when it is that one or above it. Otherwise it becomes the violated one's root, because rows
+// come in through the root and its default draws the values.
 func (r *reading) readViolated(ctx context.Context, c *conn.Conn, violated Name) (err error) {
 	if r.hit, err = r.hitBy(ctx, c, violated); err != nil || r.hit == r.table {
 		return err
@@ -227,8 +227,8 @@ func (r *relation) feeds(x index) (count int) {
 }
 
 // readLocks asks whether the own transaction holds a lock on one of these relations that a
-// plain statement does not take: then it may have changed them, and a dropped trigger
-// leaves no row behind that would tell.
+// plain statement does not take. It may then have changed them, and a dropped trigger leaves no
+// row behind that shows it.
 //
 // $1  a JSON array of the relations' oids
 const readLocks = `

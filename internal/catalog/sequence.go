@@ -28,6 +28,8 @@ type Sequence struct {
 //
 // $1  a JSON array of oids
 //
+// As an array they are found by index; a join is planned for a hundred of them.
+//
 //	oid, schema, name
 //	min, max, increment, cache, cycle
 //	use, update, read   the role's rights: USAGE or UPDATE, UPDATE, SELECT
@@ -44,10 +46,11 @@ SELECT s.oid::pg_catalog.int8, n.nspname::pg_catalog.text, s.relname::pg_catalog
      AND x.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND x.refobjid = s.oid)
   + (SELECT pg_catalog.count(*) FROM pg_catalog.pg_depend x
      WHERE x.classid = 'pg_catalog.pg_class'::pg_catalog.regclass AND x.objid = s.oid AND x.deptype = 'i') AS feeders
-FROM pg_catalog.json_array_elements_text($1::pg_catalog.text::pg_catalog.json) e
-JOIN pg_catalog.pg_class s ON s.oid = e::pg_catalog.int8::pg_catalog.oid
+FROM pg_catalog.pg_class s
 JOIN pg_catalog.pg_namespace n ON n.oid = s.relnamespace
-JOIN pg_catalog.pg_sequence q ON q.seqrelid = s.oid`
+JOIN pg_catalog.pg_sequence q ON q.seqrelid = s.oid
+WHERE s.oid = ANY (ARRAY(
+  SELECT e::pg_catalog.int8::pg_catalog.oid FROM pg_catalog.json_array_elements_text($1::pg_catalog.text::pg_catalog.json) e))`
 
 // sequencesOf asks for the sequences with these oids. One that is gone is missing in the
 // answer.

@@ -58,8 +58,8 @@ type Table struct {
 	// Triggers is what triggers can do on the table, on its partitions and on the views
 	// in front of it.
 	Triggers Triggers
-	// Rules is true when a rule on INSERT or UPDATE stands on the table, on a partition or on a view
-	// in front of it.
+	// Rules is true when a rule on INSERT or UPDATE stands on the table, on a partition or
+	// on a view in front of it.
 	Rules bool
 	// RowSecurity is true when policies of the table hide rows from this role.
 	RowSecurity bool
@@ -95,19 +95,19 @@ type Table struct {
 	// InsertTrigger is true when a user trigger fires on INSERT, enabled or not. It is the
 	// older and coarser form of Triggers, as the next two.
 	InsertTrigger bool
-	// UpsertTrigger is true when a trigger, enabled or not, would notice that an ON CONFLICT clause
-	// was left out: a row trigger BEFORE INSERT, which may find ids itself, or a
+	// UpsertTrigger is true when a trigger, enabled or not, would notice that an ON CONFLICT
+	// clause was left out: a row trigger BEFORE INSERT, which may find ids itself, or a
 	// statement trigger on UPDATE, which DO UPDATE fires even when no row is updated.
 	UpsertTrigger bool
-	// UpdateTrigger is true when a row trigger BEFORE UPDATE, enabled or not, may keep rows of an
-	// upsert from being updated and returned.
+	// UpdateTrigger is true when a row trigger BEFORE UPDATE, enabled or not, may keep rows
+	// of an upsert from being updated and returned.
 	UpdateTrigger bool
-	// Detour is true for a view that was not followed to a table, and for a table with a rule: rows
-	// inserted into it end up in another table, and so does the collision.
+	// Detour is true for a view that was not followed to a table, and for a table with a
+	// rule: rows inserted into it end up in another table, and so does the collision.
 	Detour bool
 }
 
-// Violated is what tells whether a 23505 is one of the primary key.
+// Violated names the unique indexes of a table, to decide whether a 23505 is the primary key's.
 type Violated struct {
 	Schema, Name string
 	// Constraint is its primary key's name.

@@ -1,8 +1,8 @@
 package catalog
 
-// Triggers is what the triggers of a table can do to a statement. Only those count that
-// fire under the session's replication role. A trigger with a WHEN clause counts. On partitions only row triggers
-// fire, on the table that the statement names statement triggers as well.
+// Triggers is what the triggers of a table can do to a statement. Those count that fire
+// under the session's replication role, with a WHEN clause or without. On the table that the
+// statement names all kinds fire, on its partitions row triggers alone.
 type Triggers struct {
 	// BeforeInsertRow may skip a row, change its key or store it elsewhere.
 	BeforeInsertRow bool
@@ -48,9 +48,9 @@ func fires(enabled, replicationRole string) bool {
 	return false
 }
 
-// triggersOf judges triggers, those for each statement only where the statement names their
-// table. Internal triggers belong to foreign keys and deferrable constraints, but for the
-// clones on partitions that older servers mark so, too.
+// triggersOf judges triggers, those for each statement only where the statement names
+// their table. Internal triggers belong to foreign keys and deferrable constraints. Older
+// servers also mark the clones on partitions as internal, without a constraint.
 func triggersOf(triggers []trigger, replicationRole string, named bool) Triggers {
 	var can Triggers
 	for _, g := range triggers {

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"gorm.io/gorm"
 
 	"github.com/seqheal/seqheal/internal/pgtest"
@@ -52,22 +54,25 @@ func (s *sender) query(text string, args ...any) string {
 	pool, sending := s.pool()
 	rows, err := pool.QueryContext(context.Background(), text, args...)
 	seen := see(s.t, rows, err)
-	if sending != nil {
-		s.outcome = sending.Outcome()
-		if s.outcome.NotSent.Cause != pipeline.CauseNone {
-			s.t.Errorf("%.60s: not sent: %s", text, s.outcome.NotSent)
-		}
-	}
+	s.saw(sending)
 	return seen
+}
+
+func (s *sender) saw(sending *pipeline.Sending) {
+	s.t.Helper()
+	if sending == nil {
+		return
+	}
+	if s.outcome = sending.Outcome(); s.outcome.NotSent.Cause != pipeline.CauseNone {
+		s.t.Errorf("not sent: %s", s.outcome.NotSent)
+	}
 }
 
 func (s *sender) exec(text string, args ...any) string {
 	s.t.Helper()
 	pool, sending := s.pool()
 	result, err := pool.ExecContext(context.Background(), text, args...)
-	if sending != nil {
-		s.outcome = sending.Outcome()
-	}
+	s.saw(sending)
 	if err != nil {
 		return seeError(err)
 	}
@@ -76,12 +81,46 @@ func (s *sender) exec(text string, args ...any) string {
 	return fmt.Sprint(n, err1, id, err2)
 }
 
-// undo brings the transaction back after a failed statement.
-func (s *sender) undo(savepoint string) {
-	s.t.Helper()
-	if _, err := s.tx.ExecContext(context.Background(), "ROLLBACK TO "+savepoint); err != nil {
-		s.t.Fatal(err)
+// beside is a transaction in which statements are sent plainly and in a pipeline.
+type beside struct {
+	t            testing.TB
+	tx           *sql.Tx
+	plain, piped *sender
+}
+
+// begin begins a transaction that is rolled back after the test.
+func begin(t testing.TB, db *sql.DB) *beside {
+	t.Helper()
+	tx, err := db.Begin()
+	if err != nil {
+		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = tx.Rollback() })
+	return &beside{t, tx, &sender{t: t, tx: tx}, &sender{t: t, tx: tx, pipeline: true, plan: inSavepoint}}
+}
+
+func (b *beside) sql(statements string) {
+	b.t.Helper()
+	if _, err := b.tx.Exec(statements); err != nil {
+		b.t.Fatalf("%s: %v", statements, err)
+	}
+}
+
+// both sends the statement in both ways, each time undone, compares what came back and
+// returns plain's.
+func (b *beside) both(what, text string, args ...any) string {
+	b.t.Helper()
+	send := (*sender).exec
+	if strings.Contains(text, "RETURNING") {
+		send = (*sender).query
+	}
+	b.sql("SAVEPOINT test")
+	want := send(b.plain, text, args...)
+	b.sql("ROLLBACK TO test")
+	got := send(b.piped, text, args...)
+	b.sql("ROLLBACK TO test; RELEASE test")
+	same(b.t, what, want, got)
+	return want
 }
 
 // seeError is an error with the types of its chain.
@@ -89,6 +128,9 @@ func seeError(err error) string {
 	text := fmt.Sprint("error ", err)
 	for ; err != nil; err = errors.Unwrap(err) {
 		text += fmt.Sprintf(" %T", err)
+		if e, ok := err.(*pgconn.PgError); ok {
+			text += fmt.Sprintf(" %s|%s|%s|%s|%s|%s|%s|%d", e.Code, e.Detail, e.Hint, e.Where, e.TableName, e.ColumnName, e.ConstraintName, e.Position)
+		}
 	}
 	return text
 }

@@ -23,7 +23,6 @@ const (
 const (
 	CauseOutside    Cause = 100 + iota // a savepoint was wanted, and there is no transaction
 	CauseInside                        // no savepoint was wanted, and there is a transaction
-	CauseAborted                       // the transaction is aborted
 	CauseParameters                    // more than the protocol can count
 	CauseText                          // Exec without arguments, which pgx sends as a simple query
 	CauseUsed                          // the Sending has had its statement
@@ -41,7 +40,6 @@ var causeText = map[Cause]string{
 	CauseUnproven:       "it is being proven",
 	CauseOutside:        "the connection is not in a transaction",
 	CauseInside:         "the connection is in a transaction",
-	CauseAborted:        "the transaction is aborted",
 	CauseParameters:     "there are more than 65535 parameters",
 	CauseText:           "the statement has no parameters",
 	CauseUsed:           "the statement was sent before",

@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	// notSentText is what database/sql believes to send. It must not be the INSERT:
-	// pgx drops the text of a query that failed from its statement cache.
+	// notSentText is what database/sql believes to send. It is not the INSERT, because
+	// pgx may drop the text of a query that failed from its statement cache.
 	notSentText   = "-- seqheal"
 	maxParameters = math.MaxUint16
 )
@@ -41,6 +41,9 @@ type answer struct {
 func (r *rewriter) RewriteQuery(ctx context.Context, conn *pgx.Conn, _ string, args []any) (string, []any, error) {
 	r.answer = answer{}
 	s := sessionOf(conn)
+	if conn.PgConn().TxStatus() == 'E' {
+		r.plan = Plan{} // the server refuses the INSERT alone in the words that plain gets
+	}
 	if r.answer.NotSent = r.refusal(s, conn.PgConn().TxStatus()); r.answer.NotSent.Cause != CauseNone {
 		return "", nil, errAnswered
 	}
@@ -67,11 +70,9 @@ func (r *rewriter) refusal(s *session, txStatus byte) Reason {
 		return s.tracer
 	case s.unfit.Cause != CauseNone && !r.prepared:
 		return s.unfit
-	case txStatus == 'E':
-		return Reason{Cause: CauseAborted}
-	case r.plan.Savepoint && txStatus != 'T':
+	case r.plan.Savepoint && txStatus == 'I':
 		return Reason{Cause: CauseOutside}
-	case !r.plan.Savepoint && txStatus != 'I':
+	case !r.plan.Savepoint && txStatus == 'T':
 		return Reason{Cause: CauseInside}
 	}
 	return Reason{}
@@ -134,7 +135,12 @@ func (r *rewriter) attempt(ctx context.Context, w *wire, args []any, opening str
 	if r.travel(ctx, w, opening, messages) {
 		return
 	}
-	w.session.failed(r.insert, r.answer.Failed, r.answer.Err)
+	switch r.answer.Failed {
+	case StepInsert:
+		w.session.failed(r.insert, r.answer.Err)
+	case StepQuestion:
+		w.session.failed(r.plan.Questions[r.answer.Question].SQL, r.answer.Err)
+	}
 }
 
 // messages are the questions and the INSERT.

@@ -21,11 +21,11 @@ import (
 // the rows of one query, because *sql.Rows come from a driver alone.
 type rowSet struct {
 	columns []column
-	values  [][]driver.Value
+	values  []driver.Value // of all rows, one after the other
 	// broken is the error of the row after the last, when a value could not be
 	// decoded. last is what comes after all rows.
 	broken, last error
-	next         int
+	next         int // index into values
 }
 
 type column struct {
@@ -62,18 +62,18 @@ func columns(types *pgtype.Map, fields []pgconn.FieldDescription) []column {
 }
 
 func (s *rowSet) add(decode []decoder, raw [][]byte) {
-	row := make([]driver.Value, len(raw))
 	for i, source := range raw {
-		if source == nil {
-			continue
+		var value driver.Value
+		if source != nil {
+			var err error
+			if value, err = decode[i](source); err != nil {
+				s.broken = fmt.Errorf("convert field %d failed: %w", i, err)
+				s.values = s.values[:len(s.values)-i]
+				return
+			}
 		}
-		var err error
-		if row[i], err = decode[i](source); err != nil {
-			s.broken = fmt.Errorf("convert field %d failed: %w", i, err)
-			return
-		}
+		s.values = append(s.values, value)
 	}
-	s.values = append(s.values, row)
 }
 
 // open returns the rows. The driver's goroutine ends before it returns; the rows live on.
@@ -110,8 +110,7 @@ func (s *rowSet) Columns() []string {
 func (s *rowSet) Next(dest []driver.Value) error {
 	switch {
 	case s.next < len(s.values):
-		copy(dest, s.values[s.next])
-		s.next++
+		s.next += copy(dest, s.values[s.next:])
 		return nil
 	case s.broken != nil:
 		return s.broken

@@ -19,7 +19,8 @@ var ErrNotSent = errors.New("pipeline: not sent")
 type Plan struct {
 	// Savepoint puts the questions and the INSERT into a savepoint. The connection
 	// must be in a transaction. Without it the connection must be outside one, and
-	// the pipeline is a transaction by itself: what fails undoes all of it.
+	// the pipeline is a transaction by itself: what fails undoes all of it. In an aborted
+	// transaction the INSERT is sent alone, for the server's error.
 	Savepoint bool
 	// KeepOpen leaves out RELEASE: the caller looks at what came back first, then
 	// releases the savepoint or rolls back to it.

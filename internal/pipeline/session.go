@@ -146,36 +146,45 @@ func (s *session) close(name string) {
 	}
 }
 
-// failed forgets the INSERT, and every question, when the server's error may be about an
-// outdated description. A violated constraint (class 23) is not: the statement ran.
-func (s *session) failed(insert string, step Step, err error) {
+// failed forgets a text whose error may be about an outdated description. A violated
+// constraint (class 23), the transaction's state (25) and a conflict with another
+// transaction (40) are not.
+func (s *session) failed(text string, err error) {
 	var e *pgconn.PgError
-	if !errors.As(err, &e) || strings.HasPrefix(e.Code, "23") {
+	if !errors.As(err, &e) || len(e.Code) < 2 {
 		return
 	}
-	switch step {
-	case StepInsert:
-		s.close(s.prepared.remove(insert))
-		s.described.remove(insert)
-	case StepQuestion:
-		s.described.clear()
+	switch e.Code[:2] {
+	case "23", "25", "40":
+		return
 	}
+	s.close(s.prepared.remove(text))
+	s.described.remove(text)
 }
 
-// outdated reports whether the error is about a prepared statement of this package alone.
-// When the server no longer has it, someone has deallocated all of them.
+// outdated reports whether the error is about what this package remembers of a statement
+// and nothing else. A statement that the server no longer has was deallocated with all
+// others.
 func (s *session) outdated(err error) bool {
 	var e *pgconn.PgError
-	switch {
-	case !errors.As(err, &e):
+	if !errors.As(err, &e) {
 		return false
-	case e.Code == "26000" && strings.Contains(e.Message, `seqheal_`): // invalid_sql_statement_name
-		for _, name := range s.prepared.clear() {
-			s.close(name)
-		}
-		return true
 	}
-	return e.Code == "0A000" && e.Routine == "RevalidateCachedQuery" // cached plan must not change result type
+	switch e.Code {
+	case "26000": // invalid_sql_statement_name; a trigger can raise it as well
+		gone := strings.Contains(e.Message, "seqheal_")
+		if gone {
+			for _, name := range s.prepared.clear() {
+				s.close(name)
+			}
+		}
+		return gone
+	case "0A000": // cached plan must not change result type
+		return e.Routine == "RevalidateCachedQuery"
+	case "08P01": // bind message has 2 result formats but query has 3 columns
+		return e.Routine == "PortalSetResultFormat"
+	}
+	return false
 }
 
 // cache holds statements by their text, the least recently used last.

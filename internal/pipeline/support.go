@@ -5,8 +5,6 @@ import (
 	"database/sql"
 	"sync"
 	"time"
-
-	"github.com/jackc/pgx/v5/stdlib"
 )
 
 // Way is how statements with a savepoint go out on a pool.
@@ -28,6 +26,7 @@ func (w Way) String() string { return [...]string{"three trips", "one trip", "no
 type Support struct {
 	Way    Way
 	Reason Reason // zero for OneTrip
+	again  bool   // nothing is proven yet
 }
 
 // String is such as "one trip" or "three trips: a tracer is set".
@@ -43,8 +42,8 @@ const (
 	// connection, proofLimit how long the proof may then take: about six round trips.
 	connectionWait = 250 * time.Millisecond
 	proofLimit     = 2 * time.Second
-	// A pool without a free connection is asked again after askAgain, then after twice
-	// that, and so on up to askAtLeast.
+	// A pool that gave no connection, or lost it, is asked again after askAgain, then
+	// after twice that, and so on up to askAtLeast.
 	askAgain   = time.Second
 	askAtLeast = 10 * time.Minute
 	// maxPools bounds what is remembered. A program has one pool, or a few.
@@ -69,7 +68,8 @@ type pool struct {
 // Support returns what the pool can do. The first insert to ask proves it on a second
 // connection, never in the caller's transaction, and waits at most 250 ms for one to be
 // free. Others that ask meanwhile get ThreeTrips at once. Where no connection was free,
-// it is asked again later, at growing intervals; every other answer is kept.
+// or it was lost, the proof is tried again later, at growing intervals; every other
+// answer is kept.
 func (p *Pools) Support(ctx context.Context, db *sql.DB) Support {
 	if db == nil {
 		return Support{Reason: Reason{CauseDriver, "unknown"}}
@@ -93,7 +93,7 @@ func (p *Pools) enter(db *sql.DB) (known Support, mayProve bool) {
 		if p.known == nil || len(p.known) >= maxPools {
 			p.known = map[*sql.DB]*pool{}
 		}
-		p.known[db] = &pool{proving: true, support: Support{Reason: Reason{Cause: CauseUnproven}}}
+		p.known[db] = &pool{proving: true, support: Support{Reason: Reason{Cause: CauseUnproven}, again: true}}
 		return Support{}, true
 	case entry.proving || entry.next.IsZero() || time.Now().Before(entry.next):
 		return entry.support, false
@@ -110,7 +110,7 @@ func (p *Pools) leave(db *sql.DB, support Support) {
 		return
 	}
 	entry.proving, entry.support, entry.next = false, support, time.Time{}
-	if support.Reason.Cause == CauseNoConnection {
+	if support.again {
 		entry.next = time.Now().Add(min(askAgain<<min(entry.asked, 16), askAtLeast))
 		entry.asked++
 	}
@@ -128,10 +128,4 @@ func (p *Pools) NotSent(db *sql.DB, reason Reason) {
 	if entry := p.known[db]; entry != nil && entry.support.Way == OneTrip {
 		entry.support = Support{Reason: reason}
 	}
-}
-
-// isPgx reports whether the pool's driver is pgx v5's, not one that wraps it.
-func isPgx(db *sql.DB) bool {
-	_, ok := db.Driver().(*stdlib.Driver)
-	return ok
 }

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
@@ -45,7 +46,10 @@ func (w *wire) prepare(ctx context.Context, text string) (*statement, error) {
 	name := w.session.name(w.mode, text)
 	sd, err := w.conn.PgConn().Prepare(ctx, name, text, nil)
 	if err != nil {
-		w.session.close(name) // it exists when only its description failed
+		var failed *pgconn.PrepareError
+		if errors.As(err, &failed) && failed.ParseComplete {
+			w.session.close(name) // it exists: only its description failed
+		}
 		return nil, err
 	}
 	s := &statement{text: text, mode: w.mode, sd: sd}

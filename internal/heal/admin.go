@@ -2,6 +2,7 @@ package heal
 
 import (
 	"context"
+	"time"
 
 	"github.com/seqheal/seqheal/internal/catalog"
 	"github.com/seqheal/seqheal/internal/conn"
@@ -66,4 +67,17 @@ func (a *attempt) asAdmin(ctx context.Context, fn func(context.Context, *conn.Co
 		}
 		return fn(ctx, c, session, table)
 	})
+}
+
+// askAsAdmin asks about the values that come next through WithResyncDB.
+func (s *preflight) askAsAdmin(ctx context.Context) (answer sequence.Answer) {
+	a := &attempt{insert: s.insert, started: time.Now(), table: s.table}
+	err := a.asAdmin(ctx, func(ctx context.Context, c *conn.Conn, _ conn.Session, t *catalog.Table) (err error) {
+		answer, err = sequence.Preflight(ctx, c, t, s.ahead(s.table))
+		return err
+	})
+	if err != nil {
+		return sequence.Unknown
+	}
+	return answer
 }

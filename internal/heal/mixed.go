@@ -40,9 +40,16 @@ func (s *mixed) send(ctx context.Context) *collision {
 		return nil
 	}
 	before := s.table
-	hit, r := s.ask(ctx, fence{keepOpen: s.counted})
+	f := fence{keepOpen: true}
+	if !s.counted {
+		f = s.watched()
+	}
+	hit, r := s.ask(ctx, f)
 	if hit != nil {
 		return hit
+	}
+	if !s.counted {
+		return s.examine(ctx, s, r)
 	}
 	return s.count(ctx, r, before)
 }

@@ -40,14 +40,50 @@ func (s *preflight) send(ctx context.Context) *collision {
 	if !s.ensureTransaction(ctx) {
 		return nil
 	}
-	hit, r := s.ask(ctx, fence{})
+	hit, r := s.ask(ctx, s.watched())
 	if hit != nil {
 		return hit
 	}
-	if pgerr.Is(r.err, pgerr.SerializationFailure) && s.drawsFrom(s.table) {
-		s.healForRetry(ctx, s, r.err, s.ahead(s.table).Count)
+	return s.examine(ctx, s, r)
+}
+
+// watched is a fence that stays open, so that what the statement met can be asked for
+// afterwards; a plain one where the caller notices a collision or that cannot be asked.
+func (s *preflight) watched() fence {
+	if s.noticed || s.blind || !s.drawsFrom(s.table) {
+		return fence{}
 	}
-	s.settle(ctx, r)
+	if _, ok := sequence.AskAfter(s.table, 0); !ok {
+		return fence{}
+	}
+	return fence{keepOpen: true, last: sequence.AskLast(s.table)}
+}
+
+// examine ends a sending. A row that is not the statement's own under one of the values
+// that it drew is a suspicion: what the statement did is undone, and it is sent again
+// after the furthest row was read.
+func (s *preflight) examine(ctx context.Context, by strategy, r fenced) *collision {
+	switch {
+	case r.err != nil:
+		if pgerr.Is(r.err, pgerr.SerializationFailure) && s.drawsFrom(s.table) {
+			s.healForRetry(ctx, by, r.err, s.ahead(s.table).Count)
+		}
+		s.settle(ctx, r)
+	case !r.open:
+	case !r.before.Found:
+		s.release(ctx)
+	default:
+		question, _ := sequence.AskAfter(s.table, r.before.Value)
+		err := s.conn().ReleaseAfter(ctx, question)
+		if err == nil {
+			return nil
+		}
+		undone := s.conn().RollBack(ctx)
+		if sequence.AnswerOf(err) == sequence.Taken {
+			return &collision{evidence: suspected, undone: undone}
+		}
+		_ = s.insert.send(s.text) // it cannot be asked
+	}
 	return nil
 }
 
@@ -57,7 +93,7 @@ func (s *preflight) send(ctx context.Context) *collision {
 func (s *preflight) ask(ctx context.Context, f fence) (*collision, fenced) {
 	f.question = s.question()
 	if f.question == "" && !s.blind {
-		if !sequence.Askable(s.table) {
+		if !sequence.Askable(s.table) && s.settings.ResyncDB == nil {
 			s.complainUnprotected(ctx, sequence.NotAskable(s.table))
 		}
 		switch s.askInSteps(ctx) {
@@ -123,8 +159,12 @@ func (s *preflight) question() string {
 	return question
 }
 
-// askInSteps asks where one statement cannot.
+// askInSteps asks where one statement cannot: through WithResyncDB where the role may not
+// see every row.
 func (s *preflight) askInSteps(ctx context.Context) sequence.Answer {
+	if !sequence.Askable(s.table) && s.settings.ResyncDB != nil {
+		return s.askAsAdmin(ctx)
+	}
 	answer, err := sequence.Preflight(ctx, s.conn(), s.table, s.ahead(s.table))
 	if err != nil {
 		return sequence.Unknown
@@ -157,6 +197,8 @@ func (s *preflight) heal(ctx context.Context, a *attempt) strategy {
 	return s
 }
 
+// abandon sends the statement as it is: nothing was in front of the sequence, or nothing
+// more can be done.
 func (s *preflight) abandon(ctx context.Context, a *attempt) {
 	if !s.noticed && s.mustNotBeSent(ctx, a, s.table) {
 		return

@@ -58,6 +58,9 @@ func (in *insert) way(ctx context.Context) pipeline.Support {
 // sendFenced sends the statement in a savepoint: SAVEPOINT, the questions, the INSERT
 // and RELEASE in one round trip where the pool takes that, otherwise one by one.
 func (in *insert) sendFenced(ctx context.Context, text statement.Text, f fence) fenced {
+	if f.keepOpen {
+		in.stmt.Keep()
+	}
 	if in.oneTrip(ctx) {
 		if r, sent := in.sendInOneTrip(text, f); sent {
 			return r
@@ -146,6 +149,12 @@ func (in *insert) release(ctx context.Context) {
 		in.conn().Abort(ctx)
 		_ = in.stmt.DB.AddError(err)
 	}
+}
+
+// undo rolls back what the statement did, and what GORM filled from it.
+func (in *insert) undo(ctx context.Context) error {
+	in.stmt.Undo()
+	return in.conn().RollBack(ctx)
 }
 
 // settle hands an error that is the caller's own on as it is. The transaction stays as

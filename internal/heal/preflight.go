@@ -53,7 +53,7 @@ func (s *preflight) watched() fence {
 	if s.noticed || s.blind || !s.drawsFrom(s.table) {
 		return fence{}
 	}
-	if _, ok := sequence.AskAfter(s.table, 0); !ok {
+	if _, ok := sequence.AskAfter(s.table, 0); !ok && !s.seenByAdmin() {
 		return fence{}
 	}
 	return fence{keepOpen: true, last: sequence.AskLast(s.table)}
@@ -73,17 +73,30 @@ func (s *preflight) examine(ctx context.Context, by strategy, r fenced) *collisi
 	case !r.before.Found:
 		s.release(ctx)
 	default:
-		question, _ := sequence.AskAfter(s.table, r.before.Value)
-		err := s.conn().ReleaseAfter(ctx, question)
-		if err == nil {
-			return nil
-		}
-		undone := s.conn().RollBack(ctx)
-		if sequence.AnswerOf(err) == sequence.Taken {
-			return &collision{evidence: suspected, undone: undone}
-		}
-		_ = s.insert.send(s.text) // it cannot be asked
+		return s.askAfter(ctx, r)
 	}
+	return nil
+}
+
+// askAfter asks what the statement met, and releases the savepoint when that is nothing.
+func (s *preflight) askAfter(ctx context.Context, r fenced) *collision {
+	var err error
+	var answer sequence.Answer
+	if question, ok := sequence.AskAfter(s.table, r.before.Value); ok {
+		err = s.conn().ReleaseAfter(ctx, question)
+		answer = sequence.AnswerOf(err)
+	} else if answer = s.askAdminAfter(ctx, r.before.Value); answer != sequence.Taken {
+		s.release(ctx)
+		return nil
+	}
+	if err == nil && answer == sequence.Free {
+		return nil
+	}
+	undone := s.undo(ctx)
+	if answer == sequence.Taken {
+		return &collision{evidence: suspected, undone: undone}
+	}
+	_ = s.insert.send(s.text) // it cannot be asked
 	return nil
 }
 

@@ -39,6 +39,9 @@ func (a *attempt) advance(ctx context.Context, c *conn.Conn, before sequence.Pos
 	if key := a.collision.key; move.Next && (!key.Found || key.Value == a.target.Value) {
 		move.Moved = true // the draw that collided went past the last row
 	}
+	if a.collision.evidence == missingRows && err == nil {
+		move.Moved = true // the statement's own draws went past the rows
+	}
 	a.record(move)
 	if err == nil && !move.Moved && before.Found && a.target.Position == before && a.assignedElsewhere() {
 		a.verdict = callersOwn // the sequence was past every row before this sending as well

@@ -94,7 +94,7 @@ func (s *preflight) askAfter(ctx context.Context, r fenced) *collision {
 	}
 	undone := s.undo(ctx)
 	if answer == sequence.Taken {
-		return &collision{evidence: suspected, undone: undone}
+		return &collision{evidence: s.evidenceBehind(ctx, r.before.Value), undone: undone}
 	}
 	_ = s.insert.send(s.text) // it cannot be asked
 	return nil
@@ -157,6 +157,16 @@ func (s *preflight) askAgain(ctx context.Context, f fence) (*collision, fenced) 
 		}
 	}
 	return s.ask(ctx, f)
+}
+
+// evidenceBehind is what a stranger's row among the drawn values means: drift when the
+// statement alone has drawn since before, a suspicion when another session has too.
+func (s *preflight) evidenceBehind(ctx context.Context, before int64) evidence {
+	last := s.lastDrawn(ctx)
+	if last.Found && sequence.Steps(before, last.Value, s.table.Sequence.Increment) == int64(s.omitted(s.table)) {
+		return missingRows
+	}
+	return suspected
 }
 
 // question asks about the values that come next, in one statement; empty where that

@@ -144,19 +144,20 @@ func (t *Tables) Unguard(name catalog.Name) {
 	n.sessions[sessionKeyOf(n.entry.Table.Identity)] = n.entry
 }
 
-// Forget drops a table that no longer matches the server. That the name moved is
-// remembered.
+// Forget records that the name stood for another table than this one in a session. What
+// was read may still hold in the sessions that it was read in; the name has moved.
 func (t *Tables) Forget(name catalog.Name, table *catalog.Table) {
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
 	n := t.names[name]
-	switch {
-	case n == nil:
-	case n.moved:
-		delete(n.sessions, sessionKeyOf(table.Identity))
-	default:
-		delete(t.names, name)
+	if n == nil {
+		return
 	}
+	if !n.moved {
+		n.moved, n.sessions = true, map[string]*Entry{}
+	}
+	n.sessions[sessionKeyOf(table.Identity)] = &Entry{Table: table, Moved: true}
+	n.entry = n.sessions[sessionKeyOf(table.Identity)]
 }
 
 // HighWater is the furthest value that the sequence is known to have passed.

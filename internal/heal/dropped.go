@@ -23,10 +23,14 @@ type dropped struct {
 func (*dropped) guard() Guard { return None }
 
 func (s *dropped) send(ctx context.Context) *collision {
-	if !s.inTransaction() && !s.sendOutside(ctx) {
+	outside := !s.inTransaction()
+	if outside && !s.sendOutside(ctx) {
 		return nil
 	}
 	if err := s.sendAsWritten(); err != nil || s.stmt.DB.RowsAffected > 0 {
+		if outside && err == nil {
+			s.reportPassed(ctx)
+		}
 		return nil
 	}
 	switch answer, err := s.drawnIsTaken(ctx, s.table); {
@@ -41,6 +45,20 @@ func (s *dropped) send(ctx context.Context) *collision {
 		return s.sendBare(ctx)
 	}
 	return nil
+}
+
+// reportPassed reports a row that was dropped at its first sending and stored at the
+// second: the first draw was the last value that was taken.
+func (s *dropped) reportPassed(ctx context.Context) {
+	last := s.lastDrawn(ctx)
+	if !last.Found {
+		return
+	}
+	before := last.Value - s.table.Sequence.Increment
+	a := s.begin(s, collision{evidence: droppedRow, key: sequence.Position{Value: before, Found: true}})
+	a.rounds, a.table, a.verdict = 1, s.table, drift
+	a.move = &sequence.Move{From: before, To: last.Value, Moved: true}
+	a.end()
 }
 
 // sendBare sends the row once more without ON CONFLICT, where the id that was drawn

@@ -31,10 +31,13 @@ func (in *insert) lookUp(ctx context.Context) *facts.Entry {
 // lookUpForUpsert is lookUp for a statement whose collision is not an error. Outside a
 // transaction it asks in a short one of the plugin's own. A connection that is lost there
 // fails the statement, as it would have failed the INSERT: sent on another connection
-// with nothing known, it could change a row.
-func (in *insert) lookUpForUpsert(ctx context.Context) (*facts.Entry, error) {
+// with nothing known, it could change a row. fresh asks for the table as it is now.
+func (in *insert) lookUpForUpsert(ctx context.Context, fresh bool) (*facts.Entry, error) {
 	entry := in.tables.Get(in.stmt.Target)
-	if entry != nil && !entry.Moved && !entry.Table.ServesOnce() {
+	switch {
+	case fresh:
+		entry = nil
+	case entry != nil && !entry.Moved && !entry.Table.ServesOnce():
 		return entry, nil
 	}
 	if in.inTransaction() {

@@ -132,8 +132,7 @@ func (s *preflight) ask(ctx context.Context, f fence) (*collision, fenced) {
 		return s.askAgain(ctx, f)
 	}
 	s.complainUnprotected(ctx, r.err)
-	f.question = ""
-	return nil, s.sendFenced(ctx, s.text, f)
+	return nil, s.sendFenced(ctx, s.text, fence{})
 }
 
 // complainUnprotected reports a question that the server does not answer.
@@ -155,6 +154,9 @@ func (s *preflight) askAgain(ctx context.Context, f fence) (*collision, fenced) 
 		if s.blind && !s.mayDraw(s.table) {
 			return nil, s.sendFenced(ctx, s.text, f)
 		}
+	}
+	if f.last != "" {
+		f = s.watched() // the sequence is another one too
 	}
 	return s.ask(ctx, f)
 }

@@ -19,13 +19,13 @@ func (in *insert) prevent() {
 		return
 	}
 	ctx := in.stmt.DB.Statement.Context
-	entry, err := in.lookUpForUpsert(ctx)
+	entry, err := in.lookUpForUpsert(ctx, false)
 	if err != nil || entry == nil || in.advancePast(ctx, entry.Table) != sequence.Moved {
 		return
 	}
 	// The name stands for another table.
 	in.tables.Forget(in.stmt.Target, entry.Table)
-	if entry, err = in.lookUpForUpsert(ctx); err == nil && entry != nil {
+	if entry, err = in.lookUpForUpsert(ctx, true); err == nil && entry != nil {
 		in.advancePast(ctx, entry.Table)
 	}
 }

@@ -58,7 +58,7 @@ func (s *savepoint) chooseAgain(ctx context.Context) *collision {
 		return nil
 	}
 	s.tables.Forget(s.stmt.Target, s.explained)
-	next := s.chooseUpsert(ctx)
+	next := s.chooseUpsert(ctx, true)
 	if again, ok := next.(*savepoint); ok {
 		again.reread = true
 	}
@@ -80,7 +80,7 @@ func (s *savepoint) heal(ctx context.Context, a *attempt) strategy {
 		return nil
 	}
 	if s.explained != nil {
-		return s.chooseUpsert(ctx)
+		return s.chooseUpsert(ctx, false)
 	}
 	return s.fence(s.text)
 }

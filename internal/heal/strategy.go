@@ -41,7 +41,7 @@ func (in *insert) choose(ctx context.Context) strategy {
 		return passthrough{insert: in, text: text}
 	}
 	if in.stmt.Insert.OnConflict != nil {
-		return in.chooseUpsert(ctx)
+		return in.chooseUpsert(ctx, false)
 	}
 	return in.choosePlain(ctx, text)
 }
@@ -99,10 +99,11 @@ func (in *insert) fence(text statement.Text) strategy {
 }
 
 // chooseUpsert picks the strategy of a statement with ON CONFLICT. On a drifted
-// table such a statement does not fail: it overwrites or drops rows.
-func (in *insert) chooseUpsert(ctx context.Context) strategy {
+// table such a statement does not fail: it overwrites or drops rows. fresh asks for the
+// table as it is now.
+func (in *insert) chooseUpsert(ctx context.Context, fresh bool) strategy {
 	text := in.stmt.Text()
-	entry, err := in.lookUpForUpsert(ctx)
+	entry, err := in.lookUpForUpsert(ctx, fresh)
 	if err != nil {
 		in.stmt.Fail(err)
 		return nil

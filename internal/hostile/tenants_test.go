@@ -224,8 +224,9 @@ func TestTenants_inTurnReadTheCatalogOnce(t *testing.T) {
 					t.Errorf("%d reads of the catalog in %d statements, such as %.200s", len(reads), 2*turns, reads[0])
 				}
 			}
-			// SAVEPOINT, a look or a question, ROLLBACK TO and RELEASE at most.
-			if more := trips[true] - trips[false]; more > 2*turns*4 {
+			// With one connection statements go out one by one: three for the session of a name
+			// that has moved, and SAVEPOINT, a look, the last value and what is asked afterwards.
+			if more := trips[true] - trips[false]; more > 2*turns*7 {
 				t.Errorf("%d round trips more than plain GORM's %d", more, trips[false])
 			}
 		})
@@ -243,12 +244,12 @@ func TestTenants_preventionMovesTheirOwnSequence(t *testing.T) {
 				w.as("a")
 				_ = w.step("a's id", func(db *gorm.DB) *gorm.DB { return db.Create(&user{ID: 100, Name: "a"}) })
 				w.as("b")
-				_ = w.step("b's lower id", func(db *gorm.DB) *gorm.DB { return db.Create(&user{ID: 190, Name: "b"}) })
+				_ = w.step("b's lower id", func(db *gorm.DB) *gorm.DB { return db.Create(&user{ID: 190, Name: "b lower"}) })
 				_ = w.step("b's id", func(db *gorm.DB) *gorm.DB { return db.Create(&user{ID: 45000, Name: "b"}) })
 				w.as("a")
-				_ = w.step("a's next", func(db *gorm.DB) *gorm.DB { return db.Create(&user{Name: "a"}) })
+				_ = w.step("a's next", func(db *gorm.DB) *gorm.DB { return db.Create(&user{Name: "a next"}) })
 				w.as("b")
-				_ = w.step("b's next", func(db *gorm.DB) *gorm.DB { return db.Create(&user{Name: "b"}) })
+				_ = w.step("b's next", func(db *gorm.DB) *gorm.DB { return db.Create(&user{Name: "b next"}) })
 			}, rows: rowsOfTenants("a", "b")}
 			w := p.execute(t, s, false, true)
 			if got := w.place.Int("SELECT last_value FROM $S_a.users_id_seq"); got != 101 {

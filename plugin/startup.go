@@ -39,7 +39,7 @@ func (p *Plugin) auditAtStartup(db *gorm.DB) {
 	for _, f := range odd[:min(len(odd), startupLines)] {
 		p.safely(ctx, db.Logger, func() { p.logFinding(ctx, db, f) })
 	}
-	summary := fmt.Sprintf("seqheal: startup audit: %d columns fed by sequences, %d of them to look at", len(findings), len(odd))
+	summary := "seqheal: startup audit: " + checked(len(findings)) + ", " + attention(len(odd))
 	switch {
 	case err != nil && len(findings) == 0: // the columns' own errors have been logged
 		p.complain(ctx, db.Logger, fmt.Sprintf("seqheal: startup audit: %v", err))
@@ -56,4 +56,18 @@ func (p *Plugin) logFinding(ctx context.Context, db *gorm.DB, f Finding) {
 		return
 	}
 	db.Logger.Warn(ctx, "%s", "seqheal: startup audit: "+f.String())
+}
+
+func checked(columns int) string {
+	if columns == 1 {
+		return "1 column checked"
+	}
+	return fmt.Sprintf("%d columns checked", columns)
+}
+
+func attention(columns int) string {
+	if columns == 1 {
+		return "1 needs attention"
+	}
+	return fmt.Sprintf("%d need attention", columns)
 }

@@ -3,6 +3,7 @@
 package audit
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,6 +25,16 @@ type Transaction func(ctx context.Context, fn func(context.Context, *conn.Conn) 
 type Scope struct {
 	Schemas []string       // none for all
 	Tables  []catalog.Name // none for all
+	// EverySchema includes the schemas that the role may not use, when none are named.
+	EverySchema bool
+	// Only reports whether a table is read; nil for all.
+	Only func(schema, table string) bool
+	// Unused lists the sequences that nothing draws from, too.
+	Unused bool
+	// Inserted reads the server's statistics, for a forecast.
+	Inserted bool
+	// Nearly is the share of a range from which on a column is nearly exhausted.
+	Nearly float64
 	// TableTimeout is what may be spent on one table.
 	TableTimeout time.Duration
 	// Inside is true when the Transactions are savepoints of a longer transaction.
@@ -46,6 +57,10 @@ type Column struct {
 	Estimated bool
 	// Outlier is a value near the end of the range that Furthest leaves out.
 	Outlier resync.Sight
+	// Next is the nearest row in front of a sequence that cycles.
+	Next resync.Sight
+	// Inserted is how many rows came into the table, as the server's statistics count.
+	Inserted catalog.Inserted
 	// Err is a *resync.Refusal: why the column cannot be read or was not moved.
 	Err error
 	// Move is what Move did, nil when it did nothing.
@@ -54,11 +69,17 @@ type Column struct {
 	// fails; unseen when part of the table
 	// was too large to be read without an index.
 	read, unseen bool
+	// nearly is the share of a range from which on it is nearly exhausted.
+	nearly float64
 }
 
 // Report is what one audit found.
 type Report struct {
 	Columns []*Column
+	// Unused are the sequences that nothing draws from, when they were asked for.
+	Unused []catalog.Unused
+	// At is when the reading began.
+	At      time.Time
 	session conn.Session
 	scope   Scope
 	// done and moves count for the progress.
@@ -72,7 +93,7 @@ type Report struct {
 // column says why. The error is that of a connection that failed or a context that
 // ended; the columns that were not reached then carry it as well.
 func Read(ctx context.Context, within Transaction, scope Scope) (*Report, error) {
-	r := &Report{scope: scope}
+	r := &Report{scope: scope, At: time.Now()}
 	if err := within(ctx, r.readCatalog); err != nil {
 		return r, err
 	}
@@ -99,12 +120,13 @@ func (r *Report) readCatalog(ctx context.Context, c *conn.Conn) (err error) {
 	if err != nil || len(r.scope.Tables) > 0 && len(tables) == 0 {
 		return err
 	}
-	fed, err := catalog.ReadFed(ctx, c, r.scope.Schemas, tables)
+	where := catalog.Where{Schemas: r.scope.Schemas, EverySchema: r.scope.EverySchema, Tables: tables}
+	fed, err := catalog.ReadFed(ctx, c, where)
 	if err != nil {
 		return err
 	}
-	for _, f := range fed {
-		column := &Column{Fed: f, Asked: catalog.Name{Schema: f.Schema, Table: f.Name}}
+	for _, f := range r.wanted(fed) {
+		column := &Column{Fed: f, Asked: catalog.Name{Schema: f.Schema, Table: f.Name}, nearly: cmp.Or(r.scope.Nearly, nearly)}
 		column.Err = unreadable(f, r.session.Role)
 		if f.Wanted {
 			r.Columns = append(r.Columns, column)
@@ -112,7 +134,49 @@ func (r *Report) readCatalog(ctx context.Context, c *conn.Conn) (err error) {
 			r.sisters = append(r.sisters, column)
 		}
 	}
-	return nil
+	return r.readAround(ctx, c, where, fed)
+}
+
+// wanted leaves out the tables that the scope does, unless they share a sequence with
+// one that it does not.
+func (r *Report) wanted(fed []*catalog.Fed) []*catalog.Fed {
+	if r.scope.Only == nil {
+		return fed
+	}
+	reached := map[int64]bool{}
+	for _, f := range fed {
+		f.Wanted = f.Wanted && r.scope.Only(f.Schema, f.Name)
+		reached[f.Sequence.OID] = reached[f.Sequence.OID] || f.Wanted
+	}
+	return slices.DeleteFunc(fed, func(f *catalog.Fed) bool { return !reached[f.Sequence.OID] })
+}
+
+// readAround reads what is not the columns' own: foreign keys, statistics, sequences.
+func (r *Report) readAround(ctx context.Context, c *conn.Conn, where catalog.Where, fed []*catalog.Fed) error {
+	if err := catalog.ReadReferences(ctx, c, fed); err != nil {
+		return err
+	}
+	if r.scope.Inserted {
+		inserted, err := catalog.ReadInserted(ctx, c, fed)
+		if err != nil {
+			return err
+		}
+		for _, column := range r.Columns {
+			if column.Fed != nil {
+				column.Inserted = inserted[column.OID]
+			}
+		}
+	}
+	if !r.scope.Unused {
+		return nil
+	}
+	unused, err := catalog.ReadUnused(ctx, c, where)
+	for _, u := range unused {
+		if r.scope.Only == nil || r.scope.Only(u.Schema, cmp.Or(u.Table, u.Name)) {
+			r.Unused = append(r.Unused, u)
+		}
+	}
+	return err
 }
 
 // resolve finds the tables that were asked for, and notes those that are none.

@@ -301,7 +301,7 @@ func (r *Report) limit(c *conn.Conn) (release func()) {
 	if own := r.session.LockTimeout; own > 0 && own < lock {
 		lock = own
 	}
-	return c.Within(time.Now().Add(r.scope.TableTimeout), r.session.StatementTimeout, lock)
+	return c.Within(r.deadline(), r.session.StatementTimeout, lock)
 }
 
 // lookCloser sees to the columns of which the furthest value tells too little: of a
@@ -318,7 +318,12 @@ func (r *Report) lookCloser(ctx context.Context, within Transaction) error {
 				defer r.limit(cn)()
 				return c.estimate(ctx, cn)
 			})
-		case c.Furthest.Found && !c.Sequence.Reached(c.Last, c.Furthest.Value) && resync.Cramped(&c.Table, c.Last, c.Furthest.Value):
+		case c.Sequence.Cycle && c.inFront():
+			err = within(ctx, func(ctx context.Context, cn *conn.Conn) error {
+				defer r.limit(cn)()
+				return c.findNext(ctx, cn)
+			})
+		case c.inFront() && resync.Cramped(&c.Table, c.Last, c.Furthest.Value):
 			err = within(ctx, func(ctx context.Context, cn *conn.Conn) error {
 				defer r.limit(cn)()
 				return c.makeRoom(ctx, cn, r.scope.Inside)

@@ -70,9 +70,9 @@ func (r *Report) trouble(c *Column, err error) error {
 func advice(reason string) string {
 	switch reason {
 	case resync.Timeout:
-		return "; a lock was in the way or the time for one table was up: try again later, or with a longer plugin.WithTableTimeout"
+		return "; a lock was held or the time for one table was up: try again later, or with a longer plugin.WithTableTimeout"
 	case resync.NotFound:
-		return "; it was dropped or renamed meanwhile"
+		return "; it was dropped or renamed during the audit"
 	}
 	return ""
 }

@@ -5,13 +5,11 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"gorm.io/gorm"
 
 	"github.com/seqheal/seqheal/internal/audit"
-	"github.com/seqheal/seqheal/internal/catalog"
 	"github.com/seqheal/seqheal/internal/conn"
 	"github.com/seqheal/seqheal/internal/guard"
 	"github.com/seqheal/seqheal/internal/resync"
@@ -85,66 +83,6 @@ func (s auditSettings) run(ctx context.Context, db *gorm.DB) ([]Finding, error) 
 		err = fmt.Errorf("seqheal: %w", err)
 	}
 	return findings, err
-}
-
-// tableOf is the table of a model, as GORM names it.
-func tableOf(db *gorm.DB, model any) (catalog.Name, error) {
-	stmt := &gorm.Statement{DB: db}
-	if err := stmt.Parse(model); err != nil {
-		return catalog.Name{}, fmt.Errorf("seqheal: audit the table of %T: %w", model, err)
-	}
-	if stmt.TableExpr != nil { // TableName() gave a schema, which Table has lost
-		return tableName(stmt.Schema.Table), nil
-	}
-	return tableName(stmt.Table), nil
-}
-
-// tableName reads a name, quoted as SQL or as GORM writes it. What is neither becomes
-// the name of a table that does not exist.
-func tableName(text string) catalog.Name {
-	var parts []string
-	for rest := text; ; {
-		var part string
-		if quoted, ok := strings.CutPrefix(rest, `"`); ok {
-			end := closingQuote(quoted)
-			if end < 0 {
-				return catalog.Name{Table: text}
-			}
-			part, rest = strings.ReplaceAll(quoted[:end], `""`, `"`), quoted[end+1:]
-		} else {
-			end := strings.IndexByte(rest, '.')
-			if end < 0 {
-				end = len(rest)
-			}
-			part, rest = rest[:end], rest[end:]
-		}
-		parts = append(parts, part)
-		if rest == "" {
-			break
-		}
-		if rest[0] != '.' || len(parts) == 2 {
-			return catalog.Name{Table: text}
-		}
-		rest = rest[1:]
-	}
-	if len(parts) == 1 {
-		return catalog.Name{Table: parts[0]}
-	}
-	return catalog.Name{Schema: parts[0], Table: parts[1]}
-}
-
-// closingQuote is where a quoted identifier ends, -1 when it does not.
-func closingQuote(text string) int {
-	for i := 0; i < len(text); i++ {
-		if text[i] != '"' {
-			continue
-		}
-		if i+1 == len(text) || text[i+1] != '"' {
-			return i
-		}
-		i++
-	}
-	return -1
 }
 
 // transactions are what an audit runs in: short ones of its own, or savepoints of the

@@ -1,13 +1,9 @@
 package audit
 
 import (
-	"context"
-	"database/sql"
-	"fmt"
 	"math"
 
 	"github.com/seqheal/seqheal/internal/catalog"
-	"github.com/seqheal/seqheal/internal/conn"
 	"github.com/seqheal/seqheal/internal/resync"
 )
 
@@ -63,23 +59,4 @@ func (c *Column) CycleAhead() int64 {
 		return 0
 	}
 	return resync.Steps(c.Last, c.Next.Value, c.Sequence.Increment)
-}
-
-// next answers the row nearest to a sequence among those in front of it.
-//
-//	%[1]s min or max   %[2]s column   %[3]s table   %[4]s the comparison "in front of"
-//	%[5]d last value   %[6]d, %[7]d the sequence's bounds
-const next = `SELECT pg_catalog.%[1]s(%[2]s)::pg_catalog.int8 FROM %[3]s
-WHERE %[2]s %[4]s '%[5]d'::pg_catalog.int8 AND %[2]s BETWEEN '%[6]d'::pg_catalog.int8 AND '%[7]d'::pg_catalog.int8`
-
-func (c *Column) findNext(ctx context.Context, cn *conn.Conn) error {
-	nearest, beyond := "min", ">"
-	if c.Sequence.Descending() {
-		nearest, beyond = "max", "<"
-	}
-	var value sql.NullInt64
-	text := fmt.Sprintf(next, nearest, catalog.Quote(c.FedColumn()), c.QuotedName(), beyond, c.Last, c.Sequence.Min, c.Sequence.Max)
-	err := cn.Row(ctx, text, nil, &value)
-	c.Next = resync.Sight{Value: value.Int64, Found: value.Valid}
-	return err
 }

@@ -1,26 +1,25 @@
-// Command audit tells which sequences of a database are behind their tables, and moves
-// them: go run ./examples/audit -dsn postgres://…
+// Command seqheal finds the PostgreSQL sequences that are behind their tables, nearly used
+// up or hidden from you, and moves forward those behind:
 //
-// It exits with 0 when all is in sync, 1 when something is behind, exhausted or nearly
-// so, 2 on an error: run it in a pipeline, after a restore or a cut-over.
+//	go install github.com/seqheal/seqheal/examples/seqheal@latest
+//	seqheal -dsn postgres://…
+//
+// Run it in a pipeline, after a restore or a cut-over: its exit code tells whether all is
+// in sync (0), something needs attention (1), it failed (2) or could not look at
+// everything (3).
 package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
-	"strings"
+	"runtime"
+	"runtime/debug"
 	"syscall"
-	"time"
-
-	"gorm.io/driver/postgres"
-	"gorm.io/gorm"
-	"gorm.io/gorm/logger"
 
 	"github.com/seqheal/seqheal/plugin"
 )
@@ -30,6 +29,7 @@ const (
 	allInSync = 0
 	attention = 1
 	failure   = 2
+	notAll    = 3
 )
 
 func main() {
@@ -39,139 +39,81 @@ func main() {
 	os.Exit(code)
 }
 
-// screen is where something is written; lively is true for a terminal that shows
-// colours, or a progress bar.
+// screen is where something is written; lively is true for a terminal that shows colours
+// or a progress bar.
 type screen struct {
 	io.Writer
 	lively bool
 }
 
-type options struct {
-	dsn             string
-	fix, dry, json  bool
-	schemas, tables list
-	timeout         time.Duration
+// session is one run of the command.
+type session struct {
+	options
+	out, diagnostics screen
+	server           server
+	// earlier are the findings of the run that -since names.
+	earlier []plugin.Finding
+	// headed is true once -csv has written the names of its fields.
+	headed bool
 }
 
-// list is a flag that may be given more than once.
-type list []string
-
-func (l *list) String() string { return strings.Join(*l, ",") }
-func (l *list) Set(value string) error {
-	*l = append(*l, value)
-	return nil
-}
-
-func parse(arguments []string, out io.Writer) (options, error) {
-	var o options
-	flags := flag.NewFlagSet("audit", flag.ContinueOnError)
-	flags.SetOutput(out)
-	flags.StringVar(&o.dsn, "dsn", "", "connection string; DATABASE_URL without it") // a default would be shown by -h
-	flags.BoolVar(&o.fix, "fix", false, "move forward the sequences that are behind")
-	flags.BoolVar(&o.dry, "dry-run", false, "print the SQL that would move them, ready for psql, and change nothing")
-	flags.BoolVar(&o.json, "json", false, "print the findings as a JSON array")
-	flags.Var(&o.schemas, "schema", "audit this schema only; may be given more than once")
-	flags.Var(&o.tables, "table", "audit this table only, written users or billing.invoices; may be given more than once")
-	flags.DurationVar(&o.timeout, "timeout", 5*time.Second, "time for one table")
-	if err := flags.Parse(arguments); err != nil {
-		return o, err
-	}
-	if o.dsn == "" {
-		o.dsn = os.Getenv("DATABASE_URL")
-	}
-	switch {
-	case flags.NArg() > 0:
-		return o, fmt.Errorf("unexpected argument %q", flags.Arg(0))
-	case o.fix && o.dry:
-		return o, errors.New("-fix and -dry-run exclude each other")
-	case o.json && o.dry:
-		return o, errors.New("-json and -dry-run exclude each other")
-	case o.dsn == "":
-		return o, errors.New("no connection string: give -dsn or set DATABASE_URL")
-	}
-	return o, nil
-}
-
+// run runs the command and returns its exit code.
 func run(ctx context.Context, arguments []string, out, diagnostics screen) int {
-	o, err := parse(arguments, diagnostics)
-	switch {
+	s := session{out: out, diagnostics: diagnostics}
+	switch err := s.parse(arguments); {
 	case errors.Is(err, flag.ErrHelp):
+		_, _ = io.WriteString(out, usage)
 		return allInSync
 	case err != nil:
-		_, _ = fmt.Fprintln(diagnostics, "audit:", err)
-		return failure
+		return s.fail(fmt.Errorf("%w; seqheal -h tells how it is used", err))
+	case s.version:
+		_, _ = fmt.Fprintln(out, version())
+		return allInSync
 	}
-	db, err := open(ctx, o.dsn)
+	code, err := s.run(ctx)
 	if err != nil {
-		_, _ = fmt.Fprintln(diagnostics, "audit:", withoutPassword(o.dsn, err))
-		return failure
+		return s.fail(err)
 	}
-	if pool, err := db.DB(); err == nil {
-		defer func() { _ = pool.Close() }()
-	}
-	findings, err := o.audit(ctx, db, diagnostics)
-	if write := o.print(out, findings); err == nil {
-		err = write
-	}
-	if err != nil {
-		_, _ = fmt.Fprintln(diagnostics, "audit:", withoutPassword(o.dsn, err))
-		return failure
-	}
-	return code(findings, len(o.tables) > 0)
+	return code
 }
 
-func open(ctx context.Context, dsn string) (*gorm.DB, error) {
-	db, err := gorm.Open(postgres.Open(dsn), &gorm.Config{Logger: logger.Discard, DisableAutomaticPing: true})
-	if err != nil {
-		return nil, err
-	}
-	pool, err := db.DB()
-	if err != nil {
-		return nil, err
-	}
-	return db, pool.PingContext(ctx)
+// fail writes why the command failed.
+func (s *session) fail(err error) int {
+	_, _ = fmt.Fprintln(s.diagnostics, "seqheal:", shown(withoutPassword(s.dsn, err)))
+	return failure
 }
 
-func (o options) audit(ctx context.Context, db *gorm.DB, diagnostics screen) ([]plugin.Finding, error) {
-	scope := []plugin.AuditOption{plugin.WithTableTimeout(o.timeout), plugin.InSchemas(o.schemas...), plugin.OfTables(o.tables...)}
-	if o.fix {
-		scope = append(scope, plugin.AndResync())
-	}
-	if diagnostics.lively {
-		bar := &bar{out: diagnostics}
-		defer bar.clear()
-		scope = append(scope, plugin.OnProgress(bar.show))
-	}
-	return plugin.Audit(ctx, db, scope...)
-}
-
-// print writes what was found, the worst first, in the form that was asked for.
-func (o options) print(out screen, findings []plugin.Finding) error {
-	findings = worstFirst(findings)
-	switch {
-	case o.json:
-		encoder := json.NewEncoder(out)
-		encoder.SetIndent("", "  ")
-		return encoder.Encode(findings)
-	case o.dry:
-		return printSQL(out, findings)
-	}
-	return printTable(out, findings)
-}
-
-// code is the exit code that the findings deserve. A column whose default is more than
-// nextval is nobody's error, unless somebody asked for its table: nothing was said of it.
-func code(findings []plugin.Finding, named bool) int {
-	worst := allInSync
-	for _, f := range findings {
-		switch f.State {
-		case plugin.StateBehind, plugin.StateExhausted, plugin.StateNearlyExhausted:
-			worst = max(worst, attention)
-		case plugin.StateUnreadable:
-			if named || f.Reason != plugin.ReasonUnsupported {
-				worst = failure
-			}
+func (s *session) run(ctx context.Context) (code int, err error) {
+	if s.since != "" {
+		if s.earlier, err = readEarlier(s.since); err != nil {
+			return failure, err
 		}
 	}
-	return worst
+	db, close, err := open(ctx, s.dsn)
+	if err != nil {
+		return failure, err
+	}
+	defer close()
+	if s.server, err = readServer(ctx, db); err != nil {
+		return failure, err
+	}
+	if err := s.selection.resolve(ctx, db); err != nil {
+		return failure, err
+	}
+	switch s.command {
+	case commandSQL:
+		return s.printSQL(ctx, db)
+	case commandWatch:
+		return s.watch(ctx, db)
+	}
+	return s.once(ctx, db)
+}
+
+// version is what go install was told to install.
+func version() string {
+	text := "(devel)"
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		text = info.Main.Version
+	}
+	return fmt.Sprintf("seqheal %s (%s, %s/%s)", text, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }

@@ -125,7 +125,8 @@ func (r *Report) readCatalog(ctx context.Context, c *conn.Conn) (err error) {
 	if err != nil {
 		return err
 	}
-	for _, f := range r.wanted(fed) {
+	fed = r.wanted(fed)
+	for _, f := range fed {
 		column := &Column{Fed: f, Asked: catalog.Name{Schema: f.Schema, Table: f.Name}, nearly: cmp.Or(r.scope.Nearly, nearly)}
 		column.Err = unreadable(f, r.session.Role)
 		if f.Wanted {

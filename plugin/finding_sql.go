@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/seqheal/seqheal/internal/catalog"
 )
@@ -17,7 +18,8 @@ const longSteps = 500_000
 //	%[1]s what is drawn first   %[2]s the comparison "short of"   %[3]d furthest value   %[4]s sequence, as a literal
 //	%[5]s min or max   %[6]s the steps that are left   %[7]s the value to set
 const (
-	sqlNear = sqlCase + `(SELECT pg_catalog.%[5]s(pg_catalog.nextval(%[4]s)) FROM pg_catalog.generate_series(1, %[6]s))` + sqlDraw
+	sqlNear = sqlCase + `(SELECT pg_catalog.%[5]s(pg_catalog.nextval(%[4]s))
+        FROM pg_catalog.generate_series(1, %[6]s))` + sqlDraw
 	sqlFar  = sqlCase + `pg_catalog.setval(%[4]s, %[7]s)` + sqlDraw
 	sqlCase = `SELECT CASE WHEN drawn.last %[2]s %[3]d
   THEN `
@@ -34,7 +36,7 @@ func (f Finding) SQL() string {
 	if f.State != StateBehind || f.Estimated {
 		return ""
 	}
-	sequence := catalog.Literal(f.Sequence)
+	sequence := strings.TrimSpace(catalog.Literal(f.Sequence))
 	aggregate, short, text := "max", "<", sqlNear
 	if f.Increment < 0 {
 		aggregate, short = "min", ">"

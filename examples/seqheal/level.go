@@ -76,9 +76,17 @@ func (o *options) grade(findings []plugin.Finding) []graded {
 		all[i] = graded{f, o.levelOf(f)}
 	}
 	slices.SortStableFunc(all, func(a, b graded) int {
-		return cmp.Or(cmp.Compare(a.level, b.level), cmp.Compare(b.Behind, a.Behind), cmp.Compare(share(b.Finding), share(a.Finding)))
+		return cmp.Or(cmp.Compare(a.level, b.level), notMoved(a)-notMoved(b), cmp.Compare(b.Behind, a.Behind), cmp.Compare(share(b.Finding), share(a.Finding)))
 	})
 	return all
+}
+
+// notMoved is 0 for what was moved, which comes first.
+func notMoved(f graded) int {
+	if f.Moved {
+		return 0
+	}
+	return 1
 }
 
 func (o *options) levelOf(f plugin.Finding) level {

@@ -19,6 +19,7 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"syscall"
 
 	"github.com/seqheal/seqheal/plugin"
@@ -79,7 +80,9 @@ func run(ctx context.Context, arguments []string, out, diagnostics screen) int {
 
 // fail writes why the command failed.
 func (s *session) fail(err error) int {
-	_, _ = fmt.Fprintln(s.diagnostics, "seqheal:", shown(withoutPassword(s.dsn, err)))
+	for line := range strings.Lines(withoutPassword(s.dsn, err)) {
+		_, _ = fmt.Fprintln(s.diagnostics, "seqheal:", shown(strings.TrimSuffix(line, "\n")))
+	}
 	return failure
 }
 

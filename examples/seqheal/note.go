@@ -126,5 +126,6 @@ func plainly(f graded) string {
 	if errors.As(f.Err, &server) {
 		return server.Message
 	}
-	return strings.TrimPrefix(strings.TrimPrefix(f.Err.Error(), "table "+f.QuotedTable()), ": ")
+	text := strings.TrimPrefix(strings.TrimPrefix(f.Err.Error(), "table "+f.QuotedTable()), ": ")
+	return strings.TrimSuffix(text, ", so its values cannot be compared with the sequence's")
 }

@@ -46,36 +46,41 @@ func (l *tablePatterns) Set(text string) error {
 	return err
 }
 
-// parsePatterns reads patterns that commas divide. Quotes and what is in them are read as
-// SQL reads them.
+// parsePatterns reads patterns that commas divide.
 func parsePatterns(text string, most int) ([]*pattern, error) {
 	var patterns []*pattern
-	for rest, more := text, true; more; {
+	for rest, more := text, true; more; rest, more = strings.CutPrefix(rest, ",") {
 		p := &pattern{exact: true}
-		before := rest
-		for {
-			part, end := p.readPart(rest)
-			if end < 0 {
-				return nil, errors.New("a quote is not closed")
-			}
-			if part == "^$" {
-				return nil, errors.New("an empty name")
-			}
-			p.parts = append(p.parts, regexp.MustCompile("(?s)"+part))
-			rest = rest[end:]
-			if !strings.HasPrefix(rest, ".") || most == 1 {
-				break
-			}
-			rest = rest[1:]
+		after, err := p.read(rest, most)
+		if err != nil {
+			return nil, err
 		}
-		if len(p.parts) > most || rest != "" && rest[0] != ',' {
-			return nil, errors.New("a name with too many dots; one that contains a dot is written in quotes: '\"a.b\"'")
-		}
-		p.text = before[:len(before)-len(rest)]
+		p.text = rest[:len(rest)-len(after)]
 		patterns = append(patterns, p)
-		rest, more = strings.CutPrefix(rest, ",")
+		rest = after
 	}
 	return patterns, nil
+}
+
+// read reads one pattern of so many parts at the most and returns what follows it. Quotes
+// and what is in them are read as SQL reads them.
+func (p *pattern) read(text string, most int) (rest string, err error) {
+	for rest = text; ; rest = rest[1:] {
+		part, end := p.readPart(rest)
+		switch {
+		case end < 0:
+			return "", errors.New("a quote is not closed")
+		case part == "^$":
+			return "", errors.New("an empty name")
+		}
+		p.parts = append(p.parts, regexp.MustCompile("(?s)"+part))
+		if rest = rest[end:]; rest == "" || rest[0] == ',' {
+			return rest, nil
+		}
+		if len(p.parts) == most {
+			return "", errors.New("a name with too many dots; one that contains a dot is written in quotes: '\"a.b\"'")
+		}
+	}
 }
 
 // readPart reads one part of a name, up to a dot or comma, and returns its expression and

@@ -63,7 +63,7 @@ func next(visible []graded) string {
 		more := len(steps) - mostAdvised
 		steps = append(steps[:mostAdvised:mostAdvised], fmt.Sprintf("  and %s\n", plural(more, "more", "more")))
 	}
-	return "What fix cannot do, after a look at the locks that it takes:\n" + strings.Join(steps, "")
+	return "What to do about the rest (a change of type rewrites the table, and locks it until then):\n" + strings.Join(steps, "")
 }
 
 func sequencesMoved(all []graded) int {

@@ -44,8 +44,8 @@ var tableColumns = []column{
 		}
 		return count(f.Behind)
 	})},
-	{"USED", true, ifRead(func(f graded) string { return percent(f.Used) })},
-	{"LEFT", true, ifRead(func(f graded) string { return count(f.Remaining) })},
+	{"USED", true, ifRead(func(f graded) string { return unlessCycle(f, percent(f.Used)) })},
+	{"LEFT", true, ifRead(func(f graded) string { return unlessCycle(f, count(f.Remaining)) })},
 	{"A DAY", true, ifRead(func(f graded) string {
 		if f.Forecast == "" {
 			return ""
@@ -80,6 +80,14 @@ func ifRead(cell func(graded) string) func(graded) string {
 		}
 		return cell(f)
 	}
+}
+
+// unlessCycle leaves a cell empty for a sequence that starts again at its end.
+func unlessCycle(f graded, cell string) string {
+	if f.Cycle {
+		return ""
+	}
+	return cell
 }
 
 // table writes the findings as aligned columns; those that would be empty are left out.

@@ -63,45 +63,78 @@ func (s *session) report(before string, err error) string {
 	return now
 }
 
-// printChanges writes the findings of which something else holds than before.
-func (s *session) printChanges(before, now []graded) error {
-	old := map[[4]string]graded{}
-	for _, f := range before {
-		old[place(f.Finding)] = f
+// change is a finding of which something else holds than before.
+type change struct {
+	before, now *graded
+}
+
+// changes compares two looks.
+func changes(before, now []graded) []change {
+	old := map[[4]string]*graded{}
+	for i := range before {
+		old[place(before[i].Finding)] = &before[i]
 	}
+	var all []change
+	for i := range now {
+		f := &now[i]
+		was := old[place(f.Finding)]
+		delete(old, place(f.Finding))
+		if was == nil || was.level != f.level || was.Behind != f.Behind || was.Reason != f.Reason {
+			all = append(all, change{was, f})
+		}
+	}
+	for i := range before {
+		if f := &before[i]; old[place(f.Finding)] != nil {
+			all = append(all, change{f, nil})
+		}
+	}
+	return all
+}
+
+// shows reports whether the flags let one of both through.
+func (o *options) shows(c change) bool {
+	for _, f := range []*graded{c.before, c.now} {
+		if f != nil && len(o.visible([]graded{*f})) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// printChanges writes what changed, in lines, or the new findings as JSON or CSV.
+func (s *session) printChanges(before, now []graded) error {
 	var changed []graded
 	lines := ""
-	for _, f := range now {
-		was, known := old[place(f.Finding)]
-		delete(old, place(f.Finding))
-		if known && was.level == f.level && was.Behind == f.Behind && was.Reason == f.Reason {
+	for _, c := range changes(before, now) {
+		if !s.shows(c) {
 			continue
 		}
-		if len(s.visible([]graded{f})) == 0 && (!known || len(s.visible([]graded{was})) == 0) {
-			continue
+		if c.now != nil {
+			changed = append(changed, *c.now)
 		}
-		changed = append(changed, f)
-		from := "new"
-		if known {
-			from = described(was)
-		}
-		lines += fmt.Sprintf("%s  %s  %s → %s\n", clock(), named(f), from, described(f))
-	}
-	for _, f := range before {
-		if _, gone := old[place(f.Finding)]; gone && len(s.visible([]graded{f})) > 0 {
-			lines += fmt.Sprintf("%s  %s  %s → gone\n", clock(), named(f), described(f))
-		}
+		lines += c.String() + "\n"
 	}
 	switch {
 	case s.json:
 		return s.printJSON(changed)
-	case s.csv && len(changed) > 0:
-		return s.printCSV(changed)
 	case s.csv:
-		return nil
+		return s.printCSV(changed)
 	}
 	_, err := fmt.Fprint(s.out, lines)
 	return err
+}
+
+func (c change) String() string {
+	from, to, of := "new", "gone", c.now
+	if c.before != nil {
+		from = described(*c.before)
+	}
+	if c.now != nil {
+		to = described(*c.now)
+	} else {
+		of = c.before
+	}
+	return fmt.Sprintf("%s  %s  %s → %s", clock(), named(*of), from, to)
 }
 
 // described is a finding in a few words.

@@ -80,10 +80,15 @@ func run(ctx context.Context, arguments []string, out, diagnostics screen) int {
 
 // fail writes why the command failed.
 func (s *session) fail(err error) int {
-	for line := range strings.Lines(withoutPassword(s.dsn, err)) {
+	for line := range strings.Lines(s.reason(err)) {
 		_, _ = fmt.Fprintln(s.diagnostics, "seqheal:", shown(strings.TrimSuffix(line, "\n")))
 	}
 	return failure
+}
+
+// reason is an error for people.
+func (s *session) reason(err error) string {
+	return strings.TrimPrefix(withoutPassword(s.dsn, err), "seqheal: ")
 }
 
 func (s *session) run(ctx context.Context) (code int, err error) {

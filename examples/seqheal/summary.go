@@ -103,8 +103,9 @@ func (s *session) rights(all []graded) string {
 	role := catalog.Quote(s.server.Role)
 	text := ""
 	if len(unread) > 0 {
+		schemas := unique(schemas)
 		text += fmt.Sprintf("role %s may not read %s, in schema %s. This gives what is missing:\n%s",
-			shown(s.server.Role), columns(len(unread)), unique(schemas), s.grantReading(unique(schemas), role))
+			shown(s.server.Role), columns(len(unread)), schemas, s.grantReading(schemas, role))
 	}
 	if len(unmoved) > 0 {
 		text += fmt.Sprintf("role %s may not move the sequences of %s. This gives what is missing:\n  GRANT USAGE, SELECT, UPDATE ON ALL SEQUENCES IN SCHEMA %s TO %s;\n",

@@ -51,7 +51,7 @@ func (s *session) watch(ctx context.Context, db *gorm.DB) (int, error) {
 func (s *session) report(before string, err error) string {
 	now := ""
 	if err != nil {
-		now = shown(withoutPassword(s.dsn, err))
+		now = shown(s.reason(err))
 	}
 	switch {
 	case now == before:

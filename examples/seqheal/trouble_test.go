@@ -1,0 +1,66 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// lock holds a lock on tables until the test ends.
+func (d *database) lock(t *testing.T, tables ...string) {
+	t.Helper()
+	tx, err := d.BeginTx(context.Background(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = tx.Rollback() })
+	if _, err := tx.Exec("LOCK TABLE " + strings.Join(tables, ", ")); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestALockedTable(t *testing.T) {
+	t.Parallel()
+	d := newDatabase(t, fine+users+orders)
+	d.lock(t, "orders")
+	got := d.run(t, "-timeout", "2s")
+	if got.code != 1 || !strings.Contains(got.out, "unreadable  public.orders") || !strings.Contains(got.out, "try again, or with a longer -timeout") ||
+		!strings.Contains(got.out, "behind      public.Users") || !strings.Contains(got.diagnostics, "1 column could not be looked at, either") {
+		t.Errorf("behind and unreadable: %+v", got)
+	}
+	if got := d.run(t, "-exclude", "Users", "-quiet"); got.code != 3 || !strings.Contains(got.out, "unreadable  public.orders") || strings.Contains(got.out, "fine") {
+		t.Errorf("unreadable alone: %+v", got)
+	}
+}
+
+// What is looked at while the server goes away is an error, and what was seen is told.
+func TestTheServerIsGone(t *testing.T) {
+	t.Parallel()
+	if got := runIn(t, nil, "-dsn", "postgres://app@127.0.0.1:1/shop?sslmode=disable"); got.code != 2 || !strings.Contains(got.diagnostics, "127.0.0.1:1") || got.out != "" {
+		t.Errorf("%+v", got)
+	}
+}
+
+// 150 sequences are moved many at once, those that somebody holds one by one.
+func TestFixOfManyTables(t *testing.T) {
+	t.Parallel()
+	d := newDatabase(t, `DO $$ BEGIN FOR i IN 1..150 LOOP EXECUTE format('CREATE TABLE t_%s (id serial PRIMARY KEY); INSERT INTO t_%s SELECT generate_series(1, %s)', i, i, i); END LOOP; END $$;
+		ALTER SEQUENCE t_7_id_seq INCREMENT 2; ALTER SEQUENCE t_8_id_seq CACHE 5; CREATE TABLE shared (id int PRIMARY KEY DEFAULT nextval('t_9_id_seq')); INSERT INTO shared VALUES (90)`)
+	got := d.run(t, "fix")
+	if got.code != 0 || !strings.Contains(got.out, "151 columns checked: 151 in sync; moved 150 sequences") {
+		t.Fatalf("%+v", got)
+	}
+	for i := 1; i <= 150; i++ {
+		want := int64(i)
+		switch i {
+		case 8:
+			want = 10 // whole caches
+		case 9:
+			want = 90
+		}
+		if at := d.number(fmt.Sprintf("SELECT last_value FROM t_%d_id_seq", i)); at != want {
+			t.Errorf("t_%d_id_seq is at %d, want %d", i, at, want)
+		}
+	}
+}

@@ -39,7 +39,7 @@ func (u unit) take(a answer) {
 		c.Err = unsupported(c.Fed)
 		return
 	}
-	if a.furthest.Valid {
+	if a.furthest.Valid && c.Sequence.Contains(a.furthest.Int64) {
 		c.Furthest = c.Furthest.With(c.Sequence, resync.Sight{Value: a.furthest.Int64, Found: true})
 	}
 	c.unseen = c.unseen || a.large
@@ -144,15 +144,22 @@ func (r *Report) lookAt(ctx context.Context, within Transaction, units []unit) e
 	for i, u := range units {
 		texts[i] = u.text(i, r.scope.Inside)
 	}
+	texts = append(texts, defaultsOf(units))
 	answers := make([]answer, len(units))
 	err := within(ctx, func(ctx context.Context, c *conn.Conn) error {
 		defer r.limit(c)()
 		return c.Query(ctx, strings.Join(texts, "\nUNION ALL\n"), nil, func(rows *sql.Rows) error {
 			var place int
 			var a answer
-			if err := rows.Scan(&place, &a.large, &a.furthest, &a.last, &a.called, &a.defaultText); err != nil {
+			var text sql.NullString
+			if err := rows.Scan(&place, &a.large, &a.furthest, &a.last, &a.called, &text); err != nil {
 				return err
 			}
+			if place < 0 {
+				answers[-place-1].defaultText = text.String
+				return nil
+			}
+			a.defaultText = answers[place].defaultText
 			answers[place] = a
 			return nil
 		})

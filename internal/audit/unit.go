@@ -2,6 +2,7 @@ package audit
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 
@@ -74,21 +75,63 @@ func (c *Column) indexed() bool {
 //	last      the sequence's last value, null where this unit does not read it, and where
 //	          it was never called and the role has only USAGE
 //	called    false when the last value is still to be given
-//	default   the text of the column's default, '' without one; it is asked for here
-//	          because that locks the table
+//	default   null; see lookDefaults
 //
 // Sequences are read after the statement's snapshot was taken: a row that the
 // snapshot shows was drawn before.
 //
 //	%[1]d place   %[2]s large   %[3]s aggregate   %[4]s column   %[5]s table
-//	%[6]d, %[7]d the sequence's bounds   %[8]s where the last value comes from
-//	%[9]d the default's oid
+//	%[6]s the sequence's bounds   %[7]s where the last value comes from
 const lookUnit = `SELECT %[1]d, %[2]s,
-  CASE WHEN NOT (%[2]s) THEN (SELECT pg_catalog.%[3]s(%[4]s)::pg_catalog.int8 FROM %[5]s
-    WHERE %[4]s BETWEEN '%[6]d'::pg_catalog.int8 AND '%[7]d'::pg_catalog.int8) END,
-  s.last_value, s.is_called,
-  coalesce((SELECT pg_catalog.pg_get_expr(d.adbin, d.adrelid) FROM pg_catalog.pg_attrdef d WHERE d.oid = '%[9]d'::pg_catalog.oid), '')
-FROM %[8]s s`
+  CASE WHEN NOT (%[2]s) THEN (SELECT pg_catalog.%[3]s(%[4]s)::pg_catalog.int8 FROM %[5]s%[6]s) END,
+  s.last_value, s.is_called, NULL::pg_catalog.text
+FROM %[7]s s`
+
+// withinBounds leaves out the rows beyond the sequence's range. Where none can be beyond
+// its far end it is left out itself, for to plan it takes longer than all the rest
+// (measured: 8.5 ms of 66 tables against 3.1).
+const withinBounds = " WHERE %[1]s BETWEEN '%[2]d'::pg_catalog.int8 AND '%[3]d'::pg_catalog.int8"
+
+// boundsOf is the condition that keeps a column within its sequence's range, empty where
+// the column's type ends there.
+func boundsOf(c *Column) string {
+	seq := c.Sequence
+	low, high := int64(math.MinInt64), int64(math.MaxInt64)
+	switch c.Key[c.Column].Type {
+	case "int2":
+		low, high = math.MinInt16, math.MaxInt16
+	case "int4":
+		low, high = math.MinInt32, math.MaxInt32
+	case "int8":
+	default:
+		return fmt.Sprintf(withinBounds, catalog.Quote(c.FedColumn()), seq.Min, seq.Max)
+	}
+	if seq.Descending() && seq.Min <= low || !seq.Descending() && seq.Max >= high {
+		return ""
+	}
+	return fmt.Sprintf(withinBounds, catalog.Quote(c.FedColumn()), seq.Min, seq.Max)
+}
+
+// lookDefaults answers the texts of the columns' defaults in rows like those of lookUnit,
+// for all units at once: one by one they take a third of the statement's time (measured).
+// They are asked for beside the tables because that locks the tables.
+//
+//	place    -1 for the first unit, -2 for the second
+//	default  the text of the column's default, null without one
+//
+//	%s  the oids of the defaults, 0 for none, in the order of the units
+const lookDefaults = `SELECT -e.place::pg_catalog.int4, false, NULL::pg_catalog.int8, NULL::pg_catalog.int8, NULL::pg_catalog.bool,
+  (SELECT pg_catalog.pg_get_expr(d.adbin, d.adrelid) FROM pg_catalog.pg_attrdef d WHERE d.oid = e.oid::pg_catalog.oid)
+FROM pg_catalog.unnest(ARRAY[%s]::pg_catalog.int8[]) WITH ORDINALITY e(oid, place)`
+
+// defaultsOf is the part of a statement that asks for the defaults of units.
+func defaultsOf(units []unit) string {
+	oids := make([]string, len(units))
+	for i, u := range units {
+		oids[i] = strconv.FormatInt(u.column.DefaultOID, 10)
+	}
+	return fmt.Sprintf(lookDefaults, strings.Join(oids, ","))
+}
 
 // Where the last value comes from: the server's function, which waits for whoever is
 // drawing, and before the first value the sequence itself; for a role with USAGE alone
@@ -131,5 +174,5 @@ func (u unit) text(place int, inside bool) string {
 	if u.last {
 		last = lastFrom(seq, inside)
 	}
-	return fmt.Sprintf(lookUnit, place, large, seq.Aggregate(), catalog.Quote(u.column.FedColumn()), u.from, seq.Min, seq.Max, last, u.column.DefaultOID)
+	return fmt.Sprintf(lookUnit, place, large, seq.Aggregate(), catalog.Quote(u.column.FedColumn()), u.from, boundsOf(u.column), last)
 }

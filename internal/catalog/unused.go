@@ -40,7 +40,8 @@ WHERE c.relkind = 'S' AND n.nspname NOT IN ('pg_catalog', 'information_schema', 
   AND CASE WHEN $1::pg_catalog.text <> '[]' THEN n.nspname::pg_catalog.text IN (SELECT pg_catalog.json_array_elements_text($1::pg_catalog.text::pg_catalog.json))
            ELSE $2::pg_catalog.bool OR pg_catalog.has_schema_privilege(n.oid, 'USAGE') END
   AND coalesce(o.deptype, 'a') <> 'i'
-  AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_depend x WHERE x.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND x.refobjid = c.oid)
+  AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_depend x WHERE x.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND x.refobjid = c.oid
+                  AND x.classid <> 'pg_catalog.pg_type'::pg_catalog.regclass) -- its row type's, up to 13
   AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_trigger g WHERE g.tgrelid = o.refobjid AND NOT g.tgisinternal AND g.tgenabled <> 'D' AND g.tgtype & 7 = 7)
 ORDER BY n.nspname, c.relname`
 

@@ -129,6 +129,9 @@ func (f Finding) String() string {
 	default:
 		text += fmt.Sprintf(", last value %d, %.2f %% of its range used up, %d values left", f.Last, percent(f.Used), f.Remaining)
 	}
+	if f.CycleAhead > 0 {
+		text += fmt.Sprintf("; it cycles, and a row lies %d values ahead", f.CycleAhead)
+	}
 	for _, key := range f.Narrow {
 		text += fmt.Sprintf("; foreign key %s.%s ends at %d", catalog.Quote(key.Schema, key.Table), catalog.Quote(key.Column), key.Limit)
 	}

@@ -32,7 +32,7 @@ func (p *Plugin) auditAtStartup(db *gorm.DB) {
 	findings, err := Audit(ctx, db, p.settings.startup...)
 	var odd []Finding
 	for _, f := range findings {
-		if f.Moved || f.State != StateInSync && f.Reason != ReasonUnsupported {
+		if f.Moved || f.CycleAhead > 0 || f.State != StateInSync && f.Reason != ReasonUnsupported {
 			odd = append(odd, f)
 		}
 	}

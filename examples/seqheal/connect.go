@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"net"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -40,7 +41,7 @@ func open(ctx context.Context, dsn string) (db *gorm.DB, close func(), err error
 	close = func() { _ = pool.Close() }
 	if err := pool.PingContext(ctx); err != nil {
 		close()
-		return nil, nil, err
+		return nil, nil, foreignParameter(err)
 	}
 	db, err = gorm.Open(postgres.New(postgres.Config{Conn: pool}), &gorm.Config{Logger: logger.Discard, DisableAutomaticPing: true})
 	if err != nil {
@@ -48,6 +49,17 @@ func open(ctx context.Context, dsn string) (db *gorm.DB, close func(), err error
 		return nil, nil, err
 	}
 	return db, close, nil
+}
+
+var unknownParameter = regexp.MustCompile(`unrecognized configuration parameter "([^"]*)"`)
+
+// foreignParameter says what to do about a connection string that was written for another
+// driver, such as one with ?schema=public or ?pgbouncer=true.
+func foreignParameter(err error) error {
+	if found := unknownParameter.FindStringSubmatch(err.Error()); found != nil {
+		return fmt.Errorf("%w; take %s= out of the connection string: it is another driver's", err, found[1])
+	}
+	return err
 }
 
 // server is what is looked at, and as whom.

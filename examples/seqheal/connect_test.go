@@ -118,3 +118,17 @@ func TestTheReasonOfAConnectionThatFailsHasNoPassword(t *testing.T) {
 		}
 	}
 }
+
+// DATABASE_URL is often another driver's.
+func TestAParameterOfAnotherDriver(t *testing.T) {
+	t.Parallel()
+	d := newDatabase(t, fine)
+	separator := "&"
+	if !strings.Contains(d.dsn, "?") {
+		separator = "?"
+	}
+	got := runIn(t, []string{"DATABASE_URL=" + d.dsn + separator + "connection_limit=5"})
+	if got.code != 2 || !strings.Contains(got.diagnostics, "take connection_limit= out of the connection string") {
+		t.Errorf("%+v", got)
+	}
+}

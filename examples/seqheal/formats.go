@@ -14,7 +14,7 @@ import (
 // record is a finding as JSON has it: plugin.Finding's fields and the level.
 func record(f graded) (map[string]json.RawMessage, error) {
 	if f.Err != nil {
-		f.Err = errors.New(trouble(f)) // which names flags and no options of Go's
+		f.Err = errors.New(explained(f)) // which names flags and no options of Go's
 	}
 	text, err := json.Marshal(f.Finding)
 	if err != nil {

@@ -120,6 +120,15 @@ func trouble(f graded) string {
 	return text + plainly(f)
 }
 
+// explained is trouble for who sees this finding alone: with the very GRANT.
+func explained(f graded) string {
+	if f.Reason != plugin.ReasonPermission && f.Reason != plugin.ReasonRowSecurity {
+		return trouble(f)
+	}
+	text, _, _ := strings.Cut(plainly(f), ", or give plugin.")
+	return text
+}
+
 // plainly is the error without the table's name, which stands beside it.
 func plainly(f graded) string {
 	var server *pgconn.PgError

@@ -50,6 +50,12 @@ func TestARoleWithFewRights(t *testing.T) {
 	if got := run("-only", "unreadable"); !strings.Contains(got.out, "billing.invoices") || !strings.Contains(got.out, "a right is missing, see below") {
 		t.Errorf("-only: %+v", got)
 	}
+	if got := run("-json"); got.code != 3 || !strings.Contains(got.out, `GRANT USAGE ON SCHEMA \"billing\"`) || !strings.Contains(got.out, "audit as a role that has BYPASSRLS") {
+		t.Errorf("-json: %+v", got)
+	}
+	if got := run("sql"); got.code != 3 || !strings.Contains(got.out, `-- not moved: "public"."Users"."id", unreadable: a right is missing, see below`) || !strings.Contains(got.out, "--   GRANT ") {
+		t.Errorf("sql: %+v", got)
+	}
 	for _, statement := range statements(got.out) {
 		d.exec(statement)
 	}
@@ -57,6 +63,9 @@ func TestARoleWithFewRights(t *testing.T) {
 		t.Errorf("after the statements: %+v", got)
 	}
 	// It may read everything now, and move nothing.
+	if got := run("fix", "-csv"); got.code != 1 || !strings.Contains(got.out, "GRANT USAGE ON SEQUENCE") {
+		t.Errorf("-csv: %+v", got)
+	}
 	got = run("fix")
 	if d.number("SELECT current_setting('server_version_num')::int") >= readAllRole {
 		d.golden(t, "few_rights_fix", got)

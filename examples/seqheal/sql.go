@@ -56,6 +56,9 @@ func (s *session) script(all []graded) string {
 	if remarks != "" {
 		b.WriteString("\n" + remarks)
 	}
+	for line := range strings.Lines(s.rights(all)) {
+		b.WriteString("-- " + line)
+	}
 	return b.String()
 }
 

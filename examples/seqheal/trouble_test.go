@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/seqheal/seqheal/plugin"
 )
 
 // lock holds a lock on tables until the test ends.
@@ -61,6 +63,29 @@ func TestFixOfManyTables(t *testing.T) {
 		}
 		if at := d.number(fmt.Sprintf("SELECT last_value FROM t_%d_id_seq", i)); at != want {
 			t.Errorf("t_%d_id_seq is at %d, want %d", i, at, want)
+		}
+	}
+}
+
+// What an interrupted run says, by what it had done.
+func TestUnfinished(t *testing.T) {
+	t.Parallel()
+	moved := graded{plugin.Finding{State: plugin.StateInSync, Moved: true}, inSync}
+	unmoved := graded{plugin.Finding{State: plugin.StateBehind, Reason: plugin.ReasonCanceled}, behind}
+	unread := graded{plugin.Finding{State: plugin.StateUnreadable, Reason: plugin.ReasonCanceled}, unreadable}
+	for _, c := range []struct {
+		command string
+		all     []graded
+		want    string
+	}{
+		{commandAudit, nil, "interrupted before anything was looked at"},
+		{commandAudit, []graded{moved, unread, unread}, "interrupted: 1 of 3 columns looked at, 2 not"},
+		{commandAudit, []graded{unread}, "interrupted: 0 of 1 column looked at, 1 not"},
+		{commandFix, []graded{moved, unmoved}, "interrupted: 2 columns looked at, 1 column not moved"},
+		{commandFix, []graded{unmoved, unread}, "interrupted: 1 of 2 columns looked at, 1 not"},
+	} {
+		if got := unfinished(c.all, c.command).Error(); got != c.want {
+			t.Errorf("%s: %s, want %s", c.command, got, c.want)
 		}
 	}
 }

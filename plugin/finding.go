@@ -119,7 +119,10 @@ func (f Finding) String() string {
 	if f.Column == "" {
 		return fmt.Sprintf("%s: %v", f.State, f.Err)
 	}
-	text := fmt.Sprintf("%s: table %s, column %s, sequence %s", f.State, f.QuotedTable(), catalog.Quote(f.Column), f.Sequence)
+	text := fmt.Sprintf("%s: table %s, column %s", f.State, f.QuotedTable(), catalog.Quote(f.Column))
+	if f.Sequence != "" {
+		text += ", sequence " + f.Sequence
+	}
 	switch {
 	case f.State == StateUnreadable:
 	case f.Moved:

@@ -30,6 +30,7 @@ func finding(c *audit.Column) Finding {
 		f.Reason = Reason(resync.Explain(c.Err).Reason)
 	}
 	if c.Fed == nil {
+		f.Column, f.Type = c.Textual.Column, c.Textual.Shown
 		return f
 	}
 	seq := c.Sequence

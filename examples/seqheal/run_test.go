@@ -34,6 +34,8 @@ func TestExitCodes(t *testing.T) {
 		{name: "a default that is more than nextval", make: odd, out: []string{"skipped  public.odd", "more than nextval"}},
 		{name: "such a default, asked for", make: odd, arguments: []string{"-table", "odd"}, code: 3, out: []string{"skipped  public.odd"}},
 		{name: "such a default, by a pattern", make: odd, arguments: []string{"-table", "o*"}},
+		{name: "a default that names its sequence by a text", make: `CREATE SEQUENCE s; CREATE TABLE old (id bigint PRIMARY KEY DEFAULT nextval('s'::text)); INSERT INTO old VALUES (20)`,
+			out: []string{"skipped  public.old", "names its sequence by a text", "1 column checked: 1 skipped"}},
 		{name: "fixed", make: users + orders, arguments: []string{"fix"}, out: []string{"moved 1 → 2000", "moved 1 → 20", "; moved 2 sequences\n"}},
 		{name: "fixed in part", make: users + full, arguments: []string{"fix"}, code: 1, out: []string{"moved 1 → 20", "exhausted"}},
 		{name: "a table fixed", make: users + orders, arguments: []string{"fix", "Users"}, out: []string{"moved 1 → 20"}, not: "orders"},

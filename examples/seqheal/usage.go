@@ -49,7 +49,7 @@ Levels
   cycles       the sequence starts again at its end, and a row lies in front of it
   warning      as critical, from -warn on
   unreadable   it could not be looked at
-  skipped      its default is more than nextval, or the table is a foreign one
+  skipped      its default is more than nextval of one sequence, or the table is a foreign one
 
 Exit codes
   0   all in sync

@@ -45,9 +45,11 @@ type Scope struct {
 
 // Column is one column that a sequence feeds, and how it stands to it.
 type Column struct {
-	// Fed is nil for a table that was asked for and cannot be read; Asked is its name.
+	// Fed is nil for a table that was asked for and cannot be read, Asked is its name; and
+	// for a column of which the catalog does not know the sequence, which is Textual.
 	*catalog.Fed
-	Asked catalog.Name
+	Asked   catalog.Name
+	Textual catalog.Textual
 	// Last is the last value that the sequence gave, or the one before its first;
 	// it is meaningless with Err, unless Behind.
 	Last int64
@@ -157,6 +159,9 @@ func (r *Report) readAround(ctx context.Context, c *conn.Conn, where catalog.Whe
 	if err := catalog.ReadReferences(ctx, c, fed); err != nil {
 		return err
 	}
+	if err := r.readTextual(ctx, c, where); err != nil {
+		return err
+	}
 	if r.scope.Inserted {
 		inserted, err := catalog.ReadInserted(ctx, c, fed)
 		if err != nil {
@@ -178,6 +183,24 @@ func (r *Report) readAround(ctx context.Context, c *conn.Conn, where catalog.Whe
 		}
 	}
 	return err
+}
+
+// readTextual adds the columns of which the catalog does not know the sequence: to leave
+// them out would seem to say that they are in sync.
+func (r *Report) readTextual(ctx context.Context, c *conn.Conn, where catalog.Where) error {
+	found, err := catalog.ReadTextual(ctx, c, where)
+	if err != nil || len(found) == 0 {
+		return err
+	}
+	for _, t := range found {
+		if r.scope.Only == nil || r.scope.Only(t.Schema, t.Table) {
+			r.Columns = append(r.Columns, &Column{Asked: catalog.Name{Schema: t.Schema, Table: t.Table}, Textual: t, Err: textual(t)})
+		}
+	}
+	slices.SortStableFunc(r.Columns, func(a, b *Column) int {
+		return cmp.Or(cmp.Compare(a.Asked.Schema, b.Asked.Schema), cmp.Compare(a.Asked.Table, b.Asked.Table))
+	})
+	return nil
 }
 
 // resolve finds the tables that were asked for, and notes those that are none.

@@ -35,6 +35,12 @@ func unsupported(f *catalog.Fed) error {
 	return resync.Refuse(resync.Unsupported, "table %s: %s, so its values cannot be compared with the sequence's", f.QuotedName(), f.Unsupported)
 }
 
+func textual(t catalog.Textual) error {
+	table, column := catalog.Quote(t.Schema, t.Table), catalog.Quote(t.Column)
+	return resync.Refuse(resync.Unsupported, "table %[1]s: the default of column %[2]s names its sequence by a text, so the server does not tell which one it is; "+
+		"ALTER TABLE %[1]s ALTER COLUMN %[2]s SET DEFAULT nextval('...'::regclass)", table, column)
+}
+
 func noIndex(f *catalog.Fed, consequence string) error {
 	column := catalog.Quote(f.FedColumn())
 	return resync.Refuse(resync.NoIndex, "table %s: no index begins with column %s, %s; CREATE INDEX ON %[1]s (%[2]s)",

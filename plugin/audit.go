@@ -15,7 +15,7 @@ import (
 	"github.com/seqheal/seqheal/internal/resync"
 )
 
-// ReasonNotFound: there is no table of that name, or it was dropped meanwhile.
+// ReasonNotFound: there is no table of that name, or it was dropped during the audit.
 const ReasonNotFound Reason = resync.NotFound
 
 // Audit reads every column that a sequence feeds, in a key or not, and reports how it
@@ -23,8 +23,8 @@ const ReasonNotFound Reason = resync.NotFound
 // partitioned table is one, beside those of its partitions that have sequences of their
 // own. Without AndResync it only reads: it works on a standby
 // and in a read-only transaction. On a standby a sequence reads up to 32 values further
-// than on its primary, for PostgreSQL logs them in advance: where it goes on after a
-// promotion.
+// than on its primary, because PostgreSQL logs them in advance: that is where it continues
+// after a promotion.
 //
 // Foreign keys of a narrower type that point to a column are reported with it
 // (Finding.Narrow).

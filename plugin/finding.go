@@ -36,7 +36,7 @@ type Finding struct {
 	// Schema, Table and Column are names as the server keeps them, unquoted. A
 	// partitioned table stands for its partitions.
 	Schema, Table, Column string
-	// Type is the column's type as PostgreSQL writes it, "integer" say.
+	// Type is the column's type as PostgreSQL writes it, for example "integer".
 	Type string
 	// Sequence is quoted as SQL, with its schema.
 	Sequence         string

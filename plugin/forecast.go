@@ -22,9 +22,9 @@ const (
 
 const (
 	day = 24 * time.Hour
-	// shortest is the time from which on the server's statistics tell a rate.
+	// shortest is how old the server's statistics must be for a rate.
 	shortest = day
-	// farthest is how far ahead an end is told of.
+	// farthest is how far ahead an end is reported.
 	farthest = 100 * 365 * day
 )
 
@@ -63,7 +63,7 @@ func insertedBySequence(report *audit.Report) map[int64]catalog.Inserted {
 func (f Finding) place() [4]string { return [4]string{f.Schema, f.Table, f.Column, f.Sequence} }
 
 // since sets the forecast from an earlier finding of the same column. A sequence that was
-// set back since, or that changed its direction, tells no rate.
+// set back since, or whose increment changed, has no rate.
 func (f *Finding) since(earlier Finding) {
 	apart := f.Time.Sub(earlier.Time)
 	forward := f.Last >= earlier.Last

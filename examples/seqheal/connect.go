@@ -17,8 +17,7 @@ import (
 	"gorm.io/gorm/logger"
 )
 
-// patience is how long a server is waited for that does not answer, when the connection
-// string does not say.
+// patience limits the time to connect when the connection string does not.
 const patience = 15 * time.Second
 
 // open connects. The connection string may be empty: the variables of psql then say where.

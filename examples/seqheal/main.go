@@ -66,7 +66,7 @@ func run(ctx context.Context, arguments []string, out, diagnostics screen) int {
 		_, _ = io.WriteString(out, usage)
 		return allInSync
 	case err != nil:
-		return s.fail(fmt.Errorf("%w; seqheal -h tells how it is used", err))
+		return s.fail(fmt.Errorf("%w; see seqheal -h", err))
 	case s.version:
 		_, _ = fmt.Fprintln(out, version())
 		return allInSync

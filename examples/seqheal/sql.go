@@ -43,7 +43,7 @@ func (s *session) script(all []graded) string {
 	fmt.Fprintf(&b, "-- %s, seen at %s\n", s.server, time.Now().UTC().Format("2006-01-02 15:04:05 MST"))
 	switch {
 	case len(all) == 0:
-		b.WriteString("-- nothing to move: no column there draws its values from a sequence\n")
+		b.WriteString("-- nothing to move: no column draws its values from a sequence\n")
 	case len(moves) == 0 && remarks == "":
 		fmt.Fprintf(&b, "-- nothing to move: %s checked\n", columns(len(all)))
 	case len(moves) > 0:

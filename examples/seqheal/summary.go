@@ -23,7 +23,7 @@ func (s *session) summary(all, visible []graded) string {
 		}
 	}
 	if len(all) == 0 {
-		return "nothing to check: no column there draws its values from a sequence\n"
+		return "nothing to check: no column draws its values from a sequence\n"
 	}
 	var parts []string
 	for l := exhausted; l <= unused; l++ {
@@ -63,7 +63,7 @@ func next(visible []graded) string {
 		more := len(steps) - mostAdvised
 		steps = append(steps[:mostAdvised:mostAdvised], fmt.Sprintf("  and %s\n", plural(more, "more", "more")))
 	}
-	return "What to do about the rest (a change of type rewrites the table, and locks it until then):\n" + strings.Join(steps, "")
+	return "Next steps that fix does not take (changing a column's type rewrites and locks its table):\n" + strings.Join(steps, "")
 }
 
 func sequencesMoved(all []graded) int {

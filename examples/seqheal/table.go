@@ -221,7 +221,7 @@ func (s *session) print(all []graded) error {
 		return s.printCSV(findings)
 	}
 	rows := slices.DeleteFunc(slices.Clone(findings), func(f graded) bool {
-		return withoutRight(f) && !slices.Contains(s.only, unreadable) // the summary tells of them
+		return withoutRight(f) && !slices.Contains(s.only, unreadable) // the summary counts them
 	})
 	text := s.table(rows)
 	if s.quiet {

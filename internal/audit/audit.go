@@ -39,7 +39,7 @@ type Scope struct {
 	TableTimeout time.Duration
 	// Inside is true when the Transactions are savepoints of a longer transaction.
 	Inside bool
-	// Progress is told how many of the columns are done; nil for nobody.
+	// Progress receives how many of the columns are done; it may be nil.
 	Progress func(done, total int)
 }
 
@@ -185,8 +185,8 @@ func (r *Report) readAround(ctx context.Context, c *conn.Conn, where catalog.Whe
 	return err
 }
 
-// readTextual adds the columns of which the catalog does not know the sequence: to leave
-// them out would seem to say that they are in sync.
+// readTextual adds the columns whose sequence the catalog does not know: without them the
+// report would look as if they were in sync.
 func (r *Report) readTextual(ctx context.Context, c *conn.Conn, where catalog.Where) error {
 	found, err := catalog.ReadTextual(ctx, c, where)
 	if err != nil || len(found) == 0 {

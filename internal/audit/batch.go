@@ -10,9 +10,8 @@ import (
 	"github.com/seqheal/seqheal/internal/resync"
 )
 
-// Sequences that are a short way behind are moved many in one transaction, for three
-// round trips each make ten thousand of them slow: 7.1 s, and 1.4 s of that for the
-// reading (measured).
+// Sequences that are a short way behind are moved many in one transaction. One by one,
+// ten thousand of them took 5.7 s after the reading, together 0.5 s (measured).
 const (
 	// movesAtOnce is how many sequences one transaction moves.
 	movesAtOnce = 100
@@ -36,8 +35,8 @@ const drawAll = `
 SELECT s.place, pg_catalog.nextval(s.oid::pg_catalog.int8::pg_catalog.oid::pg_catalog.regclass) AS first
 FROM pg_catalog.json_array_elements_text($1::pg_catalog.text::pg_catalog.json) WITH ORDINALITY s(oid, place)`
 
-// walkAll draws from each sequence until it is past its target, all forward by nature. It
-// waits for nobody: a sequence that another session is moving is left to it.
+// walkAll draws from each sequence until it is past its target; nextval only moves
+// forward. It does not wait: a sequence that another session is moving is skipped.
 //
 // $1  a JSON array of [oid, target, increment]
 // $2  the class of the advisory lock

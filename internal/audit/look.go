@@ -20,7 +20,7 @@ const (
 	// smallTable is the size in bytes up to which a table without a fitting index is
 	// read from end to end.
 	smallTable = 8 << 20
-	// lookLock is how long a look waits for a lock, of somebody's migration say.
+	// lookLock is how long a look waits for a lock, for example that of a migration.
 	lookLock = 250 * time.Millisecond
 )
 

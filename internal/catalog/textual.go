@@ -8,7 +8,7 @@ import (
 	"github.com/seqheal/seqheal/internal/conn"
 )
 
-// Textual is a column whose default calls nextval with a text, nextval('s'::text) say, so
+// Textual is a column whose default calls nextval with a text, as in nextval('s'::text), so
 // that the catalog does not know which sequence feeds it.
 type Textual struct {
 	Schema, Table, Column string
@@ -17,7 +17,7 @@ type Textual struct {
 }
 
 // readTextual lists the columns whose default calls nextval and depends on no sequence. It
-// looks for the function's oid in the stored expression, for pg_get_expr locks the table.
+// looks for the function's oid in the stored expression, because pg_get_expr locks the table.
 //
 // $1, $2, $3  as in readFed
 //

@@ -214,6 +214,9 @@ func colourful(file *os.File) bool { return os.Getenv("NO_COLOR") == "" && isTer
 // print writes the findings in the form that was asked for.
 func (s *session) print(all []graded) error {
 	findings := s.visible(all)
+	if len(all) == 0 && (s.json || s.csv || s.quiet) { // or it would look like a database in sync
+		_, _ = fmt.Fprintf(s.diagnostics, "seqheal: nothing to check in %s\n", s.server)
+	}
 	switch {
 	case s.json:
 		return s.printJSON(findings)

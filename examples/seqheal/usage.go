@@ -6,7 +6,7 @@ const usage = `seqheal finds the PostgreSQL sequences that are behind their tabl
   seqheal [audit] [flags] [table ...]   look, and change nothing
   seqheal fix     [flags] [table ...]   move the sequences that are behind
   seqheal sql     [flags] [table ...]   print SQL for psql that does what fix does
-  seqheal watch   [flags] [table ...]   look again every minute and print what changed
+  seqheal watch   [flags] [table ...]   look again every minute and print what changed, until Ctrl-C
 
 Examples
   seqheal -dsn postgres://app@db.example.com/shop
@@ -59,4 +59,5 @@ Exit codes
   1   something needs attention: exhausted, behind, critical, cycles or warning, even if not everything could be looked at
   2   an error: no connection, a wrong argument, a name that matches nothing, Ctrl-C before the end
   3   nothing needs attention, but not everything could be looked at
+  watch ends with the code of its last look
 `

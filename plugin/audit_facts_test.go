@@ -225,6 +225,28 @@ func TestManySequencesAreMovedTogether(t *testing.T) {
 	}
 }
 
+// A sequence that is set far back between the reading and the moves is not walked all the
+// way, but moved by itself.
+func TestASequenceIsSetFarBackBeforeItIsMovedWithOthers(t *testing.T) {
+	t.Parallel()
+	p := pgtest.New(t)
+	p.Exec(`DO $$ BEGIN FOR i IN 100..119 LOOP EXECUTE format('CREATE TABLE t_%s (id bigserial PRIMARY KEY)', i); EXECUTE format('INSERT INTO t_%s VALUES (%s)', i, i); END LOOP; END $$;
+		INSERT INTO t_110 VALUES (1000000000000); SELECT setval('t_110_id_seq', 999999999000)`)
+	findings, err := plugin.Audit(t.Context(), p.Open(nil), plugin.InSchemas(p.Schema), plugin.AndResync(), plugin.OnProgress(func(done, total int) {
+		if done == 20 && total == 20 {
+			p.Exec("SELECT setval('t_110_id_seq', 1)")
+		}
+	}))
+	if err != nil || len(findings) != 20 {
+		t.Fatalf("%v: %d findings", err, len(findings))
+	}
+	for _, f := range findings {
+		if want := f.Furthest; !f.Moved || f.To != want || p.Int("SELECT last_value FROM "+f.Sequence) != want {
+			t.Error(told(f))
+		}
+	}
+}
+
 // What is written as JSON can be read again, all of it.
 func TestAFindingAsJSONAndBack(t *testing.T) {
 	t.Parallel()

@@ -103,9 +103,8 @@ func (s *session) rights(all []graded) string {
 	role := catalog.Quote(s.server.Role)
 	text := ""
 	if len(unread) > 0 {
-		schemas := unique(schemas)
-		text += fmt.Sprintf("role %s may not read %s, in schema %s. This gives what is missing:\n%s",
-			shown(s.server.Role), columns(len(unread)), schemas, s.grantReading(schemas, role))
+		text += fmt.Sprintf("role %s may not read %s, in %s. This gives what is missing:\n%s",
+			shown(s.server.Role), columns(len(unread)), inSchemas(schemas), s.grantReading(unique(schemas), role))
 	}
 	if len(unmoved) > 0 {
 		text += fmt.Sprintf("role %s may not move the sequences of %s. This gives what is missing:\n  GRANT USAGE, SELECT, UPDATE ON ALL SEQUENCES IN SCHEMA %s TO %s;\n",
@@ -127,10 +126,27 @@ func (s *session) grantReading(schemas, role string) string {
 		"  GRANT SELECT ON ALL SEQUENCES IN SCHEMA %[1]s TO %[2]s;\n", schemas, role)
 }
 
+// distinct are the names once each, in order.
+func distinct(names []string) []string {
+	sorted := slices.Clone(names)
+	slices.Sort(sorted)
+	return slices.Compact(sorted)
+}
+
 // unique lists names once each.
-func unique(names []string) string {
-	slices.Sort(names)
-	return strings.Join(slices.Compact(names), ", ")
+func unique(names []string) string { return strings.Join(distinct(names), ", ") }
+
+// inSchemas names schemas, or counts them when they are many.
+func inSchemas(names []string) string {
+	const named = 5
+	switch all := distinct(names); {
+	case len(all) == 1:
+		return "schema " + all[0]
+	case len(all) > named:
+		return plural(len(all), "schema", "schemas")
+	default:
+		return "schemas " + strings.Join(all, ", ")
+	}
 }
 
 // shownLines is shown for a text of several lines of the command's own.

@@ -37,15 +37,17 @@ FROM pg_catalog.json_array_elements_text($1::pg_catalog.text::pg_catalog.json) W
 
 // walkAll draws from each sequence until it is past its target; nextval only moves
 // forward. It does not wait: a sequence that another session is moving is skipped.
+// Those that are skipped are moved one by one.
 //
 // $1  a JSON array of [oid, target, increment]
 // $2  the class of the advisory lock
+// $3  the longest way, in values: a sequence that was set far back since is skipped
 //
 //	place  in the array, from 1
-//	last   the sequence's last value, null when another session was moving it
+//	last   the sequence's last value, null when it was skipped
 const walkAll = `
 SELECT s.place, CASE WHEN pg_catalog.pg_try_advisory_xact_lock($2::pg_catalog.int4, s.oid::pg_catalog.int4) THEN (
-    SELECT CASE WHEN pg_catalog.sign(s.increment) * (s.target - d.v) > 0 THEN (
+    SELECT CASE WHEN (s.target - d.v) / s.increment > $3::pg_catalog.int8 THEN NULL WHEN (s.target - d.v) / s.increment > 0 THEN (
         SELECT CASE WHEN s.increment > 0 THEN pg_catalog.max(w.v) ELSE pg_catalog.min(w.v) END
         FROM (SELECT pg_catalog.nextval(s.oid::pg_catalog.regclass) AS v
               FROM pg_catalog.generate_series(1, pg_catalog.ceil((s.target - d.v) / s.increment)::pg_catalog.int8) OFFSET 0) w)
@@ -148,7 +150,7 @@ func walk(ctx context.Context, c *conn.Conn, groups []group, moves []resync.Move
 	if err != nil {
 		return err
 	}
-	return c.Query(ctx, walkAll, []any{string(walked), int64(healerLock)}, func(rows *sql.Rows) error {
+	return c.Query(ctx, walkAll, []any{string(walked), int64(healerLock), int64(shortWay)}, func(rows *sql.Rows) error {
 		var place int64
 		var last sql.NullInt64
 		if err := rows.Scan(&place, &last); err != nil {

@@ -42,7 +42,7 @@ func (c *manualClock) advance(d time.Duration) {
 // counted is an auditor whose audits the test counts and lets through.
 func counted(clock *manualClock, run func(context.Context) ([]plugin.Finding, error)) (*auditor, *atomic.Int64) {
 	var audits atomic.Int64
-	return &auditor{now: clock.now, timeout: 10 * time.Second, run: func(ctx context.Context) ([]plugin.Finding, error) {
+	return &auditor{now: clock.now, timeout: 10 * time.Second, run: func(ctx context.Context, _ []string, _ func(int, int)) ([]plugin.Finding, error) {
 		audits.Add(1)
 		return run(ctx)
 	}}, &audits
@@ -172,7 +172,7 @@ func TestClientsThatGo(t *testing.T) {
 	<-reached
 	gone, go2 := context.WithCancel(context.Background())
 	go2()
-	if r := a.latest(gone); r.err == nil || !strings.Contains(r.err.Error(), "another request reads the database") {
+	if r := a.latest(gone); r.err == nil || !strings.Contains(r.err.Error(), "another request is reading the database") {
 		t.Errorf("a client without time: %+v", r)
 	}
 	leave()

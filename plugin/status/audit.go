@@ -17,6 +17,9 @@ const (
 	// pages that are left open must not keep a server busy.
 	keep       = 5 * time.Second
 	keepFactor = 10
+	// mostPatience is how many times the timeout one step may take, on a database of which
+	// less time reads nothing.
+	mostPatience = 8
 	// leastStep is how many tables a step asks for at least, after the first.
 	leastStep = 200
 )
@@ -57,6 +60,8 @@ type auditor struct {
 	outdated bool
 	// reached and total are the progress of the audit under way.
 	reached, total int
+	// patience is how many times the timeout a step may take, 0 for once.
+	patience int
 }
 
 // errNoProgress ends an audit whose last step read nothing.
@@ -108,7 +113,8 @@ func (a *auditor) shown() result {
 }
 
 // step reads what one request has time for. It runs on for its timeout although the
-// client may go: others wait for it.
+// client may go: others wait for it. After a step that was cut off before it read
+// anything the next one has twice the time.
 func (a *auditor) step(ctx context.Context) (r result) {
 	began := a.now()
 	a.mutex.Lock()
@@ -117,7 +123,7 @@ func (a *auditor) step(ctx context.Context) (r result) {
 		p = &pass{}
 		a.reached, a.total = 0, 0
 	}
-	base := len(p.findings)
+	base, timeout := len(p.findings), a.timeout*time.Duration(max(1, a.patience))
 	a.mutex.Unlock()
 	findings, err := []plugin.Finding(nil), fmt.Errorf("the audit ended with a panic") // unless run returns
 	cutOff := false
@@ -126,6 +132,9 @@ func (a *auditor) step(ctx context.Context) (r result) {
 		defer a.mutex.Unlock()
 		p.took += a.now().Sub(began)
 		advanced := p.take(findings, cutOff) && (err == nil || cutOff)
+		if cutOff && !advanced {
+			a.patience = min(mostPatience, 2*max(1, a.patience))
+		}
 		a.finish(p, advanced, err)
 		if a.outdated {
 			a.until, a.pass = time.Time{}, nil
@@ -134,7 +143,7 @@ func (a *auditor) step(ctx context.Context) (r result) {
 		a.running, a.outdated = nil, false
 		r = a.shown()
 	}()
-	detached, cancel := context.WithTimeout(context.WithoutCancel(ctx), a.timeout)
+	detached, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
 	defer cancel()
 	findings, err = a.run(detached, p.next(), func(done, total int) {
 		a.mutex.Lock()
@@ -142,7 +151,7 @@ func (a *auditor) step(ctx context.Context) (r result) {
 		a.reached, a.total = base+done, max(a.total, total)
 	})
 	if cutOff = err != nil && detached.Err() != nil; cutOff {
-		err = fmt.Errorf("not all could be read within %s: %w", a.timeout, err)
+		err = fmt.Errorf("not all could be read within %s: %w", timeout, err)
 	}
 	return r
 }

@@ -23,6 +23,17 @@ func number(n any) string {
 	return digits
 }
 
+// short writes a number that nobody counts down as its order of magnitude.
+func short(n uint64) string {
+	if n < 1e15 {
+		return number(n)
+	}
+	digits := strconv.FormatUint(n, 10)
+	return digits[:1] + "." + digits[1:2] + " × 10" + superscript.Replace(strconv.Itoa(len(digits)-1))
+}
+
+var superscript = strings.NewReplacer("0", "⁰", "1", "¹", "2", "²", "3", "³", "4", "⁴", "5", "⁵", "6", "⁶", "7", "⁷", "8", "⁸", "9", "⁹")
+
 func plural(n int, one, many string) string {
 	if n == 1 {
 		return "1 " + one

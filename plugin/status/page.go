@@ -27,7 +27,7 @@ var (
 	styleHash, scriptHash = hashOf(style), hashOf(script)
 
 	pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
-		"number": number, "clock": clock, "stamp": stamp, "percent": percent, "spell": spell, "plural": plural, "took": took, "width": width, "plain": plain, "list": list,
+		"number": number, "clock": clock, "stamp": stamp, "percent": percent, "spell": spell, "plural": plural, "took": took, "width": width, "plain": plain, "list": list, "short": short,
 	}).Parse(pageText))
 )
 
@@ -97,6 +97,17 @@ func (p page) AllStates() []plugin.State { return byUrgency }
 
 // Unread is true for a row of which no number is known.
 func (r row) Unread() bool { return r.State == plugin.StateUnreadable }
+
+// Ending is what to do about a sequence near its end.
+func (r row) Ending() string {
+	switch r.State {
+	case plugin.StateExhausted:
+		return "inserts fail: widen the column and its sequence to bigint, or raise the sequence's MAXVALUE"
+	case plugin.StateNearlyExhausted:
+		return "widen the column and its sequence to bigint before it is over"
+	}
+	return ""
+}
 
 // event is an incident as the page shows it.
 type event struct {

@@ -107,6 +107,11 @@ func TestNumbersAreReadable(t *testing.T) {
 			t.Errorf("number(%d) = %s", n, got)
 		}
 	}
+	for n, want := range map[uint64]string{0: "0", 2147483647: "2,147,483,647", 999999999999999: "999,999,999,999,999", 9223372036854775807: "9.2 × 10¹⁸", 1e15: "1.0 × 10¹⁵"} {
+		if got := short(n); got != want {
+			t.Errorf("short(%d) = %s", n, got)
+		}
+	}
 	for d, want := range map[time.Duration]string{
 		0: "0.0 ms", 99 * time.Microsecond: "<0.1 ms", 1234 * time.Microsecond: "1.2 ms", 2177 * time.Millisecond: "2.2 s",
 		61*time.Second + 260*time.Millisecond: "1m1.3s", 3*time.Hour + 1100*time.Millisecond: "3h0m1s",

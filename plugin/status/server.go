@@ -39,7 +39,7 @@ var thisProcess = func() process {
 // sqlServer names the server. inet_server_addr is null on a socket.
 const sqlServer = `SELECT pg_catalog.current_database(), current_user,
 	COALESCE(pg_catalog.host(pg_catalog.inet_server_addr()) || ':' || pg_catalog.inet_server_port(), ''),
-	pg_catalog.current_setting('server_version'), pg_catalog.pg_is_in_recovery()`
+	pg_catalog.split_part(pg_catalog.current_setting('server_version'), ' ', 1), pg_catalog.pg_is_in_recovery()`
 
 // sqlBounds reads where sequences end: the schema, the name, and the bounds.
 const sqlBounds = `SELECT n.nspname, c.relname, s.seqmin, s.seqmax

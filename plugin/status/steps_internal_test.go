@@ -126,6 +126,34 @@ func TestWhatIsNotReachedIsSaid(t *testing.T) {
 	}
 }
 
+// A database of which one timeout reads nothing is given more time.
+func TestASlowDatabaseIsGivenMoreTime(t *testing.T) {
+	t.Parallel()
+	var had []time.Duration
+	a := &auditor{now: time.Now, timeout: 4 * time.Millisecond}
+	a.run = func(ctx context.Context, _ []string, _ func(int, int)) ([]plugin.Finding, error) {
+		deadline, _ := ctx.Deadline()
+		had = append(had, time.Until(deadline).Round(4*time.Millisecond))
+		if len(had) < 6 {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}
+		return one, nil
+	}
+	for range 5 {
+		if r := a.latest(t.Context()); r.err == nil {
+			t.Error("a step that was cut off is no error")
+		}
+		a.until = time.Time{}
+	}
+	if r := a.latest(t.Context()); r.err != nil || len(r.findings) != 1 {
+		t.Errorf("%+v", r)
+	}
+	if had[0] > 4*time.Millisecond || had[5] < 20*time.Millisecond || had[5] > 32*time.Millisecond {
+		t.Errorf("the steps had %v", had)
+	}
+}
+
 // The page of ten thousand tables is made in little time.
 func BenchmarkPageOfTenThousandTables(b *testing.B) {
 	s := &slow{tables: 10_000, each: 10_000}

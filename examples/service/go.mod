@@ -12,9 +12,9 @@ replace (
 require (
 	github.com/jackc/pgx/v5 v5.12.0
 	github.com/prometheus/client_golang v1.23.2
-	github.com/seqheal/seqheal v0.0.0-00010101000000-000000000000
-	github.com/seqheal/seqheal/plugin/metrics v0.0.0-00010101000000-000000000000
-	github.com/seqheal/seqheal/plugin/otel v0.0.0-00010101000000-000000000000
+	github.com/seqheal/seqheal v0.1.0
+	github.com/seqheal/seqheal/plugin/metrics v0.1.0
+	github.com/seqheal/seqheal/plugin/otel v0.1.0
 	go.opentelemetry.io/otel/exporters/stdout/stdouttrace v1.44.0
 	go.opentelemetry.io/otel/sdk v1.44.0
 	go.opentelemetry.io/otel/trace v1.44.0

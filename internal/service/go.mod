@@ -13,9 +13,9 @@ require (
 	github.com/prometheus/client_golang v1.23.2
 	github.com/prometheus/client_model v0.6.3
 	github.com/prometheus/common v0.67.5
-	github.com/seqheal/seqheal v0.0.0-00010101000000-000000000000
-	github.com/seqheal/seqheal/plugin/metrics v0.0.0-00010101000000-000000000000
-	github.com/seqheal/seqheal/plugin/otel v0.0.0-00010101000000-000000000000
+	github.com/seqheal/seqheal v0.1.0
+	github.com/seqheal/seqheal/plugin/metrics v0.1.0
+	github.com/seqheal/seqheal/plugin/otel v0.1.0
 	go.opentelemetry.io/otel/exporters/prometheus v0.66.0
 	go.opentelemetry.io/otel/sdk/metric v1.44.0
 )

@@ -6,7 +6,7 @@ replace github.com/seqheal/seqheal => ../..
 
 require (
 	github.com/prometheus/client_golang v1.23.2
-	github.com/seqheal/seqheal v0.0.0-00010101000000-000000000000
+	github.com/seqheal/seqheal v0.1.0
 	gorm.io/driver/postgres v1.6.3
 	gorm.io/gorm v1.31.2
 )

@@ -34,7 +34,7 @@ func Timeout(timeout time.Duration) Option {
 	return func(a *Auditor) { a.timeout = timeout }
 }
 
-// With narrows what is audited, to plugin.InSchemas for example.
+// With narrows what is audited, to [plugin.InSchemas] for example.
 func With(options ...plugin.AuditOption) Option {
 	return func(a *Auditor) { a.options = append(a.options, options...) }
 }

@@ -9,7 +9,7 @@
 //	go audits.Run(ctx)
 //
 // A scrape reads memory only. The audit runs where the application calls
-// auditor.Auditor.Run; on a replica that does not call it, the metrics about sequences
+// [auditor.Auditor.Run]; on a replica that does not call it, the metrics about sequences
 // are absent and those about incidents are there.
 //
 // # Metrics
@@ -18,7 +18,7 @@
 //	seqheal_healing_seconds{outcome}                       histogram: what incidents added to inserts
 //	seqheal_sequence_behind{schema,table,column}           gauge: values up to the furthest row
 //	seqheal_sequence_headroom_ratio{schema,table,column}   gauge: share of the range that is left
-//	seqheal_sequences{state}                               gauge: columns by plugin.State
+//	seqheal_sequences{state}                               gauge: columns by state
 //	seqheal_audit_success                                  gauge: 1 if the latest audit read everything, else 0
 //	seqheal_audit_age_seconds                              gauge: time since an audit last read everything
 //	seqheal_audit_duration_seconds                         gauge: what the latest audit took
@@ -111,7 +111,7 @@ func New(audits *auditor.Auditor, options ...Option) *Collector {
 	return c
 }
 
-// OnIncident counts one incident. Give it to plugin.OnIncident.
+// OnIncident counts one incident. Give it to [plugin.OnIncident].
 func (c *Collector) OnIncident(_ context.Context, i plugin.Incident) {
 	name, first := c.names.of(i)
 	if first {

@@ -11,7 +11,7 @@
 //	go audits.Run(ctx)
 //
 // Collecting reads memory only. The audit runs where the application calls
-// auditor.Auditor.Run; on a replica that does not call it, the metrics about sequences
+// [auditor.Auditor.Run]; on a replica that does not call it, the metrics about sequences
 // are absent and those about incidents are there.
 //
 // # Metrics
@@ -20,7 +20,7 @@
 //	seqheal.healing             {outcome}                histogram, seconds that incidents added to inserts
 //	seqheal.sequence.behind     {schema,table,column}    gauge, values up to the furthest row
 //	seqheal.sequence.headroom   {schema,table,column}    gauge, share of the range that is left
-//	seqheal.sequences           {state}                  gauge, columns by plugin.State
+//	seqheal.sequences           {state}                  gauge, columns by state
 //	seqheal.audit.success                                gauge, 1 if the latest audit read everything, else 0
 //	seqheal.audit.age                                    gauge, seconds since an audit last read everything
 //	seqheal.audit.duration                               gauge, seconds that the latest audit took
@@ -134,7 +134,7 @@ func (t *Telemetry) Close() error {
 }
 
 // OnIncident counts one incident and adds it as an event to the span of ctx, which is
-// the insert's. Give it to plugin.OnIncident.
+// the insert's. Give it to [plugin.OnIncident].
 func (t *Telemetry) OnIncident(ctx context.Context, i plugin.Incident) {
 	schema, table := i.SchemaAndTable()
 	outcome := attribute.String("outcome", string(i.Outcome))

@@ -20,6 +20,8 @@ const (
 	// mostPatience is how many times the timeout one step may take, on a database of which
 	// less time reads nothing.
 	mostPatience = 8
+	// abandoned is when an audit that no request went on with is begun anew.
+	abandoned = time.Minute
 	// leastStep is how many tables a step asks for at least, after the first.
 	leastStep = 200
 )
@@ -71,6 +73,7 @@ var errNoProgress = errors.New("the tables that are left were not read")
 type pass struct {
 	findings []plugin.Finding
 	took     time.Duration
+	at       time.Time // when the last step ended
 	// missing are the findings of what was not reached yet.
 	missing []plugin.Finding
 	// size is how many of missing the next step asks for.
@@ -84,6 +87,7 @@ func (a *auditor) latest(ctx context.Context) result {
 	defer cancel()
 	for {
 		a.mutex.Lock()
+		a.forgetAbandoned()
 		if a.last != nil && (a.running != nil || a.pass == nil && a.now().Before(a.until)) {
 			defer a.mutex.Unlock()
 			return a.shown()
@@ -100,6 +104,17 @@ func (a *auditor) latest(ctx context.Context) result {
 		case <-ctx.Done():
 			return result{err: fmt.Errorf("another request is reading the database and was not done in time: %w", ctx.Err()), tried: a.now()}
 		}
+	}
+}
+
+// forgetAbandoned drops an audit of which a part would be too old by now.
+func (a *auditor) forgetAbandoned() {
+	if a.pass == nil || a.running != nil || a.now().Sub(a.pass.at) < abandoned {
+		return
+	}
+	a.pass = nil
+	if a.last.pending > 0 {
+		a.last = nil
 	}
 }
 
@@ -199,6 +214,7 @@ func notReached(f plugin.Finding) bool {
 func (a *auditor) finish(p *pass, advanced bool, err error) {
 	now := a.now()
 	r := result{read: now, took: p.took}
+	p.at = now
 	switch {
 	case len(p.missing) > 0 && advanced: // the next request goes on
 		a.pass, a.reached, a.total = p, len(p.findings), len(p.findings)+len(p.missing)

@@ -70,7 +70,7 @@ func TestManyTablesAreReadInSteps(t *testing.T) {
 	s := &slow{tables: 10_000, each: 4000}
 	h := s.handler(10 * time.Millisecond)
 	first := h.text("")
-	for _, part := range []string{"<h1>4 sequences are behind so far</h1>", `<progress max="10000" value="4000">`, "4,000 of 10,000 columns read; 6,000 not yet", " data-more"} {
+	for _, part := range []string{"<h1>4 sequences are behind so far</h1>", `max="10000" value="4000">`, "4,000 of 10,000 columns read; 6,000 not yet", " data-more"} {
 		if !strings.Contains(first, part) {
 			t.Errorf("after the first step the page lacks %q", part)
 		}
@@ -123,6 +123,31 @@ func TestWhatIsNotReachedIsSaid(t *testing.T) {
 	s.err = errors.New("connection lost")
 	if r := h.auditor.latest(t.Context()); r.err == nil || len(r.findings) != 1000 || h.auditor.pass != nil {
 		t.Errorf("%d findings, %v", len(r.findings), r.err)
+	}
+}
+
+// An audit that no request goes on with is begun anew: no part of it is old.
+func TestAnAbandonedAuditBeginsAnew(t *testing.T) {
+	t.Parallel()
+	s, clock := &slow{tables: 1000, each: 600}, &manualClock{at: time.Now()}
+	h := s.handler(10 * time.Millisecond)
+	h.now, h.auditor.now = clock.now, clock.now
+	h.text("")
+	clock.advance(abandoned - 1)
+	s.each = 100
+	if r := h.auditor.latest(t.Context()); r.pending != 300 {
+		t.Errorf("%d pending after the second step", r.pending)
+	}
+	clock.advance(abandoned)
+	if r := h.auditor.latest(t.Context()); r.pending != 900 || len(r.findings) != 100 {
+		t.Errorf("%d pending, %d read after a new beginning", r.pending, len(r.findings))
+	}
+	s.each = 1000
+	if r := h.auditor.latest(t.Context()); r.pending != 700 || len(r.findings) != 300 {
+		t.Errorf("%d pending, %d read after its second step", r.pending, len(r.findings))
+	}
+	if fmt.Sprint(s.asked) != "[1000 400 1000 200]" {
+		t.Errorf("the steps asked for %v", s.asked)
 	}
 }
 

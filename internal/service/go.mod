@@ -18,6 +18,7 @@ require (
 	github.com/seqheal/seqheal/plugin/otel v0.1.0
 	go.opentelemetry.io/otel/exporters/prometheus v0.66.0
 	go.opentelemetry.io/otel/sdk/metric v1.44.0
+	gorm.io/gorm v1.31.2
 )
 
 require (
@@ -53,5 +54,4 @@ require (
 	golang.org/x/text v0.41.0 // indirect
 	google.golang.org/protobuf v1.36.12 // indirect
 	gorm.io/driver/postgres v1.6.3 // indirect
-	gorm.io/gorm v1.31.2 // indirect
 )

@@ -38,6 +38,8 @@ type result struct {
 	// pending is how many columns of findings are still to be read, because the first
 	// audit is under way.
 	pending int
+	// again is true when the next request tries with more time.
+	again bool
 	// reached and total are the progress of the audit under way, 0 without one.
 	reached, total int
 }
@@ -62,8 +64,10 @@ type auditor struct {
 	outdated bool
 	// reached and total are the progress of the audit under way.
 	reached, total int
-	// patience is how many times the timeout a step may take, 0 for once.
+	// patience is how many times the timeout a step may take, 0 for once. It grows until
+	// an audit is complete: a database that hangs later is not a slow one.
 	patience int
+	complete bool
 }
 
 // errNoProgress ends an audit whose last step read nothing.
@@ -129,7 +133,7 @@ func (a *auditor) shown() result {
 
 // step reads what one request has time for. It runs on for its timeout although the
 // client may go: others wait for it. After a step that was cut off before it read
-// anything the next one has twice the time.
+// anything the next one has twice the time, up to the first complete audit.
 func (a *auditor) step(ctx context.Context) (r result) {
 	began := a.now()
 	a.mutex.Lock()
@@ -147,10 +151,11 @@ func (a *auditor) step(ctx context.Context) (r result) {
 		defer a.mutex.Unlock()
 		p.took += a.now().Sub(began)
 		advanced := p.take(findings, cutOff) && (err == nil || cutOff)
-		if cutOff && !advanced {
-			a.patience = min(mostPatience, 2*max(1, a.patience))
-		}
 		a.finish(p, advanced, err)
+		if cutOff && !advanced && !a.complete && a.patience < mostPatience {
+			a.patience = 2 * max(1, a.patience)
+			a.until, a.last.again = time.Time{}, true
+		}
 		if a.outdated {
 			a.until, a.pass = time.Time{}, nil
 		}
@@ -224,7 +229,7 @@ func (a *auditor) finish(p *pass, advanced bool, err error) {
 		}
 		return
 	case err == nil && len(p.missing) == 0:
-		r.findings = p.findings
+		r.findings, a.complete = p.findings, true
 	default:
 		r.err, r.tried = cmp.Or(err, errNoProgress), now
 		r.findings = append(p.findings, p.missing...)

@@ -42,6 +42,8 @@ type auditDocument struct {
 	Pending int `json:"pending"`
 	Reached int `json:"reached,omitempty"`
 	Total   int `json:"total,omitempty"`
+	// Incomplete is true when the next request goes on at once.
+	Incomplete bool `json:"incomplete"`
 	// States counts the findings by state.
 	States map[plugin.State]int `json:"states"`
 	// Findings are in the order of their urgency.
@@ -80,7 +82,7 @@ func (h *handler) read(ctx context.Context) document {
 }
 
 func (r result) document() auditDocument {
-	d := auditDocument{Pending: r.pending, Reached: r.reached, Total: r.total, DurationMS: float64(r.took.Microseconds()) / 1000, States: map[plugin.State]int{}, Findings: []plugin.Finding{}}
+	d := auditDocument{Pending: r.pending, Incomplete: r.pending > 0 || r.again, Reached: r.reached, Total: r.total, DurationMS: float64(r.took.Microseconds()) / 1000, States: map[plugin.State]int{}, Findings: []plugin.Finding{}}
 	if !r.read.IsZero() {
 		d.Time = &r.read
 	}

@@ -43,7 +43,8 @@ func WithAudit(options ...plugin.AuditOption) Option {
 
 // WithAuditTimeout limits how long a request waits for the audit; the default is 3
 // seconds. What was read by then is shown, the page says what is missing, and the next
-// request goes on with that.
+// request goes on with that. Until an audit was complete, a request waits up to eight
+// times as long on a database of which less time reads nothing.
 func WithAuditTimeout(timeout time.Duration) Option {
 	return func(s *settings) { s.timeout = timeout }
 }

@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	dto "github.com/prometheus/client_model/go"
+
+	"github.com/seqheal/seqheal/internal/pgtest"
 )
 
 // promtool runs promtool in a folder; ok is whether it was content.
@@ -24,7 +26,7 @@ func promtool(t *testing.T, dir string, arguments ...string) (out string, ok boo
 	return string(text), err == nil
 }
 
-// exported are the metrics of two replicas after incidents and an audit, so that every
+// exported are the metrics of the service after incidents and an audit, so that every
 // series is there.
 func exported(t *testing.T) map[string]*dto.MetricFamily {
 	t.Helper()
@@ -34,10 +36,11 @@ func exported(t *testing.T) map[string]*dto.MetricFamily {
 	if _, err := p.send(order{Customer: "c", Items: []item{{Product: "p", Quantity: 1}}}); err != nil {
 		t.Fatal(err)
 	}
-	families := p.metrics()
-	for families["seqheal_sequences"] == nil {
+	var families map[string]*dto.MetricFamily
+	pgtest.Eventually(t, "the first audit", func() bool {
 		families = p.metrics()
-	}
+		return families["seqheal_sequences"] != nil
+	})
 	return families
 }
 
@@ -131,7 +134,8 @@ func TestTheRuleTestsNotice(t *testing.T) {
 		"old incidents counted as new":      {` unless last_over_time(seqheal_incidents_total[5m] offset 15m)`, ``},
 		"a replica that ended forgotten":    {`last_over_time(seqheal_incidents_total[15m]) * 0`, `seqheal_incidents_total * 0`},
 		"one replica's audit failing":       {`max by (database) (seqheal_audit_success) == 0`, `min by (database) (seqheal_audit_success) == 0`},
-		"an old audit counted":              {`seqheal_sequence_behind unless on (job, instance) (seqheal_audit_age_seconds > scalar(seqheal:audit_age_seconds:warning))`, `seqheal_sequence_behind`},
+		"an old audit counted":              {`seqheal_sequence_behind unless on (job, instance, database) (seqheal_audit_age_seconds > scalar(seqheal:audit_age_seconds:warning))`, `seqheal_sequence_behind`},
+		"another database's audit":          {`on (job, instance, database)`, `on (job, instance)`},
 		"a forecast from an hour":           {`ratio:min[1d]`, `ratio:min[1h]`},
 		"a forecast of what has just begun": {"\n            and seqheal:sequence_headroom_ratio:min offset 6h", ""},
 		"a threshold elsewhere":             {`expr: vector(0.1)`, `expr: vector(0.001)`},

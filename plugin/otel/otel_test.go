@@ -185,3 +185,28 @@ func TestTheInsertsSpanHasTheEvent(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// The SDK names 2,000 series of an instrument: what needs attention is among them, and
+// with a higher limit all are.
+func TestWhatNeedsAttentionIsNamed(t *testing.T) {
+	t.Parallel()
+	place := pgtest.New(t)
+	place.Exec(`DO $$ BEGIN FOR i IN 1..2100 LOOP EXECUTE format('CREATE TABLE a%s (id bigserial PRIMARY KEY)', i); END LOOP; END $$`)
+	place.Exec("CREATE TABLE zuletzt (id bigserial PRIMARY KEY); INSERT INTO zuletzt VALUES (9)")
+	r := start(t, place)
+	r.audits.Audit(t.Context())
+	got := r.values(t, "seqheal.sequence.behind")
+	if got["seqheal.sequence.behind id zuletzt"] != 9 || len(got) > 2000 {
+		t.Errorf("%d series, without the one behind: %v", len(got), got["seqheal.sequence.behind id zuletzt"])
+	}
+	reader := sdkmetric.NewManualReader()
+	telemetry, err := seqotel.New(r.audits, seqotel.WithMeterProvider(sdkmetric.NewMeterProvider(sdkmetric.WithReader(reader), sdkmetric.WithCardinalityLimit(0))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = telemetry.Close() }()
+	r.reader = reader
+	if got := r.values(t, "seqheal.sequence.behind"); len(got) != 2101 {
+		t.Errorf("%d series without a limit", len(got))
+	}
+}

@@ -5,81 +5,24 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"gorm.io/gorm"
 
 	"github.com/seqheal/seqheal/internal/audit"
-	"github.com/seqheal/seqheal/internal/catalog"
 	"github.com/seqheal/seqheal/internal/conn"
-	"github.com/seqheal/seqheal/internal/sequence"
 )
 
-// AuditOption narrows what Audit covers or changes how it goes about it.
-type AuditOption func(*auditSettings)
-
-type auditSettings struct {
-	schemas  []string
-	tables   []catalog.Name
-	models   []any
-	timeout  time.Duration
-	progress func(done, total int)
-	resync   bool
-}
-
-// InSchemas audits the tables of these schemas only; without it those of all that the
-// role may use but the system's. One that is named and may not be used is told of.
-func InSchemas(schemas ...string) AuditOption {
-	return func(s *auditSettings) { s.schemas = append(s.schemas, schemas...) }
-}
-
-// OfTables audits these tables only. A name is written as GORM knows it, letter case
-// kept and with a dot after the schema (Users, billing.invoices), or quoted as
-// Incident.Table and Finding.QuotedTable give it ("billing"."invoices"). Without a
-// schema the search_path decides. A partition stands for its root, and a root for all of
-// its partitions.
-func OfTables(tables ...string) AuditOption {
-	return func(s *auditSettings) {
-		for _, table := range tables {
-			s.tables = append(s.tables, tableName(table))
-		}
-	}
-}
-
-// OfModels audits the tables of these models only.
-func OfModels(models ...any) AuditOption {
-	return func(s *auditSettings) { s.models = append(s.models, models...) }
-}
-
-// WithTableTimeout limits the time that is spent on one table; the default is 5
-// seconds. It is kept by the server's statement_timeout. A lock is waited for at
-// most 250 ms by the reading of a table.
-func WithTableTimeout(timeout time.Duration) AuditOption {
-	return func(s *auditSettings) { s.timeout = timeout }
-}
-
-// OnProgress calls fn, on the goroutine of the audit, whenever some of the columns
-// have been read or sequences moved. total grows once, when it is known how many
-// sequences have to be moved.
-func OnProgress(fn func(done, total int)) AuditOption {
-	return func(s *auditSettings) { s.progress = fn }
-}
-
-// AndResync moves forward the sequences that the audit finds behind, under the rules
-// of a heal: forward only, one healer of a sequence at a time, in the sequence's own
-// steps. In a session with DryRun nothing is moved.
-func AndResync() AuditOption {
-	return func(s *auditSettings) { s.resync = true }
-}
-
-// Audit reads every column that a sequence feeds, in a key or not, and says how it
+// Audit reads every column that a sequence feeds, in a key or not, and reports how it
 // stands to its sequence. The findings are ordered by schema, table and column; a
 // partitioned table is one, beside those of its partitions that have sequences of their
 // own. Without AndResync it only reads: it works on a standby
 // and in a read-only transaction. On a standby a sequence reads up to 32 values further
-// than on its primary, for PostgreSQL logs them in advance: where it goes on after a
-// promotion.
+// than on its primary, because PostgreSQL logs them in advance: that is where it continues
+// after a promotion.
+//
+// Foreign keys of a narrower type that point to a column are reported with it
+// (Finding.Narrow).
 //
 // It sends a few queries to the catalog and then one statement for each fifty tables
 // or so, each in a short transaction that locks at most 200 relations (more only for a
@@ -124,79 +67,17 @@ func (s auditSettings) run(ctx context.Context, db *gorm.DB) ([]Finding, error) 
 	s.resync = s.resync && !db.DryRun
 	within, inside := transactions(ctx, db, &sql.TxOptions{Isolation: sql.LevelReadCommitted, ReadOnly: !s.resync})
 	report, err := audit.Read(ctx, within, audit.Scope{
-		Schemas: s.schemas, Tables: s.tables, TableTimeout: s.timeout, Inside: inside, Progress: s.progress,
+		Schemas: s.schemas, EverySchema: s.everySchema, Tables: s.tables, Only: s.only, Unused: s.unused, Inserted: s.forecast && s.earlier == nil,
+		Nearly: s.nearly, TableTimeout: s.timeout, Inside: inside, Progress: s.progress,
 	})
 	if err == nil && s.resync {
 		err = errors.Join(report.Move(ctx, within), report.Failures())
 	}
-	findings := make([]Finding, len(report.Columns))
-	for i, column := range report.Columns {
-		findings[i] = finding(column)
-	}
+	findings := s.findings(report)
 	if err != nil {
 		err = fmt.Errorf("seqheal: %w", err)
 	}
 	return findings, err
-}
-
-// tableOf is the table of a model, as GORM names it.
-func tableOf(db *gorm.DB, model any) (catalog.Name, error) {
-	stmt := &gorm.Statement{DB: db}
-	if err := stmt.Parse(model); err != nil {
-		return catalog.Name{}, fmt.Errorf("seqheal: audit the table of %T: %w", model, err)
-	}
-	if stmt.TableExpr != nil { // TableName() gave a schema, which Table has lost
-		return tableName(stmt.Schema.Table), nil
-	}
-	return tableName(stmt.Table), nil
-}
-
-// tableName reads a name, quoted as SQL or as GORM writes it. What is neither becomes
-// the name of a table that does not exist.
-func tableName(text string) catalog.Name {
-	var parts []string
-	for rest := text; ; {
-		var part string
-		if quoted, ok := strings.CutPrefix(rest, `"`); ok {
-			end := closingQuote(quoted)
-			if end < 0 {
-				return catalog.Name{Table: text}
-			}
-			part, rest = strings.ReplaceAll(quoted[:end], `""`, `"`), quoted[end+1:]
-		} else {
-			end := strings.IndexByte(rest, '.')
-			if end < 0 {
-				end = len(rest)
-			}
-			part, rest = rest[:end], rest[end:]
-		}
-		parts = append(parts, part)
-		if rest == "" {
-			break
-		}
-		if rest[0] != '.' || len(parts) == 2 {
-			return catalog.Name{Table: text}
-		}
-		rest = rest[1:]
-	}
-	if len(parts) == 1 {
-		return catalog.Name{Table: parts[0]}
-	}
-	return catalog.Name{Schema: parts[0], Table: parts[1]}
-}
-
-// closingQuote is where a quoted identifier ends, -1 when it does not.
-func closingQuote(text string) int {
-	for i := 0; i < len(text); i++ {
-		if text[i] != '"' {
-			continue
-		}
-		if i+1 == len(text) || text[i+1] != '"' {
-			return i
-		}
-		i++
-	}
-	return -1
 }
 
 // transactions are what an audit runs in: short ones of its own, or savepoints of the
@@ -217,29 +98,4 @@ func transactions(ctx context.Context, db *gorm.DB, options *sql.TxOptions) (wit
 		defer tx.Rollback()
 		return fn(ctx, tx.Conn)
 	}, false
-}
-
-func finding(c *audit.Column) Finding {
-	f := Finding{Schema: c.Asked.Schema, Table: c.Asked.Table, State: State(c.Judge()), Err: c.Err}
-	if c.Err != nil {
-		f.Reason = Reason(sequence.Explain(c.Err).Reason)
-	}
-	if c.Fed == nil {
-		return f
-	}
-	seq := c.Sequence
-	f.Column, f.Type, f.Sequence = c.FedColumn(), c.Shown, seq.QuotedName()
-	f.Increment, f.Cache, f.Cycle = seq.Increment, seq.Cache, seq.Cycle
-	if f.State == StateUnreadable {
-		return f
-	}
-	f.Last, f.Furthest, f.FurthestKnown, f.Estimated = c.Last, c.Furthest.Value, c.Furthest.Found, c.Estimated
-	f.Behind, f.Used = c.Behind(), c.Used()
-	if c.Outlier.Found {
-		f.Left = c.Outlier.Value
-	}
-	if c.Move != nil {
-		f.Moved, f.From, f.To = c.Move.Moved, c.Move.From, c.Move.To
-	}
-	return f
 }

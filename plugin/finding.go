@@ -1,28 +1,34 @@
 package plugin
 
 import (
-	"encoding/json"
 	"fmt"
-	"log/slog"
+	"math"
+	"time"
 
 	"github.com/seqheal/seqheal/internal/audit"
 	"github.com/seqheal/seqheal/internal/catalog"
 )
 
-// State is what an audit says of one column.
+// State is how a column stands to the sequence that feeds it.
 type State string
 
 const (
-	// StateInSync: no row lies in front of the sequence.
+	// StateInSync: no row lies in front of the sequence. A sequence that cycles is in
+	// sync, too; Finding.CycleAhead tells how far the next row in front of it is.
 	StateInSync State = State(audit.InSync)
-	// StateBehind: a row lies in front of the sequence, so that an insert will meet it.
+	// StateBehind: a row lies in front of the sequence, so an insert will collide with it.
 	StateBehind State = State(audit.Behind)
-	// StateNearlyExhausted: in sync, and nine tenths of the range are used up.
+	// StateNearlyExhausted: in sync, and nine tenths of the range are used up, or the
+	// share that WithNearlyExhausted sets: of the column's range, or of that of a narrower
+	// foreign key that points to it.
 	StateNearlyExhausted State = State(audit.NearlyExhausted)
 	// StateExhausted: the sequence has no value left that the column can hold.
 	StateExhausted State = State(audit.Exhausted)
-	// StateUnreadable: nothing can be said; Reason and Err tell why.
+	// StateUnreadable: the column or its sequence could not be read; Reason and Err say why.
 	StateUnreadable State = State(audit.Unreadable)
+	// StateUnused: nothing in the catalog draws from the sequence. Only Schema, Sequence,
+	// Increment and what owns it, Table and Column, are filled in. See WithUnusedSequences.
+	StateUnused State = "unused"
 )
 
 // Finding is one column that a sequence feeds, as Audit found it.
@@ -30,7 +36,7 @@ type Finding struct {
 	// Schema, Table and Column are names as the server keeps them, unquoted. A
 	// partitioned table stands for its partitions.
 	Schema, Table, Column string
-	// Type is the column's type as PostgreSQL writes it, "integer" say.
+	// Type is the column's type as PostgreSQL writes it, for example "integer".
 	Type string
 	// Sequence is quoted as SQL, with its schema.
 	Sequence         string
@@ -52,8 +58,28 @@ type Finding struct {
 	// Behind is how many values the sequence has to give until it is past Furthest.
 	Behind int64
 	// Used is the share of its range that the sequence has used up, 0 to 1; the
-	// range ends where the sequence's bounds or the column's type do.
-	Used  float64
+	// range ends at Limit.
+	Used float64
+	// Limit is the last value that the sequence can give and the column can hold,
+	// whichever comes first; LimitedByColumn is true where the column's type does.
+	// Remaining is how many values the sequence has left until then.
+	Limit           int64
+	LimitedByColumn bool
+	Remaining       int64
+	// Narrow are the foreign keys that point to the column and end before it does.
+	Narrow []NarrowKey
+	// CycleAhead is, for a sequence that cycles, how many values it gives until it gives
+	// that of a row in front of it; 0 when there is none.
+	CycleAhead int64
+	// PerDay is how many values a day the sequence gives, and Ends the day on which
+	// Remaining is used up at that rate, zero when that is more than a century away.
+	// Forecast says where the rate comes from, empty when it is not known. See
+	// WithForecast.
+	PerDay   float64
+	Ends     time.Time
+	Forecast Forecast
+	// Time is when the audit began, on this machine's clock.
+	Time  time.Time
 	State State
 	// Reason and Err say why the column is unreadable, or why Resync did not move
 	// its sequence. Err names the table and the next step.
@@ -65,16 +91,38 @@ type Finding struct {
 	From, To int64
 }
 
+// NarrowKey is a foreign key whose type ends before the column that it points to: once
+// the sequence is past Limit, no row can refer to the new ones.
+type NarrowKey struct {
+	Constraint string `json:"constraint"`
+	Schema     string `json:"schema"`
+	Table      string `json:"table"`
+	Column     string `json:"column"`
+	// Type is the column's type as PostgreSQL writes it.
+	Type  string `json:"type"`
+	Limit int64  `json:"limit"`
+	// Used is the share of the key's range that the sequence has gone through, 0 to 1;
+	// Remaining is how many values it gives until the key can hold none.
+	Used      float64 `json:"used"`
+	Remaining int64   `json:"remaining"`
+}
+
 // QuotedTable is the table's schema-qualified name, ready for SQL text and for
 // Resync.
 func (f Finding) QuotedTable() string { return catalog.Quote(f.Schema, f.Table) }
 
 // String is a line for a log: what, where, how far.
 func (f Finding) String() string {
+	if f.State == StateUnused {
+		return fmt.Sprintf("%s: sequence %s", f.State, f.Sequence)
+	}
 	if f.Column == "" {
 		return fmt.Sprintf("%s: %v", f.State, f.Err)
 	}
-	text := fmt.Sprintf("%s: table %s, column %s, sequence %s", f.State, f.QuotedTable(), catalog.Quote(f.Column), f.Sequence)
+	text := fmt.Sprintf("%s: table %s, column %s", f.State, f.QuotedTable(), catalog.Quote(f.Column))
+	if f.Sequence != "" {
+		text += ", sequence " + f.Sequence
+	}
 	switch {
 	case f.State == StateUnreadable:
 	case f.Moved:
@@ -82,7 +130,13 @@ func (f Finding) String() string {
 	case f.Behind > 0:
 		text += fmt.Sprintf(", last value %d, furthest id %d, %d behind", f.Last, f.Furthest, f.Behind)
 	default:
-		text += fmt.Sprintf(", last value %d, %.1f %% of its range used up", f.Last, 100*f.Used)
+		text += fmt.Sprintf(", last value %d, %.2f %% of its range used up, %d values left", f.Last, percent(f.Used), f.Remaining)
+	}
+	if f.CycleAhead > 0 {
+		text += fmt.Sprintf("; it cycles, and a row lies %d values ahead", f.CycleAhead)
+	}
+	for _, key := range f.Narrow {
+		text += fmt.Sprintf("; foreign key %s.%s ends at %d", catalog.Quote(key.Schema, key.Table), catalog.Quote(key.Column), key.Limit)
 	}
 	if f.Err != nil {
 		text += fmt.Sprintf("; %v", f.Err)
@@ -90,87 +144,5 @@ func (f Finding) String() string {
 	return text
 }
 
-// longSteps is the distance from which on SQL sets the sequence instead of drawing
-// the values between.
-const longSteps = 500_000
-
-// Statements that SQL writes. Each draws what one session caches and compares the last
-// of it; where that is short of the furthest value it goes the whole steps that are
-// left. A second run, or one for another column of the same sequence, only draws.
-//
-//	%[1]s sequence, as a literal   %[2]d its cache   %[3]s min or max   %[4]d furthest value
-//	%[5]s the comparison "short of"   %[6]d increment
-const (
-	sqlNear  = sqlCase + `(SELECT pg_catalog.%[3]s(pg_catalog.nextval(%[1]s::pg_catalog.regclass)) FROM pg_catalog.generate_series(1, ` + sqlSteps + `::pg_catalog.int8))` + sqlDraw
-	sqlFar   = sqlCase + `pg_catalog.setval(%[1]s::pg_catalog.regclass, (d.v + ` + sqlSteps + ` * '%[6]d'::pg_catalog.int8)::pg_catalog.int8)` + sqlDraw
-	sqlCase  = `SELECT CASE WHEN d.v %[5]s '%[4]d'::pg_catalog.int8 THEN `
-	sqlSteps = `pg_catalog.ceil(('%[4]d'::pg_catalog.numeric - d.v) / '%[6]d'::pg_catalog.int8)`
-	sqlDraw  = ` ELSE d.v END
-FROM (SELECT pg_catalog.%[3]s(pg_catalog.nextval(%[1]s::pg_catalog.regclass)) AS v FROM pg_catalog.generate_series(1, %[2]d) OFFSET 0) d;`
-)
-
-// SQL is a statement, ready to paste into psql, that does for this sequence what
-// Resync would: it draws the values up to the furthest one, or draws, compares and sets
-// at once, so that it never moves the sequence backwards and may be run again. It is
-// empty when there is nothing to move.
-func (f Finding) SQL() string {
-	if f.State != StateBehind || f.Estimated {
-		return ""
-	}
-	aggregate, short, text := "max", "<", sqlNear
-	if f.Increment < 0 {
-		aggregate, short = "min", ">"
-	}
-	if f.Behind > longSteps {
-		text = sqlFar
-	}
-	return fmt.Sprintf(text, catalog.Literal(f.Sequence), max(1, f.Cache), aggregate, f.Furthest, short, f.Increment)
-}
-
-// record is the one list of a finding's field names.
-func (f Finding) record() []slog.Attr {
-	attrs := []slog.Attr{
-		slog.String("schema", f.Schema),
-		slog.String("table", f.Table),
-		slog.String("column", f.Column),
-		slog.String("type", f.Type),
-		slog.String("sequence", f.Sequence),
-		slog.Int64("increment", f.Increment),
-		slog.Int64("cache", f.Cache),
-		slog.Bool("cycle", f.Cycle),
-		slog.Int64("last", f.Last),
-		slog.Int64("behind", f.Behind),
-		slog.Float64("used", f.Used),
-		slog.Bool("estimated", f.Estimated),
-		slog.String("state", string(f.State)),
-		slog.Bool("moved", f.Moved),
-	}
-	if f.FurthestKnown {
-		attrs = append(attrs, slog.Int64("furthest", f.Furthest))
-	}
-	if f.Left != 0 {
-		attrs = append(attrs, slog.Int64("left", f.Left))
-	}
-	if f.Moved {
-		attrs = append(attrs, slog.Int64("from", f.From), slog.Int64("to", f.To))
-	}
-	if f.Reason != "" {
-		attrs = append(attrs, slog.String("reason", string(f.Reason)))
-	}
-	if f.Err != nil {
-		attrs = append(attrs, slog.String("error", f.Err.Error()))
-	}
-	return attrs
-}
-
-// LogValue groups the finding's fields under their snake_case names.
-func (f Finding) LogValue() slog.Value { return slog.GroupValue(f.record()...) }
-
-// MarshalJSON writes the same fields under the same names.
-func (f Finding) MarshalJSON() ([]byte, error) {
-	fields := map[string]any{}
-	for _, attr := range f.record() {
-		fields[attr.Key] = attr.Value.Any()
-	}
-	return json.Marshal(fields)
-}
+// percent is a share in percent, cut off so that nothing short of the end shows as 100.
+func percent(share float64) float64 { return math.Floor(share*10_000) / 100 }

@@ -66,6 +66,37 @@ type Incident struct {
 	effect string // what Silent is short for
 }
 
+// SchemaAndTable returns Table as the names that the server keeps, unquoted, as they
+// are in Finding.Schema and Finding.Table. The schema is empty where Table has none.
+func (i Incident) SchemaAndTable() (schema, table string) {
+	first, rest := unquote(i.Table)
+	if second, ok := strings.CutPrefix(rest, "."); ok {
+		table, _ = unquote(second)
+		return first, table
+	}
+	return "", first
+}
+
+// unquote reads one identifier from the start of SQL text, and returns what follows it.
+func unquote(text string) (name, rest string) {
+	quoted, ok := strings.CutPrefix(text, `"`)
+	if !ok {
+		end := strings.IndexByte(text, '.')
+		if end < 0 {
+			return text, ""
+		}
+		return text[:end], text[end:]
+	}
+	for {
+		part, after, _ := strings.Cut(quoted, `"`)
+		name += part
+		if quoted, ok = strings.CutPrefix(after, `"`); !ok {
+			return name, after
+		}
+		name += `"`
+	}
+}
+
 // record is the one list of an incident's field names.
 func (i Incident) record() []slog.Attr {
 	attrs := []slog.Attr{

@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -66,9 +67,18 @@ type Stats struct {
 	TablesKnown int `json:"tables_known"`
 }
 
+// Minute counts the incidents that began within one minute.
+type Minute struct {
+	// Time is the minute's start in UTC.
+	Time time.Time `json:"time"`
+	Counts
+}
+
 const (
 	// kept is how many incidents are remembered.
 	kept = 100
+	// keptMinutes is how many minutes with incidents are counted one by one: a day's.
+	keptMinutes = 24 * 60
 	// maxCounted is how many tables are counted by name, otherTables what those
 	// beyond are counted under.
 	maxCounted  = 2_000
@@ -83,6 +93,8 @@ type journal struct {
 	// ring holds the latest incidents; the next one goes to ring[next%kept].
 	ring [kept]Incident
 	next int
+	// minutes holds the minutes with incidents, in their order.
+	minutes []Minute
 }
 
 func (j *journal) add(i Incident) {
@@ -99,6 +111,25 @@ func (j *journal) add(i Incident) {
 	j.tables[table] = j.tables[table].with(i)
 	j.ring[j.next%kept] = i
 	j.next++
+	j.addMinute(i)
+}
+
+// addMinute counts the incident in its minute. Incidents are reported when they end,
+// so that one may belong to a minute before the latest.
+func (j *journal) addMinute(i Incident) {
+	minute := i.Time.UTC().Truncate(time.Minute)
+	at, found := slices.BinarySearchFunc(j.minutes, minute, func(m Minute, t time.Time) int { return m.Time.Compare(t) })
+	if !found {
+		if len(j.minutes) == keptMinutes {
+			if at == 0 {
+				return
+			}
+			j.minutes = slices.Delete(j.minutes, 0, 1)
+			at--
+		}
+		j.minutes = slices.Insert(j.minutes, at, Minute{Time: minute})
+	}
+	j.minutes[at].add(i.Outcome)
 }
 
 // Stats returns what was counted so far, as a copy. It asks the database nothing
@@ -135,4 +166,15 @@ func (j *journal) latest() []Incident {
 		all = append(all, j.ring[n%kept])
 	}
 	return all
+}
+
+// Minutes returns how many incidents began in each minute, the newest minute last, as
+// a copy. Minutes without incidents are left out; at least the last 24 hours are
+// complete, unless the process is younger.
+func (p *Plugin) Minutes() []Minute { return p.journal.perMinute() }
+
+func (j *journal) perMinute() []Minute {
+	j.mutex.Lock()
+	defer j.mutex.Unlock()
+	return slices.Clone(j.minutes)
 }

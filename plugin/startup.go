@@ -19,14 +19,14 @@ func (p *Plugin) auditAtStartup(db *gorm.DB) {
 	findings, err := Audit(ctx, db, p.settings.startup...)
 	var odd []Finding
 	for _, f := range findings {
-		if f.Moved || f.State != StateInSync && f.Reason != ReasonUnsupported {
+		if f.Moved || f.CycleAhead > 0 || f.State != StateInSync && f.Reason != ReasonUnsupported {
 			odd = append(odd, f)
 		}
 	}
 	for _, f := range odd[:min(len(odd), startupLines)] {
 		p.safely(ctx, db.Logger, func() { p.logFinding(ctx, db, f) })
 	}
-	summary := fmt.Sprintf("seqheal: startup audit: %d sequences checked, %d need attention", len(findings), len(odd))
+	summary := "seqheal: startup audit: " + checked(len(findings)) + ", " + attention(len(odd))
 	switch {
 	case err != nil && len(findings) == 0: // the columns' own errors have been logged
 		p.complain(ctx, db.Logger, fmt.Sprintf("seqheal: startup audit: %v", err))
@@ -43,4 +43,18 @@ func (p *Plugin) logFinding(ctx context.Context, db *gorm.DB, f Finding) {
 		return
 	}
 	db.Logger.Warn(ctx, "%s", "seqheal: startup audit: "+f.String())
+}
+
+func checked(columns int) string {
+	if columns == 1 {
+		return "1 column checked"
+	}
+	return fmt.Sprintf("%d columns checked", columns)
+}
+
+func attention(columns int) string {
+	if columns == 1 {
+		return "1 needs attention"
+	}
+	return fmt.Sprintf("%d need attention", columns)
 }

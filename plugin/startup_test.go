@@ -25,10 +25,10 @@ func TestStartupAudit(t *testing.T) {
 		next    int64 // what users' sequence gives afterwards
 	}{
 		{name: "of models", options: []plugin.AuditOption{plugin.OfModels(&user{})},
-			log: []string{`[warn] seqheal: startup audit: behind: table "$S"."users", column "id", sequence "$S"."users_id_seq", last value 0, furthest id 20, 20 behind`, "[info] seqheal: startup audit: 1 sequences checked, 1 need attention"}, not: "others", next: 1},
+			log: []string{`[warn] seqheal: startup audit: behind: table "$S"."users", column "id", sequence "$S"."users_id_seq", last value 0, furthest id 20, 20 behind`, "[info] seqheal: startup audit: 1 column checked, 1 needs attention"}, not: "others", next: 1},
 		{name: "of models, resync", options: []plugin.AuditOption{plugin.OfModels(&user{}), plugin.AndResync()},
 			log: []string{`in_sync: table "$S"."users", column "id", sequence "$S"."users_id_seq", moved 1 → 20`}, not: "others", next: 21},
-		{name: "of a schema", options: []plugin.AuditOption{plugin.InSchemas("$S")}, log: []string{`"$S"."users"`, `"$S"."others", column "id", sequence "$S"."others_id_seq", last value 30000, 91.6 % of its range used up`, "3 sequences checked, 2 need"}, not: `"fine"`, next: 1},
+		{name: "of a schema", options: []plugin.AuditOption{plugin.InSchemas("$S")}, log: []string{`"$S"."users"`, `"$S"."others", column "id", sequence "$S"."others_id_seq", last value 30000, 91.55 % of its range used up, 2767 values left`, "3 columns checked, 2 need attention"}, not: `"fine"`, next: 1},
 		{name: "of a table that is not there", options: []plugin.AuditOption{plugin.OfTables("nobody")}, log: []string{`unreadable: table "nobody": not found`}, next: 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -78,7 +78,7 @@ func TestStartupAuditOfManyTables(t *testing.T) {
 	p.Exec(`DO $$ BEGIN FOR i IN 1..30 LOOP EXECUTE format('CREATE TABLE t_%s (id serial PRIMARY KEY); INSERT INTO t_%s VALUES (5)', i, i); END LOOP; END $$`)
 	var out bytes.Buffer
 	p.Open(&gorm.Config{Logger: logger.New(writer{&out}, logger.Config{LogLevel: logger.Info})}, plugin.New(plugin.WithStartupAudit(plugin.InSchemas(p.Schema))))
-	if got := out.String(); strings.Count(got, "5 behind") != 20 || !strings.Contains(got, "30 sequences checked, 30 need attention") {
+	if got := out.String(); strings.Count(got, "5 behind") != 20 || !strings.Contains(got, "30 columns checked, 30 need attention") {
 		t.Errorf("%s", got)
 	}
 }

@@ -31,7 +31,7 @@ func importRows(ctx context.Context, db *gorm.DB, rows int) error {
 }
 
 // drift sends orders to the service at an address, and imports rows meanwhile, until
-// ctx ends.
+// ctx ends. An order that is under way then is served to its end.
 func drift(ctx context.Context, db *gorm.DB, at string) error {
 	ticks := time.NewTicker(100 * time.Millisecond)
 	defer ticks.Stop()
@@ -47,7 +47,7 @@ func drift(ctx context.Context, db *gorm.DB, at string) error {
 			}
 		}
 		order := Order{Customer: fmt.Sprintf("customer %d", n), Items: []Item{{Product: "tea", Quantity: 1}, {Product: "cup", Quantity: 2}}}
-		if _, err := sendOrder(ctx, http.DefaultClient, at, order); err != nil && ctx.Err() == nil {
+		if _, err := sendOrder(context.WithoutCancel(ctx), http.DefaultClient, at, order); err != nil && ctx.Err() == nil {
 			return err
 		}
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"log/slog"
@@ -10,13 +11,15 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.opentelemetry.io/otel/trace"
-	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
-	"gorm.io/gorm/logger"
 
 	"github.com/seqheal/seqheal/plugin"
+	"github.com/seqheal/seqheal/plugin/auditor"
+	"github.com/seqheal/seqheal/plugin/metrics"
+	seqotel "github.com/seqheal/seqheal/plugin/otel"
 	"github.com/seqheal/seqheal/plugin/status"
 )
 
@@ -40,43 +43,70 @@ type Item struct {
 // shop is the service.
 type shop struct {
 	log     *slog.Logger
+	pool    *sql.DB
 	db      *gorm.DB
 	healing *plugin.Plugin
+	audits  *auditor.Auditor
 	metrics *prometheus.Registry
 	tracer  trace.Tracer
+	created bool // the schema is this process's
 }
 
-func openShop(ctx context.Context, log *slog.Logger, dsn string, tracing trace.TracerProvider) (*shop, error) {
-	db, err := gorm.Open(postgres.Open(dsn), &gorm.Config{Logger: logger.NewSlogLogger(log, logger.Config{
-		LogLevel: logger.Warn, SlowThreshold: time.Second, IgnoreRecordNotFoundError: true, ParameterizedQueries: true,
-	})})
+func openShop(ctx context.Context, log *slog.Logger, o options, tracing trace.TracerProvider) (*shop, error) {
+	pool, err := openPool(o.dsn)
 	if err != nil {
 		return nil, err
 	}
-	watch := newWatch(db)
-	healing := plugin.New(
-		plugin.WithLogger(log),
-		plugin.OnIncident(watch.observe),
-		plugin.OnIncident(addSpanEvent),
-	)
-	s := &shop{log: log, db: db, healing: healing, metrics: watch.register(healing), tracer: tracing.Tracer("service")}
-	if err := db.Use(healing); err != nil {
-		s.close()
-		return nil, err
-	}
-	if err := db.WithContext(ctx).AutoMigrate(&Order{}, &Item{}); err != nil {
-		s.close()
-		return nil, err
+	s := &shop{log: log, pool: pool, metrics: prometheus.NewRegistry(), tracer: tracing.Tracer("service")}
+	if err := s.open(ctx, o); err != nil {
+		return nil, errors.Join(err, s.close())
 	}
 	return s, nil
 }
 
-// close logs what the log's summary still holds back, and closes the pool.
-func (s *shop) close() {
-	s.healing.Flush()
-	if pool, err := s.db.DB(); err == nil {
-		_ = pool.Close()
+func (s *shop) open(ctx context.Context, o options) (err error) {
+	if s.db, err = openGORM(s.pool, s.log); err != nil {
+		return err
 	}
+	if err := s.watch(o.replica); err != nil || o.replica {
+		return err
+	}
+	if err := createSchema(ctx, s.pool); err != nil {
+		return err
+	}
+	s.created = true
+	return s.db.WithContext(ctx).AutoMigrate(&Order{}, &Item{})
+}
+
+// watch registers the plugin, and what tells of it. One replica audits: the sequences
+// are the same for all.
+func (s *shop) watch(replica bool) error {
+	s.audits = auditor.New(s.db, auditor.Every(15*time.Second), auditor.With(plugin.InSchemas(schema)),
+		auditor.If(func(context.Context) bool { return !replica }))
+	collector := metrics.New(s.audits)
+	telemetry, err := seqotel.New(nil) // for the events on spans; the metrics are Prometheus'
+	if err != nil {
+		return err
+	}
+	s.healing = plugin.New(
+		plugin.WithLogger(s.log),
+		plugin.OnIncident(collector.OnIncident),
+		plugin.OnIncident(telemetry.OnIncident),
+	)
+	s.metrics.MustRegister(collector, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return s.db.Use(s.healing)
+}
+
+// close logs what the log's summary still holds back, drops what open made and closes
+// the pool.
+func (s *shop) close() (err error) {
+	if s.healing != nil {
+		s.healing.Flush()
+	}
+	if s.created {
+		err = dropSchema(s.pool)
+	}
+	return errors.Join(err, s.pool.Close())
 }
 
 func (s *shop) handler() http.Handler {
@@ -86,7 +116,8 @@ func (s *shop) handler() http.Handler {
 	mux.HandleFunc("GET /healthz", s.health)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(s.metrics, promhttp.HandlerOpts{}))
 	// In an application of yours, behind what guards its other pages of this kind.
-	mux.Handle("/debug/seqheal/", status.Handler(s.healing, s.db, status.AllowResync()))
+	mux.Handle("/debug/seqheal/", status.Handler(s.healing, s.db,
+		status.AllowResync(), status.WithAudit(plugin.InSchemas(schema))))
 	return s.traced(mux)
 }
 
@@ -143,11 +174,7 @@ func (s *shop) readOrder(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *shop) health(w http.ResponseWriter, r *http.Request) {
-	pool, err := s.db.DB()
-	if err == nil {
-		err = pool.PingContext(r.Context())
-	}
-	if err != nil {
+	if err := s.pool.PingContext(r.Context()); err != nil {
 		s.fail(w, r, http.StatusServiceUnavailable, err)
 		return
 	}

@@ -3,6 +3,7 @@
 package audit
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,19 +25,31 @@ type Transaction func(ctx context.Context, fn func(context.Context, *conn.Conn) 
 type Scope struct {
 	Schemas []string       // none for all
 	Tables  []catalog.Name // none for all
+	// EverySchema includes the schemas that the role may not use, when none are named.
+	EverySchema bool
+	// Only reports whether a table is read; nil for all.
+	Only func(schema, table string) bool
+	// Unused lists the sequences that nothing draws from, too.
+	Unused bool
+	// Inserted reads the server's statistics, for a forecast.
+	Inserted bool
+	// Nearly is the share of a range from which on a column is nearly exhausted.
+	Nearly float64
 	// TableTimeout is what may be spent on one table.
 	TableTimeout time.Duration
 	// Inside is true when the Transactions are savepoints of a longer transaction.
 	Inside bool
-	// Progress is told how many of the columns are done; nil for nobody.
+	// Progress receives how many of the columns are done; it may be nil.
 	Progress func(done, total int)
 }
 
 // Column is one column that a sequence feeds, and how it stands to it.
 type Column struct {
-	// Fed is nil for a table that was asked for and cannot be read; Asked is its name.
+	// Fed is nil for a table that was asked for and cannot be read, Asked is its name; and
+	// for a column of which the catalog does not know the sequence, which is Textual.
 	*catalog.Fed
-	Asked catalog.Name
+	Asked   catalog.Name
+	Textual catalog.Textual
 	// Last is the last value that the sequence gave, or the one before its first;
 	// it is meaningless with Err, unless Behind.
 	Last int64
@@ -46,6 +59,10 @@ type Column struct {
 	Estimated bool
 	// Outlier is a value near the end of the range that Furthest leaves out.
 	Outlier sequence.Position
+	// Next is the nearest row in front of a sequence that cycles.
+	Next sequence.Position
+	// Inserted is how many rows came into the table, as the server's statistics count.
+	Inserted catalog.Inserted
 	// Err is a *sequence.Refusal: why the column cannot be read or was not moved.
 	Err error
 	// Move is what Move did, nil when it did nothing.
@@ -54,11 +71,17 @@ type Column struct {
 	// fails; unseen when part of the table
 	// was too large to be read without an index.
 	read, unseen bool
+	// nearly is the share of a range from which on it is nearly exhausted.
+	nearly float64
 }
 
 // Report is what one audit found.
 type Report struct {
 	Columns []*Column
+	// Unused are the sequences that nothing draws from, when they were asked for.
+	Unused []catalog.Unused
+	// At is when the reading began.
+	At      time.Time
 	session conn.Session
 	scope   Scope
 	// done and moves count for the progress.
@@ -72,7 +95,7 @@ type Report struct {
 // column says why. The error is that of a connection that failed or a context that
 // ended; the columns that were not reached then carry it as well.
 func Read(ctx context.Context, within Transaction, scope Scope) (*Report, error) {
-	r := &Report{scope: scope}
+	r := &Report{scope: scope, At: time.Now()}
 	if err := within(ctx, r.readCatalog); err != nil {
 		return r, err
 	}
@@ -99,12 +122,14 @@ func (r *Report) readCatalog(ctx context.Context, c *conn.Conn) (err error) {
 	if err != nil || len(r.scope.Tables) > 0 && len(tables) == 0 {
 		return err
 	}
-	fed, err := catalog.ReadFed(ctx, c, r.scope.Schemas, tables)
+	where := catalog.Where{Schemas: r.scope.Schemas, EverySchema: r.scope.EverySchema, Tables: tables}
+	fed, err := catalog.ReadFed(ctx, c, where)
 	if err != nil {
 		return err
 	}
+	fed = r.wanted(fed)
 	for _, f := range fed {
-		column := &Column{Fed: f, Asked: catalog.Name{Schema: f.Schema, Table: f.Name}}
+		column := &Column{Fed: f, Asked: catalog.Name{Schema: f.Schema, Table: f.Name}, nearly: cmp.Or(r.scope.Nearly, nearly)}
 		column.Err = unreadable(f, r.session.Role)
 		if f.Wanted {
 			r.Columns = append(r.Columns, column)
@@ -112,6 +137,69 @@ func (r *Report) readCatalog(ctx context.Context, c *conn.Conn) (err error) {
 			r.sisters = append(r.sisters, column)
 		}
 	}
+	return r.readAround(ctx, c, where, fed)
+}
+
+// wanted leaves out the tables that the scope does, unless they share a sequence with
+// one that it does not.
+func (r *Report) wanted(fed []*catalog.Fed) []*catalog.Fed {
+	if r.scope.Only == nil {
+		return fed
+	}
+	reached := map[int64]bool{}
+	for _, f := range fed {
+		f.Wanted = f.Wanted && r.scope.Only(f.Schema, f.Name)
+		reached[f.Sequence.OID] = reached[f.Sequence.OID] || f.Wanted
+	}
+	return slices.DeleteFunc(fed, func(f *catalog.Fed) bool { return !reached[f.Sequence.OID] })
+}
+
+// readAround reads what is not the columns' own: foreign keys, statistics, sequences.
+func (r *Report) readAround(ctx context.Context, c *conn.Conn, where catalog.Where, fed []*catalog.Fed) error {
+	if err := catalog.ReadReferences(ctx, c, fed); err != nil {
+		return err
+	}
+	if err := r.readTextual(ctx, c, where); err != nil {
+		return err
+	}
+	if r.scope.Inserted {
+		inserted, err := catalog.ReadInserted(ctx, c, fed)
+		if err != nil {
+			return err
+		}
+		for _, column := range r.Columns {
+			if column.Fed != nil {
+				column.Inserted = inserted[column.OID]
+			}
+		}
+	}
+	if !r.scope.Unused {
+		return nil
+	}
+	unused, err := catalog.ReadUnused(ctx, c, where)
+	for _, u := range unused {
+		if r.scope.Only == nil || r.scope.Only(u.Schema, cmp.Or(u.Table, u.Name)) {
+			r.Unused = append(r.Unused, u)
+		}
+	}
+	return err
+}
+
+// readTextual adds the columns whose sequence the catalog does not know: without them the
+// report would look as if they were in sync.
+func (r *Report) readTextual(ctx context.Context, c *conn.Conn, where catalog.Where) error {
+	found, err := catalog.ReadTextual(ctx, c, where)
+	if err != nil || len(found) == 0 {
+		return err
+	}
+	for _, t := range found {
+		if r.scope.Only == nil || r.scope.Only(t.Schema, t.Table) {
+			r.Columns = append(r.Columns, &Column{Asked: catalog.Name{Schema: t.Schema, Table: t.Table}, Textual: t, Err: textual(t)})
+		}
+	}
+	slices.SortStableFunc(r.Columns, func(a, b *Column) int {
+		return cmp.Or(cmp.Compare(a.Asked.Schema, b.Asked.Schema), cmp.Compare(a.Asked.Table, b.Asked.Table))
+	})
 	return nil
 }
 

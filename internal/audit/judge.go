@@ -31,10 +31,20 @@ func (c *Column) Judge() State {
 		return Exhausted
 	case c.Behind() > 0:
 		return Behind
-	case c.Used() >= nearly:
+	case c.Used() >= c.nearly || c.narrowUsed() >= c.nearly:
 		return NearlyExhausted
 	}
 	return InSync
+}
+
+// narrowUsed is the largest share of the range of a narrower foreign key that the
+// sequence has gone through.
+func (c *Column) narrowUsed() float64 {
+	most := 0.0
+	for _, key := range c.Narrow() {
+		most = max(most, key.Used)
+	}
+	return most
 }
 
 // Behind is how many values the sequence has to give until it is past the rows.
@@ -58,7 +68,12 @@ func (c *Column) hasNext() bool {
 
 // Used is the share of the range that the sequence has used up.
 func (c *Column) Used() float64 {
-	seq, limit := c.Sequence, c.Limit()
+	return c.usedUpTo(c.Limit())
+}
+
+// usedUpTo is Used in a range that ends at limit.
+func (c *Column) usedUpTo(limit int64) float64 {
+	seq := c.Sequence
 	first := seq.First()
 	whole := float64(sequence.Distance(first, limit)) + 1
 	switch {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/seqheal/seqheal/internal/conn"
 	"github.com/seqheal/seqheal/internal/sequence"
@@ -18,9 +17,18 @@ import (
 func (r *Report) Move(ctx context.Context, within Transaction) error {
 	behind := r.behind()
 	r.moves = len(behind)
-	for _, columns := range behind {
-		if err := r.moveOne(ctx, within, columns); lost(ctx, err) {
-			r.giveUpMoving(behind, err)
+	groups := make([]group, len(behind))
+	for i, columns := range behind {
+		groups[i] = groupOf(columns)
+	}
+	rest, err := r.together(ctx, within, groups)
+	if err != nil {
+		r.giveUpMoving(rest, err)
+		return err
+	}
+	for _, g := range rest {
+		if err := r.moveOne(ctx, within, g); lost(ctx, err) {
+			r.giveUpMoving(rest, err)
 			return err
 		}
 		r.progress(1)
@@ -57,13 +65,8 @@ func (r *Report) behind() [][]*Column {
 }
 
 // moveOne moves one sequence past the furthest of its columns.
-func (r *Report) moveOne(ctx context.Context, within Transaction, columns []*Column) error {
-	furthest := columns[0]
-	for _, c := range columns[1:] {
-		if c.Furthest.Found && !furthest.Sequence.Reached(furthest.Furthest.Value, c.Furthest.Value) {
-			furthest = c
-		}
-	}
+func (r *Report) moveOne(ctx context.Context, within Transaction, g group) error {
+	furthest := g.furthest
 	var move sequence.Move
 	err := sequence.Permitted(&furthest.Table, r.session)
 	if err == nil && furthest.Estimated {
@@ -71,13 +74,13 @@ func (r *Report) moveOne(ctx context.Context, within Transaction, columns []*Col
 	}
 	if err == nil {
 		err = within(ctx, func(ctx context.Context, c *conn.Conn) (err error) {
-			defer c.Within(time.Now().Add(r.scope.TableTimeout), r.session.StatementTimeout, r.session.LockTimeout)()
+			defer c.Within(r.deadline(), r.session.StatementTimeout, r.session.LockTimeout)()
 			goal := sequence.Goal{Table: &furthest.Table, Target: furthest.Furthest.Value, Rows: 1, Below: c, Role: r.session.Role}
 			move, err = sequence.Advance(ctx, c, goal)
 			return err
 		})
 	}
-	for _, c := range columns {
+	for _, c := range g.columns {
 		c.took(move, err)
 	}
 	return err
@@ -103,9 +106,9 @@ func (c *Column) refuseMove(err error) {
 
 // giveUpMoving marks what was not moved because the context ended or the connection
 // failed.
-func (r *Report) giveUpMoving(behind [][]*Column, err error) {
-	for _, columns := range behind {
-		for _, c := range columns {
+func (r *Report) giveUpMoving(groups []group, err error) {
+	for _, g := range groups {
+		for _, c := range g.columns {
 			if c.Move == nil && c.Err == nil {
 				c.refuseMove(err)
 			}

@@ -35,6 +35,12 @@ func unsupported(f *catalog.Fed) error {
 	return sequence.Refuse(sequence.Unsupported, "table %s: %s, so its values cannot be compared with the sequence's", f.QuotedName(), f.Unsupported)
 }
 
+func textual(t catalog.Textual) error {
+	table, column := catalog.Quote(t.Schema, t.Table), catalog.Quote(t.Column)
+	return sequence.Refuse(sequence.Unsupported, "table %[1]s: the default of column %[2]s names its sequence by a text, so the server does not tell which one it is; "+
+		"ALTER TABLE %[1]s ALTER COLUMN %[2]s SET DEFAULT nextval('...'::regclass)", table, column)
+}
+
 func noIndex(f *catalog.Fed, consequence string) error {
 	column := catalog.Quote(f.FedColumn())
 	return sequence.Refuse(sequence.NoIndex, "table %s: no index begins with column %s, %s; CREATE INDEX ON %[1]s (%[2]s)",
@@ -70,9 +76,9 @@ func (r *Report) trouble(c *Column, err error) error {
 func advice(reason sequence.Reason) string {
 	switch reason {
 	case sequence.Timeout:
-		return "; a lock was in the way or the time for one table was up: try again later, or with a longer plugin.WithTableTimeout"
+		return "; a lock was held or the time for one table was up: try again later, or with a longer plugin.WithTableTimeout"
 	case sequence.NotFound:
-		return "; it was dropped or renamed meanwhile"
+		return "; it was dropped or renamed during the audit"
 	}
 	return ""
 }

@@ -2,6 +2,6 @@
 // chromium without a window. It is a module of its own because of the library that
 // drives it, and has no code but tests.
 //
-// SEQHEAL_SCREENSHOTS=<folder> takes the pictures of docs/ anew, of a shop that is
-// watched for two minutes; with SEQHEAL_SCREENSHOTS_QUICK=1, for twelve seconds.
+// SEQHEAL_SCREENSHOTS=<folder> takes the pictures of docs/ anew, those of a shop that is
+// watched for eight minutes; with SEQHEAL_SCREENSHOTS_QUICK=1, for twelve seconds.
 package browser

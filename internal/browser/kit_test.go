@@ -93,10 +93,17 @@ const drifted = `CREATE TABLE users (id bigserial PRIMARY KEY, name text); INSER
 
 func serve(t *testing.T, tables string, options ...status.Option) *site {
 	t.Helper()
-	s := &site{t: t, place: pgtest.New(t)}
-	s.place.Exec(tables)
+	place := pgtest.New(t)
+	place.Exec(tables)
+	return serveAs(t, place, place.DSN, options...)
+}
+
+// serveAs is serve with a place that is ready and a connection string.
+func serveAs(t *testing.T, place *pgtest.Place, dsn string, options ...status.Option) *site {
+	t.Helper()
+	s := &site{t: t, place: place}
 	healing := plugin.New()
-	s.db = s.place.Open(nil, healing)
+	s.db = s.place.OpenDSN(dsn, nil, healing)
 	mux := http.NewServeMux()
 	mux.Handle(path, status.Handler(healing, s.db, append(options, status.WithAudit(plugin.InSchemas(s.place.Schema)))...))
 	s.server = httptest.NewServer(mux)

@@ -46,8 +46,8 @@ func TestAHealComesUp(t *testing.T) {
 		"the page was loaded again": "window.mark !== 1",
 		"the page scrolled":         fmt.Sprintf("scrollY < 100 || Math.abs(%s - %g) > 1", place, before),
 		"the focus went":            "document.activeElement !== document.querySelector('footer a')",
-		"the headline is old":       "document.querySelector('h1').textContent !== '2 sequences are behind'",
-		"the title is old":          "document.title !== '2 sequences are behind · seqheal'",
+		"the headline is old":       "document.querySelector('h1').textContent !== '2 sequences are behind; 1 healed in the last 10 minutes, still happening'",
+		"the title is old":          "!document.title.startsWith('2 sequences are behind; 1 healed')",
 		"the total is old":          "document.querySelector('.totals dd').textContent !== '1'",
 		"the chart has no bar":      "document.querySelectorAll('#over-time rect.healed').length !== 1",
 		"the table is old":          "!document.querySelector('#tables tbody').innerText.includes('users')",
@@ -82,7 +82,7 @@ func TestNamesAreText(t *testing.T) {
 	}
 }
 
-// The button moves what is behind: at localhost, at a name over plain HTTP, where
+// The button for all asks, and then moves what is behind: at localhost, at a name over plain HTTP, where
 // browsers send no Sec-Fetch-Site, and without script.
 func TestTheButton(t *testing.T) {
 	t.Parallel()
@@ -97,8 +97,16 @@ func TestTheButton(t *testing.T) {
 			s := serve(t, drifted, status.AllowResync())
 			b := open(t, c.host)
 			command(b, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: c.noScript})
-			b.do(chromedp.Navigate(s.at(c.host)), chromedp.WaitVisible("#resync-button"), chromedp.Focus("#resync-button"), chromedp.KeyEvent(kb.Enter))
-			b.eventually("the page to tell of the resync", "document.querySelector('#resync').textContent.includes('users_id_seq')")
+			b.do(chromedp.Navigate(s.at(c.host)), chromedp.WaitVisible("#resync-button"), chromedp.Focus("#resync-button"), chromedp.KeyEvent(kb.Enter),
+				chromedp.WaitVisible("#resync-confirm"))
+			if got := s.place.Text("SELECT last_value FROM users_id_seq"); got != "1" {
+				t.Errorf("the sequence was moved to %s before the answer", got)
+			}
+			if text := evaluate[string](b, "document.querySelector('.ask').innerText"); !strings.Contains(text, "Move 3 sequences forward") || !strings.Contains(text, "users_id_seq by 20") {
+				t.Errorf("the page asks: %s", text)
+			}
+			b.do(chromedp.Focus("#resync-confirm"), chromedp.KeyEvent(kb.Enter))
+			b.eventually("the page to tell of the resync", "document.querySelector('#resync').textContent.includes('Resync at')")
 			text := evaluate[string](b, "document.querySelector('#resync').innerText")
 			if !strings.Contains(text, "0 → 20") && !strings.Contains(text, "1 → 20") {
 				t.Errorf("the page says: %s", text)
@@ -107,8 +115,11 @@ func TestTheButton(t *testing.T) {
 				t.Errorf("the sequence is at %s", got)
 			}
 			b.eventually("the headline to tell", "document.querySelector('h1').textContent === '1 sequence is nearly used up'")
-			if !c.noScript && evaluate[bool](b, "document.activeElement.id !== 'resync-button' || document.activeElement.disabled") {
-				t.Error("the button lost the focus")
+			if evaluate[bool](b, "document.querySelector('.ask') !== null || location.search.includes('ask')") {
+				t.Error("the page asks again")
+			}
+			if !c.noScript && evaluate[bool](b, "document.activeElement.id !== 'resync-button'") {
+				t.Error("the focus is lost")
 			}
 		})
 	}
@@ -120,12 +131,13 @@ func TestTheButtonAfterAnotherToken(t *testing.T) {
 	t.Parallel()
 	s := serve(t, drifted, status.AllowResync())
 	b := open(t, "status.test")
-	b.do(chromedp.Navigate(s.at("status.test")), chromedp.WaitVisible("#resync-button"))
-	before := evaluate[string](b, "document.querySelector('form input').value")
+	b.do(chromedp.Navigate(s.at("status.test")+"?ask=all"), chromedp.WaitVisible("#resync-confirm"))
+	const token = "document.querySelector('.ask input').value"
+	before := evaluate[string](b, token)
 	command(b, network.ClearBrowserCookies, cdp.Empty{})
-	b.eventually("the page to have the new token", "document.querySelector('form input').value !== '"+before+"'")
-	b.do(chromedp.Click("#resync-button"))
-	b.eventually("the page to tell of the resync", "document.querySelector('#resync').textContent.includes('users_id_seq')")
+	b.eventually("the page to have the new token", token+" !== '"+before+"'")
+	b.do(chromedp.Click("#resync-confirm"))
+	b.eventually("the page to tell of the resync", "document.querySelector('#resync').textContent.includes('Resync at')")
 }
 
 // Another site cannot use the button, with a form or from a script, although the
@@ -148,7 +160,7 @@ func TestAnotherSiteCannotUseTheButton(t *testing.T) {
 		.then(() => { window.sent = true })`, target))
 	b.eventually("the script's request", "window.sent === true")
 	b.run("document.forms[0].submit()")
-	b.eventually("the refusal", "document.body && document.body.innerText.includes('refused, for the request comes from another site')")
+	b.eventually("the refusal", "document.body && document.body.innerText.includes('refused, because the request comes from another site')")
 	if got := s.place.Int("SELECT last_value FROM users_id_seq"); got != 1 {
 		t.Errorf("the sequence was moved to %d", got)
 	}

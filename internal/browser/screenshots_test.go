@@ -11,6 +11,7 @@ import (
 
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
+	"gorm.io/gorm"
 
 	"github.com/seqheal/seqheal/internal/pgtest"
 	"github.com/seqheal/seqheal/plugin"
@@ -30,39 +31,84 @@ const shop = `CREATE SCHEMA shop; CREATE SCHEMA billing; CREATE SCHEMA audit;
 	CREATE TABLE audit.events (id serial PRIMARY KEY, name text); INSERT INTO audit.events VALUES (1994113027, 'login'); SELECT setval('audit.events_id_seq', 1994113027);
 	CREATE SEQUENCE audit.slot CYCLE MAXVALUE 1000; CREATE TABLE audit.slots (id bigint PRIMARY KEY DEFAULT nextval('audit.slot'), name text); INSERT INTO audit.slots VALUES (1, 'a')`
 
-// SEQHEAL_SCREENSHOTS=<folder> takes the pictures of docs/, of a shop that is watched
-// for two minutes.
-func TestScreenshots(t *testing.T) {
+// shot is one picture.
+type shot struct {
+	file, scheme  string
+	width, height int64
+	phone         bool
+	// prepare brings the page into the state to be shown.
+	prepare func(*tab)
+}
+
+// take takes the picture of a page.
+func take(t *testing.T, address string, s shot) {
+	t.Helper()
+	b := open(t, "127.0.0.1")
+	command(b, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: s.scheme}}})
+	options := []chromedp.EmulateViewportOption{chromedp.EmulateScale(1.5)}
+	if s.phone {
+		options = append(options, chromedp.EmulateMobile)
+	}
+	b.do(chromedp.EmulateViewport(s.width, s.height, options...), chromedp.Navigate(address), chromedp.WaitVisible("#sequences"))
+	if s.prepare != nil {
+		s.prepare(b)
+	}
+	picture, err := chromedp.Run(b, chromedp.CaptureScreenshot())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(pictures(t), s.file), picture, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// pictures is the folder that SEQHEAL_SCREENSHOTS names.
+func pictures(t *testing.T) string {
+	t.Helper()
 	folder := os.Getenv("SEQHEAL_SCREENSHOTS")
 	if folder == "" {
 		t.Skip("takes pictures and tests nothing")
 	}
+	return folder
+}
+
+// database makes a database with a readable name, and a page on it, read as a role.
+func database(t *testing.T, name, tables, role string, options ...status.Option) (db *gorm.DB, address string) {
+	t.Helper()
 	place := pgtest.New(t)
-	database := fmt.Sprintf("shop_%d", os.Getpid())
-	place.Exec("CREATE DATABASE " + database)
-	t.Cleanup(func() { place.Exec("DROP DATABASE " + database + " WITH (FORCE)") })
-	healing := plugin.New()
-	db := place.OpenDSN(place.DSNFor(map[string]string{"dbname": database, "search_path": "shop"}), nil, healing)
-	if err := db.Exec(shop).Error; err != nil {
+	place.Exec("DROP DATABASE IF EXISTS " + name)
+	place.Exec("CREATE DATABASE " + name)
+	t.Cleanup(func() { place.Exec("DROP DATABASE " + name + " WITH (FORCE)") })
+	admin := place.OpenDSN(place.DSNFor(map[string]string{"dbname": name}), nil)
+	if err := admin.Exec(tables).Error; err != nil {
 		t.Fatal(err)
 	}
+	healing := plugin.New()
+	db = place.OpenDSN(place.DSNFor(map[string]string{"dbname": name, "user": role}), nil, healing)
 	mux := http.NewServeMux()
-	mux.Handle(path, status.Handler(healing, db, status.AllowResync()))
+	mux.Handle(path, status.Handler(healing, db, append(options, status.AllowResync())...))
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
+	return db, server.URL + path
+}
 
+// A shop that is watched for some minutes, in light, dark and on a phone.
+func TestScreenshots(t *testing.T) {
+	pictures(t)
+	t.Parallel()
+	db, address := database(t, "shop", shop, "postgres")
 	// Imports bring explicit ids in front of a sequence, and orders go on.
 	insert := func(table string) { _ = db.Table(table).Create(map[string]any{"name": "new"}).Error }
 	insert("shop.orders")
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
-	rounds := 120
+	rounds := 480
 	if os.Getenv("SEQHEAL_SCREENSHOTS_QUICK") != "" {
 		rounds = 12
 	}
 	for n := range rounds {
 		<-tick.C
-		for name, every := range map[string]int{"orders": 9, "order_items": 13, "customers": 31} {
+		for name, every := range map[string]int{"orders": 9 + n/60, "order_items": 13, "customers": 31} {
 			if n%every == every-2 {
 				if err := db.Exec(fmt.Sprintf("INSERT INTO shop.%[1]s SELECT last_value + g, 'imported' FROM shop.%[1]s_id_seq, generate_series(1, %d) g", name, 3+n*7%40)).Error; err != nil {
 					t.Fatal(err)
@@ -70,33 +116,48 @@ func TestScreenshots(t *testing.T) {
 			}
 			insert("shop." + name)
 		}
-		if n%47 == 5 {
-			insert("audit.slots")
-		}
 	}
 	if err := db.Exec("INSERT INTO shop.customers SELECT last_value + g, 'imported' FROM shop.customers_id_seq, generate_series(1, 350) g").Error; err != nil {
 		t.Fatal(err)
 	}
-	for _, shot := range []struct {
-		file, scheme  string
-		width, height int64
-		phone         bool
-	}{
-		{"status-light.png", "light", 1180, 1240, false}, {"status-dark.png", "dark", 1180, 1240, false}, {"status-phone.png", "light", 390, 844, true},
+	for _, s := range []shot{
+		{file: "status-light.png", scheme: "light", width: 1180, height: 1380},
+		{file: "status-dark.png", scheme: "dark", width: 1180, height: 1380},
+		{file: "status-phone.png", scheme: "light", width: 390, height: 844, phone: true},
 	} {
-		b := open(t, "127.0.0.1")
-		command(b, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: shot.scheme}}})
-		options := []chromedp.EmulateViewportOption{chromedp.EmulateScale(1.5)}
-		if shot.phone {
-			options = append(options, chromedp.EmulateMobile)
-		}
-		b.do(chromedp.EmulateViewport(shot.width, shot.height, options...), chromedp.Navigate(server.URL+path), chromedp.WaitVisible("#tables"))
-		picture, err := chromedp.Run(b, chromedp.CaptureScreenshot())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(folder, shot.file), picture, 0o644); err != nil {
-			t.Fatal(err)
-		}
+		take(t, address, s)
 	}
+}
+
+// trouble is a database with all that can be wrong with a sequence, for a role that may
+// not read one table.
+const trouble = shop + `;
+	CREATE TABLE shop.vouchers (id smallserial PRIMARY KEY, name text); INSERT INTO shop.vouchers VALUES (32767, 'last'); SELECT setval('shop.vouchers_id_seq', 32767);
+	CREATE TABLE billing.secrets (id bigserial PRIMARY KEY, name text);
+	INSERT INTO shop.orders VALUES (18700, 'imported');
+	DROP ROLE IF EXISTS shop_app; CREATE ROLE shop_app LOGIN;
+	GRANT USAGE ON SCHEMA shop, billing, audit TO shop_app; GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA shop, billing, audit TO shop_app;
+	GRANT USAGE, SELECT ON ALL SEQUENCES IN SCHEMA shop, billing, audit TO shop_app; REVOKE ALL ON billing.secrets FROM shop_app`
+
+func TestScreenshotOfTrouble(t *testing.T) {
+	pictures(t)
+	t.Parallel()
+	db, address := database(t, "shop_in_trouble", trouble, "shop_app")
+	for _, table := range []string{"audit.slots", "billing.invoices", "shop.coupons"} {
+		_ = db.Table(table).Create(map[string]any{"name": "new"}).Error
+	}
+	take(t, address, shot{file: "status-trouble.png", scheme: "light", width: 1180, height: 1500, prepare: func(b *tab) {
+		b.do(chromedp.Click("#findings summary"))
+	}})
+}
+
+func TestScreenshotOfTenThousandTables(t *testing.T) {
+	pictures(t)
+	t.Parallel()
+	place := pgtest.New(t)
+	manyTables(place, 10)
+	s := serveAs(t, place, place.DSN, status.AllowResync())
+	take(t, s.at("127.0.0.1"), shot{file: "status-many.png", scheme: "light", width: 1180, height: 900, prepare: func(b *tab) {
+		b.eventually("a part to be read", "document.querySelector('progress')?.value >= 1000")
+	}})
 }

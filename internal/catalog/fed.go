@@ -33,6 +33,9 @@ type Fed struct {
 	Below []Descendant
 	// Indexes counts the table's own indexes: to look at it locks each of them.
 	Indexes int64
+	// References are the foreign keys that point to the column and whose type is
+	// another one, as ReadReferences found them.
+	References []Reference
 }
 
 // Descendant is a table whose rows are seen through another one.
@@ -66,6 +69,7 @@ const domainBase = `LEFT JOIN LATERAL (
 //
 // $1  a JSON array of schemas, [] for all that the role may use
 // $2  a JSON array of the oids of tables, [] for all
+// $3  with [] for schemas: those that the role may not use as well
 //
 //	wanted            it is in one of the schemas and one of the tables, or a partition of one
 //	relkind           r, p or f
@@ -98,7 +102,7 @@ WITH fed AS MATERIALIZED (
 ), seen AS MATERIALIZED (
   SELECT f.*, c.relname, c.relkind, c.relhassubclass, n.nspname, n.oid AS nspoid,
     CASE WHEN $1::pg_catalog.text <> '[]' THEN n.nspname::pg_catalog.text IN (SELECT pg_catalog.json_array_elements_text($1::pg_catalog.text::pg_catalog.json))
-         ELSE $2::pg_catalog.text <> '[]' OR pg_catalog.has_schema_privilege(n.oid, 'USAGE') END
+         ELSE $3::pg_catalog.bool OR $2::pg_catalog.text <> '[]' OR pg_catalog.has_schema_privilege(n.oid, 'USAGE') END
     AND ($2::pg_catalog.text = '[]' OR coalesce(pg_catalog.pg_partition_root(c.oid::pg_catalog.regclass)::pg_catalog.oid, c.oid) IN (
       SELECT e::pg_catalog.int8::pg_catalog.oid FROM pg_catalog.json_array_elements_text($2::pg_catalog.text::pg_catalog.json) e)) AS wanted
   FROM fed f
@@ -138,13 +142,22 @@ JOIN pg_catalog.pg_sequence q ON q.seqrelid = v.seq
 WHERE v.reached
 ORDER BY v.nspname, v.relname, v.attnum`
 
-// ReadFed lists the columns that sequences feed, in the order of their names: all in
-// schemas that the role may use, or those in some schemas and of some tables, given by oid, together with the
-// columns that share a sequence with them. Two queries; it locks no table.
-func ReadFed(ctx context.Context, c *conn.Conn, schemas []string, tables []int64) ([]*Fed, error) {
+// Where is which columns are listed.
+type Where struct {
+	// Schemas are the schemas, none for all that the role may use.
+	Schemas []string
+	// EverySchema adds those that the role may not use.
+	EverySchema bool
+	// Tables are the oids of tables, none for all.
+	Tables []int64
+}
+
+// ReadFed lists the columns that sequences feed, in the order of their names, together
+// with the columns that share a sequence with them. Two queries; it locks no table.
+func ReadFed(ctx context.Context, c *conn.Conn, where Where) ([]*Fed, error) {
 	var fed []*Fed
 	roots := map[int64][]*Fed{}
-	err := c.Query(ctx, readFed, []any{list(schemas), list(tables)}, func(rows *sql.Rows) error {
+	err := c.Query(ctx, readFed, []any{list(where.Schemas), list(where.Tables), where.EverySchema}, func(rows *sql.Rows) error {
 		f, descends, err := scanFed(rows)
 		if err != nil {
 			return err

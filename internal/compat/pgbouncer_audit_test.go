@@ -185,7 +185,7 @@ func TestAuditsAtStartupThroughPgBouncer(t *testing.T) {
 		db := open(t, postgres.Open(bouncer.dsn(execMode)), m.config, seen.plugin(
 			plugin.WithLogger(slog.New(slog.NewTextHandler(&log, nil))),
 			plugin.WithStartupAudit(plugin.OfTables("accounts"), plugin.AndResync())))
-		if text := log.String(); strings.Contains(text, "level=ERROR") || !strings.Contains(text, "startup audit: 1 columns fed by sequences, 1 of them to look at") {
+		if text := log.String(); strings.Contains(text, "level=ERROR") || !strings.Contains(text, "startup audit: 1 column checked, 1 needs attention") {
 			t.Errorf("the log:\n%s", text)
 		}
 		created := newAccounts("new", 2)

@@ -26,10 +26,10 @@ const (
 	slice = 250_000
 )
 
-// lockClass is the first key of the advisory lock that serialises healers of one
+// LockClass is the first key of the advisory lock that serialises healers of one
 // sequence over all processes; the second is the sequence's oid. It is "seqh" in
 // ASCII and must never change: versions of the plugin meet on it.
-const lockClass = 0x73657168
+const LockClass = 0x73657168
 
 // draw takes $2 values from the sequence with oid $1 and answers the last of them.
 // That is not the furthest one when a session drew from its cache first and the
@@ -146,7 +146,7 @@ func Advance(ctx context.Context, c *conn.Conn, goal Goal) (Move, error) {
 	}
 	// From here on nothing takes a new heavyweight lock: the sequence's was
 	// taken by the draw. The other order deadlocked with a migration (measured).
-	if err := c.Row(ctx, lock, []any{int64(lockClass), seq.OID}, new(string)); err != nil {
+	if err := c.Row(ctx, lock, []any{int64(LockClass), seq.OID}, new(string)); err != nil {
 		return move, err
 	}
 	// A session with CACHE hands out its own cached values first; only the last

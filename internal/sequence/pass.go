@@ -18,7 +18,7 @@ import (
 // role may not set, it divides by zero there.
 //
 //	%[1]d the sequence's oid   %[2]d the value   %[3]d increment   %[4]d cache   %[5]d last value of the range
-//	%[6]d lockClass   %[7]d farWalk   %[8]t it may be set   %[9]s min or max   %[10]s "short of"
+//	%[6]d LockClass   %[7]d farWalk   %[8]t it may be set   %[9]s min or max   %[10]s "short of"
 //	%[11]d first value of the range, for the room that is left before any was drawn
 //	%[12]s where the last value comes from
 const pass = `SELECT pg_catalog.pg_sequence_last_value(%[1]d::pg_catalog.oid::pg_catalog.regclass);
@@ -109,7 +109,7 @@ func passText(t *catalog.Table, value int64) string {
 		last = "(" + fmt.Sprintf(preflightLast, seq.Increment, seq.QuotedName(), seq.OID) + ")"
 	}
 	return fmt.Sprintf(pass, seq.OID, value, seq.Increment, max(1, seq.Cache), t.Limit(),
-		lockClass, farWalk, seq.CanUpdate, seq.Aggregate(), short, seq.First(), last)
+		LockClass, farWalk, seq.CanUpdate, seq.Aggregate(), short, seq.First(), last)
 }
 
 // Near reports whether a value lies in the last tenth of the sequence's range, where

@@ -2,7 +2,6 @@ package status
 
 import (
 	"math"
-	"strings"
 	"time"
 
 	"github.com/seqheal/seqheal/plugin"
@@ -10,29 +9,29 @@ import (
 
 // The chart's size in its own units, which stretch to the page's width.
 const (
-	chartBars   = 60
+	chartWidth  = 600
 	chartHeight = 100
-	barWidth    = 10
 )
 
-// spans are what the chart may cover; it takes the shortest that holds all
-// incidents that are remembered.
+// spans are what the chart may cover; it takes the shortest that holds all incidents
+// that are counted by minute.
 var spans = []struct {
-	length time.Duration
-	name   string
+	length, step time.Duration
+	name         string
 }{
-	{10 * time.Minute, "10 minutes"}, {time.Hour, "hour"}, {6 * time.Hour, "6 hours"}, {24 * time.Hour, "24 hours"},
-	{7 * 24 * time.Hour, "7 days"}, {30 * 24 * time.Hour, "30 days"}, {365 * 24 * time.Hour, "year"},
+	{time.Hour, time.Minute, "hour"}, {6 * time.Hour, 5 * time.Minute, "6 hours"}, {24 * time.Hour, 15 * time.Minute, "24 hours"},
 }
 
-// chart is incidents over time, one bar for each sixtieth of the span.
+// chart is incidents over time, one bar for each step of the span.
 type chart struct {
 	Span        string
 	Since, Till time.Time
 	// Most is the height of the scale.
-	Most                  int
-	Healed, Already, Lost int
-	Bars                  []bar
+	Most int64
+	// Counts are those of the span, Earlier is the number of incidents before it.
+	plugin.Counts
+	Earlier int64
+	Bars    []bar
 }
 
 // bar is one bar, from its foot to its top: healed, already healed, and neither.
@@ -46,72 +45,68 @@ type part struct {
 	X, Y, W, H float64
 }
 
-func chartOf(incidents []plugin.Incident, now time.Time) chart {
+func chartOf(minutes []plugin.Minute, total int64, now time.Time) chart {
+	now = now.UTC()
 	span := spans[0]
 	for _, longer := range spans[1:] {
-		// Its last bar has only begun.
-		if len(incidents) == 0 || now.Sub(oldest(incidents)) < span.length-span.length/chartBars {
+		if len(minutes) == 0 || !minutes[0].Time.Before(start(span.length, span.step, now)) {
 			break
 		}
 		span = longer
 	}
-	step := span.length / chartBars
-	// The bars begin at round times, so that they do not flicker from look to look.
-	till := now.Truncate(step).Add(step)
-	c := chart{Span: span.name, Since: till.Add(-span.length), Till: now, Most: 1}
-	var counts [chartBars][3]int
-	for _, i := range incidents {
-		at := int(i.Time.Sub(c.Since) / step)
-		if i.Time.Before(c.Since) || at >= chartBars {
+	c := chart{Span: span.name, Since: start(span.length, span.step, now), Till: now, Most: 1}
+	counts := make([]plugin.Counts, span.length/span.step)
+	for _, m := range minutes {
+		at := int(m.Time.Sub(c.Since) / span.step)
+		if m.Time.Before(c.Since) || at >= len(counts) {
 			continue
 		}
-		kind := 0
-		switch i.Outcome {
-		case plugin.Healed:
-			c.Healed++
-		case plugin.AlreadyHealed:
-			c.Already++
-			kind = 1
-		default:
-			c.Lost++
-			kind = 2
-		}
-		counts[at][kind]++
-		c.Most = max(c.Most, counts[at][0]+counts[at][1]+counts[at][2])
+		counts[at] = added(counts[at], m.Counts)
+		c.Counts = added(c.Counts, m.Counts)
+		c.Most = max(c.Most, counts[at].Total())
 	}
+	c.Earlier = max(0, total-c.Total())
+	width := float64(chartWidth) / float64(len(counts))
 	for n, count := range counts {
-		if count == [3]int{} {
-			continue
+		if count.Total() > 0 {
+			from := c.Since.Add(time.Duration(n) * span.step)
+			title := clock(from) + " to " + clock(from.Add(span.step)) + ": " + tally(count)
+			c.Bars = append(c.Bars, bar{title, parts(count, c.Most, float64(n)*width, width)})
 		}
-		from := c.Since.Add(time.Duration(n) * step)
-		b := bar{Title: clock(from) + " to " + clock(from.Add(step)) + ": " + tally(count[0], count[1], count[2])}
-		top := float64(chartHeight)
-		for kind, class := range []string{"healed", "already", "lost"} {
-			if count[kind] == 0 {
-				continue
-			}
-			height := float64(count[kind]) / float64(c.Most) * chartHeight
-			top -= height
-			b.Parts = append(b.Parts, part{class, float64(n*barWidth) + 1, rounded(top), barWidth - 2, rounded(height)})
-		}
-		c.Bars = append(c.Bars, b)
 	}
 	return c
+}
+
+// start is where a span begins: bars begin at round times, so that they stand still
+// from look to look. The last one has only begun.
+func start(length, step time.Duration, now time.Time) time.Time {
+	return now.Truncate(step).Add(step - length)
+}
+
+func added(a, b plugin.Counts) plugin.Counts {
+	return plugin.Counts{
+		Healed: a.Healed + b.Healed, AlreadyHealed: a.AlreadyHealed + b.AlreadyHealed, Refused: a.Refused + b.Refused, Failed: a.Failed + b.Failed,
+	}
+}
+
+// parts draws one bar, in a column of so much width.
+func parts(count plugin.Counts, most int64, x, width float64) (all []part) {
+	top := float64(chartHeight)
+	for _, p := range []struct {
+		class string
+		n     int64
+	}{{"healed", count.Healed}, {"already", count.AlreadyHealed}, {"lost", count.Refused + count.Failed}} {
+		if p.n == 0 {
+			continue
+		}
+		height := float64(p.n) / float64(most) * chartHeight
+		top -= height
+		all = append(all, part{p.class, rounded(x + width/10), rounded(top), rounded(width * 0.8), rounded(height)})
+	}
+	return all
 }
 
 func rounded(length float64) float64 { return math.Round(length*100) / 100 }
 
 // Text says the same in words.
-func (c chart) Text() string {
-	return strings.ToUpper(tally(c.Healed, c.Already, c.Lost)[:1]) + tally(c.Healed, c.Already, c.Lost)[1:]
-}
-
-func oldest(incidents []plugin.Incident) time.Time {
-	first := incidents[0].Time
-	for _, i := range incidents {
-		if i.Time.Before(first) {
-			first = i.Time
-		}
-	}
-	return first
-}
+func (c chart) Text() string { return capital(tally(c.Counts)) }

@@ -13,12 +13,20 @@ import (
 
 // document is all that the page tells, as JSON has it.
 type document struct {
-	Time  time.Time    `json:"time"`
-	Stats plugin.Stats `json:"stats"`
+	Time time.Time `json:"time"`
+	// Server is what is audited, null until it was read.
+	Server *server `json:"server"`
+	// Process is whose incidents these are: other processes have their own.
+	Process process      `json:"process"`
+	Stats   plugin.Stats `json:"stats"`
+	// Minutes count the incidents of the last day, the newest last.
+	Minutes []plugin.Minute `json:"minutes"`
 	// Incidents are the latest, the newest last.
 	Incidents []plugin.Incident `json:"incidents"`
 	Audit     auditDocument     `json:"audit"`
 	Resync    resyncDocument    `json:"resync"`
+
+	bounds map[string]bounds
 }
 
 type auditDocument struct {
@@ -29,6 +37,13 @@ type auditDocument struct {
 	// Error is why there is nothing newer, or not all; Tried is when that was seen.
 	Error string     `json:"error,omitempty"`
 	Tried *time.Time `json:"tried,omitempty"`
+	// Pending is how many columns are still to be read, because the first audit is
+	// under way. Reached and Total are the progress of the audit under way, if any.
+	Pending int `json:"pending"`
+	Reached int `json:"reached,omitempty"`
+	Total   int `json:"total,omitempty"`
+	// Incomplete is true when the next request goes on at once.
+	Incomplete bool `json:"incomplete"`
 	// States counts the findings by state.
 	States map[plugin.State]int `json:"states"`
 	// Findings are in the order of their urgency.
@@ -47,7 +62,14 @@ type resyncDocument struct {
 // read gathers the document. It waits for an audit no longer than the timeout.
 func (h *handler) read(ctx context.Context) document {
 	result := h.auditor.latest(ctx)
-	d := document{Time: h.now(), Stats: h.plugin.Stats(), Incidents: h.plugin.Incidents(), Resync: h.resyncer.document()}
+	d := document{
+		Time: h.now(), Process: thisProcess, Minutes: []plugin.Minute{}, Incidents: []plugin.Incident{}, Resync: h.resyncer.document(),
+	}
+	d.Server, d.bounds = h.surroundings.known()
+	if h.plugin != nil {
+		d.Stats, d.Incidents = h.plugin.Stats(), h.plugin.Incidents()
+		d.Minutes = append(d.Minutes, h.plugin.Minutes()...)
+	}
 	d.Resync.Allowed = h.allowed
 	if d.Stats.Last != nil {
 		d.Stats.Last.Err = presentable(d.Stats.Last.Err)
@@ -60,7 +82,7 @@ func (h *handler) read(ctx context.Context) document {
 }
 
 func (r result) document() auditDocument {
-	d := auditDocument{DurationMS: float64(r.took.Microseconds()) / 1000, States: map[plugin.State]int{}, Findings: []plugin.Finding{}}
+	d := auditDocument{Pending: r.pending, Incomplete: r.pending > 0 || r.again, Reached: r.reached, Total: r.total, DurationMS: float64(r.took.Microseconds()) / 1000, States: map[plugin.State]int{}, Findings: []plugin.Finding{}}
 	if !r.read.IsZero() {
 		d.Time = &r.read
 	}
@@ -73,7 +95,7 @@ func (r result) document() auditDocument {
 		d.Findings = append(d.Findings, f)
 	}
 	slices.SortStableFunc(d.Findings, func(a, b plugin.Finding) int {
-		return cmp.Or(cmp.Compare(urgency(a.State), urgency(b.State)), cmp.Compare(b.Used, a.Used))
+		return cmp.Or(cmp.Compare(urgency(a.State), urgency(b.State)), cmp.Compare(b.Behind, a.Behind), cmp.Compare(b.Used, a.Used))
 	})
 	return d
 }

@@ -25,3 +25,14 @@ func ExampleHandler() {
 	mux.Handle("/admin/sequences", status.Handler(healing, db,
 		status.AllowResync(), status.WithAudit(plugin.InSchemas("shop", "billing"))))
 }
+
+// A page about the sequences alone, for a program that inserts nothing itself.
+func ExampleHandler_standalone() {
+	db, err := gorm.Open(postgres.Open("postgres://admin@localhost/app"), &gorm.Config{})
+	if err != nil {
+		panic(err)
+	}
+	if err := http.ListenAndServe("127.0.0.1:8090", status.Handler(nil, db, status.AllowResync())); err != nil {
+		panic(err)
+	}
+}

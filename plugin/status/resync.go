@@ -12,12 +12,13 @@ import (
 	"github.com/seqheal/seqheal/plugin"
 )
 
-// resyncTimeout is what one use of the button may take.
+// resyncTimeout is what one use of a button may take.
 const resyncTimeout = 30 * time.Second
 
 // resyncer moves sequences, once at a time, and remembers what came of it.
 type resyncer struct {
-	run func(context.Context) ([]plugin.Finding, error)
+	// run moves what is behind of the table with this quoted name, or of all.
+	run func(ctx context.Context, table string) ([]plugin.Finding, error)
 	now func() time.Time
 
 	mutex    sync.Mutex
@@ -27,27 +28,40 @@ type resyncer struct {
 	err      error
 }
 
-// resync answers the button: it sends the browser back to the page, which tells what
+// resync answers the buttons: it sends the browser back to the page, which tells what
 // came of it. While one is running another click changes nothing.
 func (h *handler) resync(w http.ResponseWriter, r *http.Request) {
 	if err := h.origins.Check(r); err != nil {
-		http.Error(w, "seqheal: refused, for the request comes from another site: "+err.Error(), http.StatusForbidden)
+		http.Error(w, "seqheal: refused, because the request comes from another site: "+err.Error(), http.StatusForbidden)
 		return
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, 4<<10)
 	if !handedOut(r) {
-		http.Error(w, "seqheal: refused, for the request lacks the page's token: load the page again, with cookies allowed", http.StatusForbidden)
+		http.Error(w, "seqheal: refused, because the request lacks the page's token: load the page again, with cookies allowed", http.StatusForbidden)
 		return
 	}
-	h.resyncer.once(r.Context())
+	table := r.PostFormValue("table")
+	if table != "" {
+		h.auditor.latest(r.Context()) // the page may be another instance's
+	}
+	switch {
+	case table == "" && r.PostFormValue("all") != "yes":
+		http.Error(w, "seqheal: the request names neither a table nor all", http.StatusBadRequest)
+		return
+	case table != "" && !h.auditor.has(table):
+		http.Error(w, "seqheal: the page shows no table "+table, http.StatusBadRequest)
+		return
+	}
+	h.resyncer.once(r.Context(), table)
 	h.auditor.outdate()
 	// Relative to what the browser asked for, which http.StripPrefix hides.
-	w.Header().Set("Location", "?")
+	w.Header().Set("Location", filterFrom(r.URL.Query()).Here())
 	w.WriteHeader(http.StatusSeeOther)
 }
 
-// once moves what is behind. It ends what it began although the client may go.
-func (r *resyncer) once(ctx context.Context) {
+// once moves what is behind, of one table or of all. It ends what it began although the
+// client may go.
+func (r *resyncer) once(ctx context.Context, table string) {
 	r.mutex.Lock()
 	if r.running {
 		r.mutex.Unlock()
@@ -64,7 +78,7 @@ func (r *resyncer) once(ctx context.Context) {
 	}()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), resyncTimeout)
 	defer cancel()
-	findings, err = r.run(ctx)
+	findings, err = r.run(ctx, table)
 }
 
 func (r *resyncer) document() resyncDocument {

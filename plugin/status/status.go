@@ -4,7 +4,7 @@
 //	mux.Handle("/debug/seqheal/", status.Handler(healing, db))
 //
 // It is for those who run the application: it names tables and shows errors, and it
-// asks nobody who they are. Put it behind what guards the other pages of its kind.
+// has no login. Put it behind what guards the other pages of its kind.
 package status
 
 import (
@@ -27,27 +27,31 @@ type settings struct {
 	audit   []plugin.AuditOption
 }
 
-// AllowResync puts a button on the page that moves forward the sequences that are
-// behind, as plugin.Resync does. Requests that come from another site, or without
-// the token that the page hands out in a cookie and in the form, are refused.
+// AllowResync puts buttons on the page that move forward the sequences that are behind,
+// as plugin.Resync does: one for each table, and one for all, which asks first.
+// Requests that come from another site, or without the token that the page hands out in
+// a cookie and in the form, are refused.
 func AllowResync() Option {
 	return func(s *settings) { s.resync = true }
 }
 
-// WithAudit narrows what the page audits, and what its button moves:
-// plugin.InSchemas, say.
+// WithAudit narrows what the page audits, and what its buttons move, to
+// plugin.InSchemas for example.
 func WithAudit(options ...plugin.AuditOption) Option {
 	return func(s *settings) { s.audit = append(s.audit, options...) }
 }
 
 // WithAuditTimeout limits how long a request waits for the audit; the default is 3
-// seconds. What was read by then is shown, and the page says that it is not all.
+// seconds. What was read by then is shown, the page says what is missing, and the next
+// request goes on with that. Until an audit was complete, a request waits up to eight
+// times as long on a database of which less time reads nothing.
 func WithAuditTimeout(timeout time.Duration) Option {
 	return func(s *settings) { s.timeout = timeout }
 }
 
 // Handler serves the page to GET and HEAD, whatever the path, and the same as JSON
-// under ?format=json. p tells of incidents, db is what is audited.
+// under ?format=json. p tells of incidents, db is what is audited. With a nil p the page
+// shows the sequences alone, for a program that inserts nothing itself.
 //
 // The audit is made by one request at a time, with its result kept for 5 seconds, or
 // ten times as long as it took; until there is a newer one the others get that. It
@@ -59,22 +63,30 @@ func Handler(p *plugin.Plugin, db *gorm.DB, options ...Option) http.Handler {
 		option(&s)
 	}
 	h := &handler{plugin: p, now: time.Now, allowed: s.resync}
-	h.auditor = auditor{now: time.Now, timeout: s.timeout, run: func(ctx context.Context) ([]plugin.Finding, error) {
-		return plugin.Audit(ctx, db, s.audit...)
+	with := func(options ...plugin.AuditOption) []plugin.AuditOption {
+		return append(s.audit[:len(s.audit):len(s.audit)], options...)
+	}
+	h.auditor = auditor{now: time.Now, timeout: s.timeout, run: func(ctx context.Context, tables []string, progress func(int, int)) ([]plugin.Finding, error) {
+		h.surroundings.read(ctx, db)
+		return plugin.Audit(ctx, db, with(plugin.OfTables(tables...), plugin.OnProgress(progress))...)
 	}}
-	h.resyncer = resyncer{now: time.Now, run: func(ctx context.Context) ([]plugin.Finding, error) {
-		return plugin.Audit(ctx, db, append(s.audit[:len(s.audit):len(s.audit)], plugin.AndResync())...)
+	h.resyncer = resyncer{now: time.Now, run: func(ctx context.Context, table string) ([]plugin.Finding, error) {
+		if table != "" { // which the page shows, so that it is among those of WithAudit
+			return plugin.Resync(ctx, db, table)
+		}
+		return plugin.Audit(ctx, db, with(plugin.AndResync())...)
 	}}
 	return h
 }
 
 type handler struct {
-	plugin   *plugin.Plugin
-	now      func() time.Time
-	auditor  auditor
-	allowed  bool // whether the button is there
-	resyncer resyncer
-	origins  http.CrossOriginProtection
+	plugin       *plugin.Plugin // nil for a page without incidents
+	now          func() time.Time
+	surroundings surroundings
+	auditor      auditor
+	allowed      bool // whether the buttons are there
+	resyncer     resyncer
+	origins      http.CrossOriginProtection
 }
 
 // policy lets the page have its own style and script, by their hashes, and ask its
@@ -113,7 +125,9 @@ func (h *handler) show(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	d := h.read(r.Context())
+	v := view{filter: filterFrom(r.URL.Query()), asking: h.allowed && r.URL.Query().Get("ask") == "all"}
 	if format == "json" {
+		d.Audit.Findings = v.filter.of(d.Audit.Findings)
 		text, err := json.MarshalIndent(d, "", "  ")
 		if err != nil {
 			http.Error(w, "seqheal: "+err.Error(), http.StatusInternalServerError)
@@ -123,9 +137,8 @@ func (h *handler) show(w http.ResponseWriter, r *http.Request) {
 		_, _ = w.Write(append(text, '\n'))
 		return
 	}
-	token := ""
 	if h.allowed {
-		token = handOut(w, r)
+		v.token = handOut(w, r)
 	}
-	h.write(w, d, token)
+	h.write(w, d, v)
 }

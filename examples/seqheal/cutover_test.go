@@ -50,7 +50,7 @@ func startPair(t *testing.T) pair {
 	return p
 }
 
-func database(t *testing.T, server *pgserver.Server, name string) *gorm.DB {
+func shopOn(t *testing.T, server *pgserver.Server, name string) *gorm.DB {
 	t.Helper()
 	db := connect(t, server.DSN())
 	if err := db.Exec("CREATE DATABASE " + name).Error; err != nil {
@@ -111,7 +111,7 @@ func sales(names ...string) string {
 // on the new server.
 func (p pair) cutOver(t *testing.T, name string) (db *gorm.DB, dsn string) {
 	t.Helper()
-	source, target := database(t, p.old, name), database(t, p.new, name)
+	source, target := shopOn(t, p.old, name), shopOn(t, p.new, name)
 	for _, statement := range []struct {
 		db   *gorm.DB
 		text string
@@ -141,7 +141,7 @@ func TestACutOverAfterLogicalReplication(t *testing.T) {
 	t.Run("healed by the application's inserts", func(t *testing.T) {
 		t.Parallel()
 		db, dsn := servers.cutOver(t, "healed")
-		if got := runWith(t, false, "-dsn", dsn); got.code != 1 || !strings.Contains(got.out, "2 behind") {
+		if got := runIn(t, nil, "-dsn", dsn); got.code != 1 || !strings.Contains(got.out, "2 behind") {
 			t.Fatalf("not both sequences are behind: %+v", got)
 		}
 		healing := plugin.New()
@@ -157,7 +157,7 @@ func TestACutOverAfterLogicalReplication(t *testing.T) {
 		if healing.Stats().Healed != 2 {
 			t.Errorf("%+v, want one heal for each table", healing.Stats())
 		}
-		if got := runWith(t, false, "-dsn", dsn); got.code != 0 {
+		if got := runIn(t, nil, "-dsn", dsn); got.code != 0 {
 			t.Errorf("%+v", got)
 		}
 	})
@@ -165,7 +165,7 @@ func TestACutOverAfterLogicalReplication(t *testing.T) {
 	t.Run("fixed right after it", func(t *testing.T) {
 		t.Parallel()
 		db, dsn := servers.cutOver(t, "fixed")
-		if got := runWith(t, false, "-dsn", dsn, "-fix"); got.code != 0 || !strings.Contains(got.out, "moved 2") {
+		if got := runIn(t, nil, "fix", dsn); got.code != 0 || !strings.Contains(got.out, "moved 2") {
 			t.Fatalf("%+v", got)
 		}
 		var mutex sync.Mutex

@@ -1,0 +1,52 @@
+//go:build unix
+
+package compat
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/seqheal/seqheal/internal/pgtest"
+)
+
+// The command goes through PgBouncer with the connection string as it is: it prepares
+// nothing, so two clients in turn meet no statement of each other.
+func TestTheCommandThroughPgBouncer(t *testing.T) {
+	t.Parallel()
+	binary := filepath.Join(t.TempDir(), "seqheal")
+	build := exec.Command("go", "build", "-buildvcs=false", "-o", binary, "./examples/seqheal")
+	build.Dir = filepath.Join("..", "..")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for _, settings := range []string{"pool_mode = transaction", "pool_mode = session"} {
+		t.Run(settings, func(t *testing.T) {
+			t.Parallel()
+			p := pgtest.New(t)
+			p.Exec(drifted)
+			bouncer := startPooler(t, p, 1, settings)
+			dsn := "postgres://someone@" + bouncer.address + "/app?sslmode=disable"
+			for _, run := range []struct {
+				arguments []string
+				code      int
+				want      string
+			}{
+				{[]string{"audit", "-schema", p.Schema}, 1, "1 column checked: 1 behind"},
+				{[]string{"audit", "-schema", p.Schema}, 1, "1 column checked: 1 behind"},
+				{[]string{"sql", "-schema", p.Schema}, 1, "20 values forward"},
+				{[]string{"fix", "-schema", p.Schema}, 0, "moved 1 sequence"},
+				{[]string{"audit", "-schema", p.Schema, "-unused"}, 0, "1 column checked: 1 in sync"},
+			} {
+				c := exec.CommandContext(t.Context(), binary, append(run.arguments, "-dsn", dsn)...)
+				c.Env = append(os.Environ(), "DATABASE_URL=")
+				out, _ := c.CombinedOutput()
+				if code := c.ProcessState.ExitCode(); code != run.code || !strings.Contains(string(out), run.want) {
+					t.Errorf("%q: exit code %d: %s", run.arguments, code, out)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,76 @@
+package service
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// runToEnd runs the program until it ends by itself.
+func runToEnd(t *testing.T, dsn string) (code int, out string) {
+	t.Helper()
+	command := exec.CommandContext(t.Context(), program, "-addr", "127.0.0.1:0")
+	command.Env = append(os.Environ(), "DATABASE_URL="+dsn)
+	text, err := command.CombinedOutput()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return command.ProcessState.ExitCode(), string(text)
+}
+
+func goIn(t *testing.T, dir string, arguments ...string) string {
+	t.Helper()
+	command := exec.CommandContext(t.Context(), "go", arguments...)
+	command.Dir, command.Env = dir, append(os.Environ(), "GOFLAGS=-buildvcs=false")
+	out, err := command.CombinedOutput()
+	if err != nil {
+		t.Fatalf("go %s: %v: %s", strings.Join(arguments, " "), err, out)
+	}
+	return string(out)
+}
+
+// The folder compiles elsewhere: it needs the modules that it names, few of them, and
+// nothing of this repository's inside.
+func TestTheExampleCopies(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS(example)); err != nil {
+		t.Fatal(err)
+	}
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(filepath.Join(dir, "go.mod"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Until the modules are published, a copy finds them here.
+	if err := os.WriteFile(filepath.Join(dir, "go.mod"), []byte(strings.ReplaceAll(string(text), "=> ../..", "=> "+root)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	goIn(t, dir, "build", "-o", os.DevNull, ".")
+	goIn(t, dir, "vet", ".")
+	for _, path := range strings.Fields(goIn(t, dir, "list", "-f", `{{join .Imports "\n"}}{{"\n"}}{{join .TestImports "\n"}}`, ".")) {
+		if strings.Contains(path, "/internal/") {
+			t.Errorf("the example imports %s", path)
+		}
+	}
+	direct := regexp.MustCompile(`(?m)^\t\S+ v\S+$`).FindAllString(string(text), -1)
+	if len(direct) > 10 || strings.Contains(string(text), "prometheus/prometheus") {
+		t.Errorf("%d requirements: %s", len(direct), strings.Join(direct, ""))
+	}
+	version := regexp.MustCompile(`(?m)^go (\S+)$`)
+	rootMod, err := os.ReadFile("../../go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := version.FindString(string(text)), version.FindString(string(rootMod)); got != want {
+		t.Errorf("the example asks for %q, the root for %q", got, want)
+	}
+}

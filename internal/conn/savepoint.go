@@ -31,6 +31,12 @@ func (c *Conn) RollBack(ctx context.Context) error { return c.Undo(ctx, rollBack
 // only roll back.
 func (c *Conn) Abort(ctx context.Context) { _ = c.Undo(ctx, abort) }
 
+// ReleaseAfter sends a statement and closes the savepoint in one round trip. When the
+// statement fails the savepoint stays open.
+func (c *Conn) ReleaseAfter(ctx context.Context, statement string) error {
+	return c.Exec(ctx, statement+"; "+releaseSavepoint)
+}
+
 // InSavepoint runs fn in the savepoint and rolls it back. It returns the error of
 // the first step that fails.
 func (c *Conn) InSavepoint(ctx context.Context, fn func() error) error {

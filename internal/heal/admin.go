@@ -2,6 +2,7 @@ package heal
 
 import (
 	"context"
+	"time"
 
 	"github.com/seqheal/seqheal/internal/catalog"
 	"github.com/seqheal/seqheal/internal/conn"
@@ -66,4 +67,45 @@ func (a *attempt) asAdmin(ctx context.Context, fn func(context.Context, *conn.Co
 		}
 		return fn(ctx, c, session, table)
 	})
+}
+
+// askAsAdmin asks about the values that come next through WithResyncDB.
+func (s *preflight) askAsAdmin(ctx context.Context) (answer sequence.Answer) {
+	a := &attempt{insert: s.insert, started: time.Now(), table: s.table}
+	err := a.asAdmin(ctx, func(ctx context.Context, c *conn.Conn, _ conn.Session, t *catalog.Table) (err error) {
+		answer, err = sequence.Preflight(ctx, c, t, s.ahead(s.table))
+		return err
+	})
+	if err != nil {
+		return sequence.Unknown
+	}
+	return answer
+}
+
+// seenByAdmin reports whether rows that the role may not see can be read through
+// WithResyncDB.
+func (s *preflight) seenByAdmin() bool {
+	return s.settings.ResyncDB != nil && s.table.RowSecurity && s.table.Sequence.Cache <= 1
+}
+
+// askAdminAfter reports whether a row that is committed holds one of the values that the
+// statement has drawn: its own rows are not seen from there.
+func (s *preflight) askAdminAfter(ctx context.Context, before int64) sequence.Answer {
+	last := s.lastDrawn(ctx)
+	if !last.Found {
+		return sequence.Unknown
+	}
+	answer := sequence.Free
+	a := &attempt{insert: s.insert, started: time.Now(), table: s.table}
+	err := a.asAdmin(ctx, func(ctx context.Context, c *conn.Conn, _ conn.Session, t *catalog.Table) error {
+		taken, err := sequence.TakenBetween(ctx, c, t, before, last.Value)
+		if taken {
+			answer = sequence.Taken
+		}
+		return err
+	})
+	if err != nil {
+		return sequence.Unknown
+	}
+	return answer
 }

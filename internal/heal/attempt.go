@@ -77,7 +77,8 @@ var errRounds = errors.New("rows kept appearing in front of the sequence; " +
 // end queues an incident if drift caused the collision.
 func (a *attempt) end() {
 	a.tables.HealEnds()
-	if a.verdict != drift && (a.move == nil || !a.move.Moved) {
+	moved := a.move != nil && a.move.Moved
+	if !moved && (a.verdict != drift || a.collision.evidence == suspected) {
 		return
 	}
 	if a.table.Fed() {

@@ -20,6 +20,7 @@ const (
 	droppedRow                      // DO NOTHING returned no row, and the id that was drawn exists
 	foreseen                        // one of the values that come next is taken
 	missingRows                     // an upsert returned fewer rows than it must
+	suspected                       // an upsert may have met a row that is not its own
 )
 
 // collision is a drawn value that may have met a row. Nothing of the statement is

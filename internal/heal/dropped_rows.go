@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"github.com/seqheal/seqheal/internal/catalog"
-	"github.com/seqheal/seqheal/internal/pgerr"
 )
 
 // droppedRows sends several rows under DO NOTHING without a target, or one on a table
@@ -28,22 +27,21 @@ func (s *droppedRows) send(ctx context.Context) *collision {
 		return nil
 	}
 	asked := s.table
-	hit, r := s.ask(ctx, fence{keepOpen: s.counted})
+	f := s.watched()
+	f.keepOpen = f.keepOpen || s.counted
+	hit, r := s.ask(ctx, f)
 	if hit != nil {
 		return hit
 	}
+	complete := r.rows >= int64(s.stmt.Insert.Rows())
 	switch {
-	case r.err != nil:
-		if pgerr.Is(r.err, pgerr.SerializationFailure) {
-			s.healForRetry(ctx, s, r.err, s.ahead(s.table).Count)
-		}
-		s.settle(ctx, r)
-	case s.counted && asked == s.table && r.rows < int64(s.stmt.Insert.Rows()) && s.onlyKeyDrops(ctx):
-		return &collision{evidence: missingRows, undone: s.conn().RollBack(ctx)}
-	case r.open:
+	case r.err == nil && r.open && complete:
 		s.release(ctx)
+		return nil
+	case r.err == nil && r.open && s.counted && asked == s.table && s.onlyKeyDrops(ctx):
+		return &collision{evidence: missingRows, undone: s.undo(ctx)}
 	}
-	return nil
+	return s.examine(ctx, s, r)
 }
 
 // onlyKeyDrops reads the table again: an index that was added since may be what

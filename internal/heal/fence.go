@@ -2,6 +2,8 @@ package heal
 
 import (
 	"context"
+	"database/sql"
+	"strconv"
 
 	"github.com/seqheal/seqheal/internal/conn"
 	"github.com/seqheal/seqheal/internal/pgerr"
@@ -17,6 +19,8 @@ type fence struct {
 	// explained has the server check the statement as the caller wrote it, before the
 	// text that is sent in its place. Only in one trip.
 	explained bool
+	// last asks for the sequence's last value before the statement.
+	last string
 	// keepOpen leaves the savepoint open after a success, for evidence to be looked at.
 	keepOpen bool
 }
@@ -36,6 +40,8 @@ type fenced struct {
 	open bool
 	// rows is how many rows the statement stored or changed.
 	rows int64
+	// before is the sequence's last value before the statement, where it was asked for.
+	before sequence.Position
 }
 
 // oneTrip reports whether the statement's connection takes a savepoint, a statement and
@@ -52,6 +58,9 @@ func (in *insert) way(ctx context.Context) pipeline.Support {
 // sendFenced sends the statement in a savepoint: SAVEPOINT, the questions, the INSERT
 // and RELEASE in one round trip where the pool takes that, otherwise one by one.
 func (in *insert) sendFenced(ctx context.Context, text statement.Text, f fence) fenced {
+	if f.keepOpen {
+		in.stmt.Keep()
+	}
 	if in.oneTrip(ctx) {
 		if r, sent := in.sendInOneTrip(text, f); sent {
 			return r
@@ -71,6 +80,9 @@ func (in *insert) sendInOneTrip(text statement.Text, f fence) (fenced, bool) {
 	if f.question != "" {
 		plan.Questions = append(plan.Questions, pipeline.Question{SQL: f.question})
 	}
+	if f.last != "" {
+		plan.Questions = append(plan.Questions, pipeline.Question{SQL: f.last})
+	}
 	sending := pipeline.New(in.pool(), plan)
 	err := in.sendOn(sending.ConnPool(), text)
 	out := sending.Outcome()
@@ -84,7 +96,7 @@ func (in *insert) sendInOneTrip(text statement.Text, f fence) (fenced, bool) {
 	}
 	if out.Failed == pipeline.StepQuestion {
 		r.err, r.unsent = out.Err, true
-		if f.question != "" && out.Question == len(plan.Questions)-1 {
+		if f.question != "" && plan.Questions[out.Question].SQL == f.question {
 			r.answer = sequence.AnswerOf(out.Err)
 		} else {
 			r.answer = sequence.Unknown
@@ -92,6 +104,10 @@ func (in *insert) sendInOneTrip(text statement.Text, f fence) (fenced, bool) {
 		return r, true
 	}
 	r.open = out.SavepointOpen && !serverSpoke(out.Err)
+	if f.last != "" && len(out.Answers) == len(plan.Questions) {
+		value, err := strconv.ParseInt(out.Answers[len(out.Answers)-1], 10, 64)
+		r.before = sequence.Position{Value: value, Found: err == nil}
+	}
 	return r, true
 }
 
@@ -106,8 +122,14 @@ func (in *insert) sendInTrips(ctx context.Context, text statement.Text, f fence)
 			return fenced{err: err, unsent: true, answer: sequence.AnswerOf(err)}
 		}
 	}
+	var before sql.NullInt64
+	if f.last != "" {
+		if err := c.Row(ctx, f.last, nil, &before); err != nil {
+			return fenced{err: err, unsent: true, answer: sequence.Unknown}
+		}
+	}
 	err := in.send(text)
-	r := fenced{err: err, rows: in.stmt.DB.RowsAffected, open: !serverSpoke(err)}
+	r := fenced{err: err, rows: in.stmt.DB.RowsAffected, open: !serverSpoke(err), before: sequence.Position{Value: before.Int64, Found: before.Valid}}
 	if err == nil && !f.keepOpen {
 		in.release(ctx)
 		r.err, r.open = in.stmt.DB.Error, false
@@ -127,6 +149,12 @@ func (in *insert) release(ctx context.Context) {
 		in.conn().Abort(ctx)
 		_ = in.stmt.DB.AddError(err)
 	}
+}
+
+// undo rolls back what the statement did, and what GORM filled from it.
+func (in *insert) undo(ctx context.Context) error {
+	in.stmt.Undo()
+	return in.conn().RollBack(ctx)
 }
 
 // settle hands an error that is the caller's own on as it is. The transaction stays as

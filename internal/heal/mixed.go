@@ -40,9 +40,16 @@ func (s *mixed) send(ctx context.Context) *collision {
 		return nil
 	}
 	before := s.table
-	hit, r := s.ask(ctx, fence{keepOpen: s.counted})
+	f := fence{keepOpen: true}
+	if !s.counted {
+		f = s.watched()
+	}
+	hit, r := s.ask(ctx, f)
 	if hit != nil {
 		return hit
+	}
+	if !s.counted {
+		return s.examine(ctx, s, r)
 	}
 	return s.count(ctx, r, before)
 }
@@ -68,7 +75,7 @@ func (s *mixed) count(ctx context.Context, r fenced, asked *catalog.Table) *coll
 		s.restrict()
 		fallthrough
 	default:
-		return &collision{evidence: missingRows, undone: s.conn().RollBack(ctx), err: fmt.Errorf(
+		return &collision{evidence: missingRows, undone: s.undo(ctx), err: fmt.Errorf(
 			"%w: %d of %d rows for table %s came back, because rows with explicit ids are in front of sequence %s; roll back and try again",
 			ErrRowsMissing, r.rows, sent, s.table.QuotedName(), s.table.Sequence.QuotedName())}
 	}

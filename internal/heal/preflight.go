@@ -40,14 +40,63 @@ func (s *preflight) send(ctx context.Context) *collision {
 	if !s.ensureTransaction(ctx) {
 		return nil
 	}
-	hit, r := s.ask(ctx, fence{})
+	hit, r := s.ask(ctx, s.watched())
 	if hit != nil {
 		return hit
 	}
-	if pgerr.Is(r.err, pgerr.SerializationFailure) && s.drawsFrom(s.table) {
-		s.healForRetry(ctx, s, r.err, s.ahead(s.table).Count)
+	return s.examine(ctx, s, r)
+}
+
+// watched is a fence that stays open, so that what the statement met can be asked for
+// afterwards; a plain one where the caller notices a collision or that cannot be asked.
+func (s *preflight) watched() fence {
+	if s.noticed || s.blind || !s.drawsFrom(s.table) {
+		return fence{}
 	}
-	s.settle(ctx, r)
+	if _, ok := sequence.AskAfter(s.table, 0); !ok && !s.seenByAdmin() {
+		return fence{}
+	}
+	return fence{keepOpen: true, last: sequence.AskLast(s.table)}
+}
+
+// examine ends a sending. A row that is not the statement's own under one of the values
+// that it drew is a suspicion: what the statement did is undone, and it is sent again
+// after the furthest row was read.
+func (s *preflight) examine(ctx context.Context, by strategy, r fenced) *collision {
+	switch {
+	case r.err != nil:
+		if pgerr.Is(r.err, pgerr.SerializationFailure) && s.drawsFrom(s.table) {
+			s.healForRetry(ctx, by, r.err, s.ahead(s.table).Count)
+		}
+		s.settle(ctx, r)
+	case !r.open:
+	case !r.before.Found:
+		s.release(ctx)
+	default:
+		return s.askAfter(ctx, r)
+	}
+	return nil
+}
+
+// askAfter asks what the statement met, and releases the savepoint when that is nothing.
+func (s *preflight) askAfter(ctx context.Context, r fenced) *collision {
+	var err error
+	var answer sequence.Answer
+	if question, ok := sequence.AskAfter(s.table, r.before.Value); ok {
+		err = s.conn().ReleaseAfter(ctx, question)
+		answer = sequence.AnswerOf(err)
+	} else if answer = s.askAdminAfter(ctx, r.before.Value); answer != sequence.Taken {
+		s.release(ctx)
+		return nil
+	}
+	if err == nil && answer == sequence.Free {
+		return nil
+	}
+	undone := s.undo(ctx)
+	if answer == sequence.Taken {
+		return &collision{evidence: suspected, undone: undone}
+	}
+	_ = s.insert.send(s.text) // it cannot be asked
 	return nil
 }
 
@@ -57,7 +106,7 @@ func (s *preflight) send(ctx context.Context) *collision {
 func (s *preflight) ask(ctx context.Context, f fence) (*collision, fenced) {
 	f.question = s.question()
 	if f.question == "" && !s.blind {
-		if !sequence.Askable(s.table) {
+		if !sequence.Askable(s.table) && s.settings.ResyncDB == nil {
 			s.complainUnprotected(ctx, sequence.NotAskable(s.table))
 		}
 		switch s.askInSteps(ctx) {
@@ -123,8 +172,12 @@ func (s *preflight) question() string {
 	return question
 }
 
-// askInSteps asks where one statement cannot.
+// askInSteps asks where one statement cannot: through WithResyncDB where the role may not
+// see every row.
 func (s *preflight) askInSteps(ctx context.Context) sequence.Answer {
+	if !sequence.Askable(s.table) && s.settings.ResyncDB != nil {
+		return s.askAsAdmin(ctx)
+	}
 	answer, err := sequence.Preflight(ctx, s.conn(), s.table, s.ahead(s.table))
 	if err != nil {
 		return sequence.Unknown
@@ -157,6 +210,8 @@ func (s *preflight) heal(ctx context.Context, a *attempt) strategy {
 	return s
 }
 
+// abandon sends the statement as it is: nothing was in front of the sequence, or nothing
+// more can be done.
 func (s *preflight) abandon(ctx context.Context, a *attempt) {
 	if !s.noticed && s.mustNotBeSent(ctx, a, s.table) {
 		return

@@ -123,7 +123,7 @@ func (in *insert) chooseUpsert(ctx context.Context) strategy {
 		return in.chooseKeyUpsert(ctx, entry)
 	default:
 		in.effect = WouldDrop
-		if in.stmt.Insert.Rows() == 1 && !in.skips(t) {
+		if in.stmt.Insert.Rows() == 1 && !in.skips(t) && !t.Triggers.InsertStatement {
 			return &dropped{insert: in, table: t}
 		}
 		return newDroppedRows(in, t)

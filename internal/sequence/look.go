@@ -85,6 +85,17 @@ func taken(ctx context.Context, c *conn.Conn, t *catalog.Table, prefix *Prefix, 
 	return position.Found, err
 }
 
+// TakenBetween reports whether a row holds a value behind before and up to last, in the
+// sequence's own direction.
+func TakenBetween(ctx context.Context, c *conn.Conn, t *catalog.Table, before, last int64) (bool, error) {
+	low, high := before+1, last
+	if t.Sequence.Descending() {
+		low, high = last, before-1
+	}
+	found, err := furthest(ctx, c, t, nil, low, high)
+	return found.Found, err
+}
+
 // Exists reports whether a row holds the value, beside the given values of the key's
 // other columns, by an index where there is one.
 func Exists(ctx context.Context, c *conn.Conn, t *catalog.Table, value int64, beside *Prefix) (taken bool, err error) {

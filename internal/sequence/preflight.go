@@ -54,6 +54,37 @@ const (
 	wrongObjectType = "42809"
 )
 
+// lastDrawnBefore answers the sequence's last value, null where it was never drawn from.
+//
+//	%[1]d the sequence's oid
+const lastDrawnBefore = `SELECT pg_catalog.pg_sequence_last_value(%[1]d::pg_catalog.oid::pg_catalog.regclass)`
+
+// AskLast is a query for the sequence's last value, for [AskAfter].
+func AskLast(t *catalog.Table) string { return fmt.Sprintf(lastDrawnBefore, t.Sequence.OID) }
+
+// metStranger fails with division by zero when a row holds one of the values that this
+// session has drawn and is not the statement's own: of another transaction, or one that
+// ON CONFLICT DO UPDATE has locked and changed. It is a hint: another session may have
+// drawn in between, and a foreign key locks a row too. In SERIALIZABLE no row is read.
+//
+//	%[1]s column   %[2]s table, with ONLY unless partitioned   %[3]d the sequence's oid
+//	%[4]d its last value before the statement   %[5]d increment
+const metStranger = `SELECT 1 / CASE WHEN pg_catalog.current_setting('transaction_isolation') = 'serializable' THEN 1
+  WHEN EXISTS (SELECT 1 FROM %[2]s t, (SELECT pg_catalog.currval(%[3]d::pg_catalog.oid::pg_catalog.regclass) AS last OFFSET 0) s
+    WHERE t.%[1]s BETWEEN least('%[4]d'::pg_catalog.int8 + (%[5]d), s.last) AND greatest('%[4]d'::pg_catalog.int8 + (%[5]d), s.last)
+      AND (t.%[1]s - '%[4]d'::pg_catalog.int8) %% (%[5]d) = 0
+      AND (pg_catalog.age(t.xmin) > 0 OR t.xmax <> 0)) THEN 0 ELSE 1 END`
+
+// AskAfter is a question about a statement that was sent after the sequence stood at
+// before: Taken when it may have met a row that is not its own. It reports false where
+// that cannot be asked.
+func AskAfter(t *catalog.Table, before int64) (question string, ok bool) {
+	if !Askable(t) || t.Sequence.Cache > 1 || t.Partitions.Foreign > 0 || t.Foreign {
+		return "", false
+	}
+	return fmt.Sprintf(metStranger, catalog.Quote(t.FedColumn()), itself(t), t.Sequence.OID, before, t.Sequence.Increment), true
+}
+
 // stillThere asks for a check alone.
 //
 //	%[1]s the check

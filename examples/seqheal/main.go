@@ -113,6 +113,8 @@ func (s *session) run(ctx context.Context) (code int, err error) {
 		return s.printSQL(ctx, db)
 	case commandWatch:
 		return s.watch(ctx, db)
+	case commandPage:
+		return s.page(ctx, db)
 	}
 	return s.once(ctx, db)
 }

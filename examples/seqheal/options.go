@@ -18,9 +18,10 @@ const (
 	commandFix   = "fix"
 	commandSQL   = "sql"
 	commandWatch = "watch"
+	commandPage  = "page"
 )
 
-var commands = []string{commandAudit, commandFix, commandSQL, commandWatch}
+var commands = []string{commandAudit, commandFix, commandSQL, commandWatch, commandPage}
 
 type options struct {
 	command   string
@@ -36,6 +37,7 @@ type options struct {
 	json, csv bool
 	every     seconds
 	dryRun    bool
+	listen    string
 	version   bool
 }
 
@@ -60,6 +62,7 @@ func (o *options) flags() *flag.FlagSet {
 	flags.BoolVar(&o.csv, "csv", false, "")
 	flags.Var(&o.every, "every", "")
 	flags.BoolVar(&o.dryRun, "dry-run", false, "")
+	flags.StringVar(&o.listen, "listen", "127.0.0.1:8090", "")
 	flags.BoolVar(&o.version, "version", false, "")
 	return flags
 }
@@ -117,10 +120,11 @@ func (o *options) take(words []string) error {
 
 // notFor are the flags that have no meaning for a command.
 var notFor = map[string][]string{
-	commandAudit: {"every", "dry-run"},
-	commandFix:   {"every"},
-	commandSQL:   {"every", "json", "csv", "quiet", "only", "unused", "since", "warn", "critical"},
-	commandWatch: {"dry-run", "since"},
+	commandAudit: {"every", "dry-run", "listen"},
+	commandFix:   {"every", "listen"},
+	commandSQL:   {"every", "listen", "json", "csv", "quiet", "only", "unused", "since", "warn", "critical"},
+	commandWatch: {"dry-run", "since", "listen"},
+	commandPage:  {"dry-run", "since", "every", "json", "csv", "quiet", "only", "unused", "critical"},
 }
 
 // contradiction finds flags that exclude each other.
@@ -136,7 +140,7 @@ func (o *options) contradiction(flags *flag.FlagSet) error {
 		return wrong
 	case o.json && o.csv:
 		return errors.New("-json and -csv exclude each other")
-	case o.warn > o.critical:
+	case o.warn > o.critical && o.command != commandPage:
 		return fmt.Errorf("-warn %v is beyond -critical %v", o.warn, o.critical)
 	}
 	return nil

@@ -103,6 +103,8 @@ func TestBadArguments(t *testing.T) {
 		{"-dsn x -every 5s", "-every has no meaning for audit"},
 		{"-dsn x sql -only behind", "-only has no meaning for sql"},
 		{"-dsn x watch -since f", "-since has no meaning for watch"},
+		{"-dsn x page -json", "-json has no meaning for page"},
+		{"-dsn x audit -listen :8090", "-listen has no meaning for audit"},
 		{"-dsn x -warn 90 -critical 80", "-warn 90 is beyond -critical 80"},
 		{"-dsn x -warn 101", "percentage"},
 		{"-dsn x -warn many", "percentage"},

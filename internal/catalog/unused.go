@@ -19,7 +19,7 @@ type Unused struct {
 // readUnused lists the sequences from which no default, identity column, view, rule or
 // policy draws. A column with a trigger that may draw for it uses the one that it owns.
 // The server does not know what functions and programs draw from, nor a default that
-// names its sequence in a text.
+// names its sequence in a text. OFFSET 0 is as in readTextual.
 //
 // $1  a JSON array of schemas, [] for all that the role may use
 // $2  with [] for schemas: those that the role may not use as well
@@ -41,8 +41,8 @@ WHERE c.relkind = 'S' AND n.nspname NOT IN ('pg_catalog', 'information_schema', 
            ELSE $2::pg_catalog.bool OR pg_catalog.has_schema_privilege(n.oid, 'USAGE') END
   AND coalesce(o.deptype, 'a') <> 'i'
   AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_depend x WHERE x.refclassid = 'pg_catalog.pg_class'::pg_catalog.regclass AND x.refobjid = c.oid
-                  AND x.classid <> 'pg_catalog.pg_type'::pg_catalog.regclass) -- its row type's, up to 13
-  AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_trigger g WHERE g.tgrelid = o.refobjid AND NOT g.tgisinternal AND g.tgenabled <> 'D' AND g.tgtype & 7 = 7)
+                  AND x.classid <> 'pg_catalog.pg_type'::pg_catalog.regclass OFFSET 0) -- its row type's, up to 13
+  AND NOT EXISTS (SELECT 1 FROM pg_catalog.pg_trigger g WHERE g.tgrelid = o.refobjid AND NOT g.tgisinternal AND g.tgenabled <> 'D' AND g.tgtype & 7 = 7 OFFSET 0)
 ORDER BY n.nspname, c.relname`
 
 // ReadUnused lists the sequences that nothing in the catalog draws from, in the order of

@@ -39,8 +39,9 @@ func ExampleAuditor_Audit() {
 		log.Fatal(err)
 	}
 	audits := auditor.New(db)
-	if err := audits.Audit(context.Background()); err != nil {
-		log.Fatal(err)
+	result := audits.Audit(context.Background())
+	if result.Err != nil {
+		log.Fatal(result.Err)
 	}
-	fmt.Println(len(audits.Result().Findings), "sequences")
+	fmt.Println(len(result.Findings), "sequences")
 }

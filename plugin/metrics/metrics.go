@@ -26,7 +26,8 @@
 // Schemas, tables and columns are names as the server keeps them, unquoted. Each
 // outcome of a table that was audited starts at 0, so that rate and increase see its
 // first incident. The gauges about sequences are absent until an audit has succeeded,
-// and then stand for the last that did.
+// and then stand for the last that did. Sequences that feed no column, as
+// [plugin.WithUnusedSequences] lists them, have no metrics.
 //
 // Every replica that audits exports the same sequences: aggregate them with max or min,
 // and incidents with sum.
@@ -197,7 +198,7 @@ func (c *Collector) gaugesOf(r auditor.Result) []prometheus.Metric {
 	count := map[plugin.State]int{}
 	for _, f := range r.Findings {
 		count[f.State]++
-		if f.State != plugin.StateUnreadable {
+		if f.State != plugin.StateUnreadable && f.State != plugin.StateUnused {
 			schema, table, column := valid(f.Schema), valid(f.Table), valid(f.Column)
 			c.gauges = append(c.gauges, gauge(c.headroom, 1-f.Used, schema, table, column), gauge(c.behind, float64(f.Behind), schema, table, column))
 		}

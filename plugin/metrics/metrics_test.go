@@ -152,6 +152,24 @@ func TestLabelsJoin(t *testing.T) {
 }
 
 // A failed audit says so and keeps what was read before, with its age.
+// Unused sequences have no table to be told apart by.
+func TestUnusedSequencesHaveNoMetrics(t *testing.T) {
+	t.Parallel()
+	place := pgtest.New(t)
+	place.Exec("CREATE SEQUENCE one; CREATE SEQUENCE two; CREATE TABLE users (id serial PRIMARY KEY)")
+	r := start(t, place)
+	r.audits = auditor.New(r.db, auditor.With(plugin.InSchemas(place.Schema), plugin.WithUnusedSequences()))
+	r.registry = prometheus.NewPedanticRegistry()
+	r.registry.MustRegister(metrics.New(r.audits))
+	if result := r.audits.Audit(t.Context()); result.Err != nil || len(result.Findings) != 3 {
+		t.Fatalf("%d findings, %v", len(result.Findings), result.Err)
+	}
+	same(t, "behind", r.values(t, "seqheal_sequence_behind"), map[string]float64{"seqheal_sequence_behind id users": 0})
+	if got := r.values(t, "seqheal_incidents_total"); len(got) != 4 {
+		t.Errorf("incidents: %v", got)
+	}
+}
+
 func TestAFailedAudit(t *testing.T) {
 	t.Parallel()
 	place := pgtest.New(t)

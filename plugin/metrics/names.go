@@ -48,6 +48,9 @@ func (n *names) of(i plugin.Incident) (name tableName, first bool) {
 func (n *names) audit(findings []plugin.Finding) (added, dropped []tableName) {
 	audited := make(map[tableName]bool, len(findings))
 	for _, f := range findings {
+		if f.State == plugin.StateUnused {
+			continue
+		}
 		audited[tableName{valid(f.Schema), valid(f.Table)}] = true
 	}
 	n.mutex.Lock()

@@ -43,7 +43,7 @@ func (t *Telemetry) observe(ctx context.Context, o metric.Observer) error {
 	// What needs attention comes first, because the SDK names so many series only.
 	for _, healthy := range []bool{false, true} {
 		for _, f := range r.Findings {
-			if f.State == plugin.StateUnreadable || (f.State == plugin.StateInSync) != healthy {
+			if f.State == plugin.StateUnreadable || f.State == plugin.StateUnused || (f.State == plugin.StateInSync) != healthy {
 				continue
 			}
 			column := t.with(named("schema", f.Schema), named("table", f.Table), named("column", f.Column))
@@ -63,6 +63,9 @@ func (t *Telemetry) start(ctx context.Context, r auditor.Result) {
 	}
 	t.read = r.Read
 	for _, f := range r.Findings {
+		if f.State == plugin.StateUnused {
+			continue
+		}
 		table := [2]string{f.Schema, f.Table}
 		if t.started[table] {
 			continue

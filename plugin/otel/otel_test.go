@@ -30,8 +30,13 @@ type replica struct {
 
 func start(t *testing.T, place *pgtest.Place, options ...seqotel.Option) *replica {
 	t.Helper()
+	return startWith(t, place, auditor.With(plugin.InSchemas(place.Schema)), options...)
+}
+
+func startWith(t *testing.T, place *pgtest.Place, audited auditor.Option, options ...seqotel.Option) *replica {
+	t.Helper()
 	r := &replica{db: place.Open(nil), reader: sdkmetric.NewManualReader()}
-	r.audits = auditor.New(r.db, auditor.With(plugin.InSchemas(place.Schema)))
+	r.audits = auditor.New(r.db, audited)
 	provider := sdkmetric.NewMeterProvider(sdkmetric.WithReader(r.reader))
 	var err error
 	if r.telemetry, err = seqotel.New(r.audits, append(options, seqotel.WithMeterProvider(provider))...); err != nil {
@@ -183,6 +188,22 @@ func TestTheInsertsSpanHasTheEvent(t *testing.T) {
 	bare.OnIncident(context.Background(), plugin.Incident{Outcome: plugin.Healed, Table: "\"bad\xff\""})
 	if err := bare.Close(); err != nil {
 		t.Error(err)
+	}
+}
+
+// Unused sequences have no table to be told apart by.
+func TestUnusedSequencesHaveNoMetrics(t *testing.T) {
+	t.Parallel()
+	place := pgtest.New(t)
+	place.Exec("CREATE SEQUENCE one; CREATE SEQUENCE two; CREATE TABLE users (id serial PRIMARY KEY)")
+	r := startWith(t, place, auditor.With(plugin.InSchemas(place.Schema), plugin.WithUnusedSequences()))
+	if result := r.audits.Audit(t.Context()); result.Err != nil || len(result.Findings) != 3 {
+		t.Fatalf("%d findings, %v", len(result.Findings), result.Err)
+	}
+	for prefix, want := range map[string]int{"seqheal.sequence.behind": 1, "seqheal.sequence.headroom": 1} {
+		if got := r.values(t, prefix); len(got) != want {
+			t.Errorf("%s: %v", prefix, got)
+		}
 	}
 }
 

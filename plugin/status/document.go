@@ -25,8 +25,6 @@ type document struct {
 	Incidents []plugin.Incident `json:"incidents"`
 	Audit     auditDocument     `json:"audit"`
 	Resync    resyncDocument    `json:"resync"`
-
-	bounds map[string]bounds
 }
 
 type auditDocument struct {
@@ -64,8 +62,8 @@ func (h *handler) read(ctx context.Context) document {
 	result := h.auditor.latest(ctx)
 	d := document{
 		Time: h.now(), Process: thisProcess, Minutes: []plugin.Minute{}, Incidents: []plugin.Incident{}, Resync: h.resyncer.document(),
+		Server: h.surroundings.known(),
 	}
-	d.Server, d.bounds = h.surroundings.known()
 	if h.plugin != nil {
 		d.Stats, d.Incidents = h.plugin.Stats(), h.plugin.Incidents()
 		d.Minutes = append(d.Minutes, h.plugin.Minutes()...)

@@ -24,11 +24,11 @@ func number(n any) string {
 }
 
 // short writes a large number as its order of magnitude.
-func short(n uint64) string {
+func short(n int64) string {
 	if n < 1e15 {
 		return number(n)
 	}
-	digits := strconv.FormatUint(n, 10)
+	digits := strconv.FormatInt(n, 10)
 	return digits[:1] + "." + digits[1:2] + " × 10" + superscript.Replace(strconv.Itoa(len(digits)-1))
 }
 

@@ -98,6 +98,29 @@ func TestValuesLeft(t *testing.T) {
 	}
 }
 
+// A foreign key that ends before the column is named, and not the column. Sequences that
+// feed no column are not listed.
+func TestNarrowForeignKeys(t *testing.T) {
+	t.Parallel()
+	s := serve(t, `CREATE TABLE customers (id bigserial PRIMARY KEY); CREATE TABLE sales (customer_id int REFERENCES customers);
+		SELECT setval('customers_id_seq', 2147000000); CREATE SEQUENCE lonely`)
+	h := status.Handler(nil, s.db, status.WithAudit(plugin.InSchemas(s.place.Schema), plugin.WithUnusedSequences()))
+	recorder := httptest.NewRecorder()
+	h.ServeHTTP(recorder, httptest.NewRequest("GET", "/", nil))
+	page := recorder.Body.String()
+	for _, part := range []string{
+		"<h1>1 sequence is nearly used up</h1>", "1 column draws from a sequence",
+		"foreign key " + s.place.Schema + ".sales.customer_id is integer and ends at 2,147,483,647, 483,647 values from now: widen it to bigint",
+	} {
+		if !strings.Contains(page, part) {
+			t.Errorf("the page lacks %q", part)
+		}
+	}
+	if strings.Contains(page, "lonely") {
+		t.Error("the page lists a sequence that feeds no column")
+	}
+}
+
 // The page names what it reads and whose incidents it tells.
 func TestThePageSaysWhereItIs(t *testing.T) {
 	t.Parallel()

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	_ "embed"
 	"encoding/base64"
+	"fmt"
 	"hash/fnv"
 	"html/template"
 	"net/http"
@@ -87,9 +88,6 @@ type row struct {
 	plugin.Finding
 	// Key names the row among the page's ids.
 	Key string
-	// Left is how many values the sequence can still give.
-	ValuesLeft uint64
-	LeftKnown  bool
 }
 
 // AllStates are what the filter offers.
@@ -98,12 +96,26 @@ func (p page) AllStates() []plugin.State { return byUrgency }
 // Unread is true for a row of which no number is known.
 func (r row) Unread() bool { return r.State == plugin.StateUnreadable }
 
+// ValuesLeft is how many values the sequence can still give once it is past the rows.
+func (r row) ValuesLeft() int64 { return max(0, r.Remaining-r.Behind) }
+
+// LeftKnown is false for a sequence that cycles, and for a column whose type has limits
+// of its own, such as a domain or numeric.
+func (r row) LeftKnown() bool {
+	return !r.Cycle && (r.Type == "smallint" || r.Type == "integer" || r.Type == "bigint")
+}
+
 // Ending is what to do about a sequence near its end.
 func (r row) Ending() string {
 	switch r.State {
 	case plugin.StateExhausted:
 		return "inserts fail: widen the column and its sequence to bigint, or raise the sequence's MAXVALUE"
 	case plugin.StateNearlyExhausted:
+		if len(r.Narrow) > 0 {
+			key := slices.MaxFunc(r.Narrow, func(a, b plugin.NarrowKey) int { return cmp.Compare(a.Used, b.Used) })
+			return fmt.Sprintf("foreign key %s.%s.%s is %s and ends at %s, %s values from now: widen it to %s before it is over",
+				key.Schema, key.Table, key.Column, key.Type, number(key.Limit), number(key.Remaining), r.Type)
+		}
 		return "widen the column and its sequence to bigint before it is over"
 	}
 	return ""
@@ -136,11 +148,11 @@ func (h *handler) write(w http.ResponseWriter, d document, v view) {
 	matching := v.filter.of(d.Audit.Findings)
 	p.Matching = len(matching)
 	for _, f := range matching[:min(len(matching), shownFindings)] {
-		p.Shown = append(p.Shown, d.row(f))
+		p.Shown = append(p.Shown, rowOf(f))
 	}
 	for _, f := range d.Audit.Findings {
 		if f.State == plugin.StateBehind {
-			p.Behind = append(p.Behind, d.row(f))
+			p.Behind = append(p.Behind, rowOf(f))
 		}
 	}
 	for _, i := range slices.Backward(d.Incidents) {
@@ -158,12 +170,11 @@ func (h *handler) write(w http.ResponseWriter, d document, v view) {
 	_, _ = w.Write(out.Bytes())
 }
 
-func (d document) row(f plugin.Finding) row {
+func rowOf(f plugin.Finding) row {
 	r := row{Finding: f}
 	sum := fnv.New64a()
 	_, _ = sum.Write([]byte(f.QuotedTable() + "." + f.Column))
 	r.Key = strconv.FormatUint(sum.Sum64(), 36)
-	r.ValuesLeft, r.LeftKnown = valuesLeft(f, d.bounds)
 	return r
 }
 

@@ -107,7 +107,7 @@ func TestNumbersAreReadable(t *testing.T) {
 			t.Errorf("number(%d) = %s", n, got)
 		}
 	}
-	for n, want := range map[uint64]string{0: "0", 2147483647: "2,147,483,647", 999999999999999: "999,999,999,999,999", 9223372036854775807: "9.2 × 10¹⁸", 1e15: "1.0 × 10¹⁵"} {
+	for n, want := range map[int64]string{0: "0", 2147483647: "2,147,483,647", 999999999999999: "999,999,999,999,999", 9223372036854775807: "9.2 × 10¹⁸", 1e15: "1.0 × 10¹⁵"} {
 		if got := short(n); got != want {
 			t.Errorf("short(%d) = %s", n, got)
 		}

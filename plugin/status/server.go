@@ -2,10 +2,8 @@ package status
 
 import (
 	"context"
-	"database/sql"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
@@ -41,18 +39,10 @@ const sqlServer = `SELECT pg_catalog.current_database(), current_user,
 	COALESCE(pg_catalog.host(pg_catalog.inet_server_addr()) || ':' || pg_catalog.inet_server_port(), ''),
 	pg_catalog.split_part(pg_catalog.current_setting('server_version'), ' ', 1), pg_catalog.pg_is_in_recovery()`
 
-// sqlBounds reads where sequences end: the schema, the name, and the bounds.
-const sqlBounds = `SELECT n.nspname, c.relname, s.seqmin, s.seqmax
-FROM pg_catalog.pg_sequence s JOIN pg_catalog.pg_class c ON c.oid = s.seqrelid JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace`
-
-type bounds struct{ least, most int64 }
-
-// surroundings remember the server and its sequences' bounds, as of the latest step of
-// an audit that could read them.
+// surroundings remember the server, as of the latest step of an audit that could read it.
 type surroundings struct {
 	mutex  sync.Mutex
 	server *server
-	bounds map[string]bounds // by the quoted name of the sequence
 }
 
 // read asks the server. What fails stays as it was read before: the audit says why.
@@ -66,39 +56,12 @@ func (s *surroundings) read(ctx context.Context, db *gorm.DB) {
 		return
 	}
 	s.mutex.Lock()
+	defer s.mutex.Unlock()
 	s.server = &of
-	s.mutex.Unlock()
-	rows, err := pool.QueryContext(ctx, sqlBounds)
-	if err != nil {
-		return
-	}
-	defer func() { _ = rows.Close() }()
-	found, err := readBounds(rows)
-	if err != nil {
-		return
-	}
-	s.mutex.Lock()
-	defer s.mutex.Unlock()
-	s.bounds = found
 }
 
-func readBounds(rows *sql.Rows) (map[string]bounds, error) {
-	found := map[string]bounds{}
-	for rows.Next() {
-		var schema, name string
-		var b bounds
-		if err := rows.Scan(&schema, &name, &b.least, &b.most); err != nil {
-			return nil, err
-		}
-		found[quoted(schema)+"."+quoted(name)] = b
-	}
-	return found, rows.Err()
-}
-
-func quoted(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
-
-func (s *surroundings) known() (*server, map[string]bounds) {
+func (s *surroundings) known() *server {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
-	return s.server, s.bounds
+	return s.server
 }

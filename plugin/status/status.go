@@ -11,6 +11,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"time"
 
 	"gorm.io/gorm"
@@ -36,7 +37,8 @@ func AllowResync() Option {
 }
 
 // WithAudit narrows what the page audits, and what its buttons move, to
-// plugin.InSchemas for example.
+// [plugin.InSchemas] for example. The page lists columns:
+// [plugin.WithUnusedSequences] has no effect.
 func WithAudit(options ...plugin.AuditOption) Option {
 	return func(s *settings) { s.audit = append(s.audit, options...) }
 }
@@ -69,7 +71,8 @@ func Handler(p *plugin.Plugin, db *gorm.DB, options ...Option) http.Handler {
 	}
 	h.auditor = auditor{now: time.Now, timeout: s.timeout, run: func(ctx context.Context, tables []string, progress func(int, int)) ([]plugin.Finding, error) {
 		h.surroundings.read(ctx, db)
-		return plugin.Audit(ctx, db, with(plugin.OfTables(tables...), plugin.OnProgress(progress))...)
+		findings, err := plugin.Audit(ctx, db, with(plugin.OfTables(tables...), plugin.OnProgress(progress))...)
+		return slices.DeleteFunc(findings, func(f plugin.Finding) bool { return f.State == plugin.StateUnused }), err
 	}}
 	h.resyncer = resyncer{now: time.Now, run: func(ctx context.Context, table string) ([]plugin.Finding, error) {
 		if table != "" { // which the page shows, so that it is among those of WithAudit

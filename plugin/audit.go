@@ -16,8 +16,8 @@ import (
 // Audit reads every column that a sequence feeds, in a key or not, and reports how it
 // stands to its sequence. The findings are ordered by schema, table and column; a
 // partitioned table is one, beside those of its partitions that have sequences of their
-// own. Without AndResync it only reads: it works on a standby
-// and in a read-only transaction. On a standby a sequence reads up to 32 values further
+// own. Without [AndResync] it only reads: it works on a standby and in a read-only
+// transaction. On a standby a sequence reads up to 32 values further
 // than on its primary, because PostgreSQL logs them in advance: that is where it continues
 // after a promotion.
 //
@@ -28,14 +28,13 @@ import (
 // or so, each in a short transaction that locks at most 200 relations (more only for a
 // partitioned table whose partitions the role may not read one by one, or which holds a
 // value near the end of the range); inside a transaction, db's own, each in a savepoint
-// that is rolled back. Furthest values are
-// read by an index; without one, from end to end when the table is at most 8 MB, and
+// that is rolled back. Furthest values are read by an index; without one, from end to end when the table is at most 8 MB, and
 // else from the planner's statistics (Finding.Estimated).
 //
-// What cannot be read is a Finding in StateUnreadable with its Reason, and the rest
+// What cannot be read is a [Finding] in [StateUnreadable] with its Reason, and the rest
 // is done. The error is that of the connection or the context; what was found before
-// is returned with it. With AndResync it joins the errors of all tables that were
-// not brought in sync, as Resync does.
+// is returned with it. With [AndResync] it joins the errors of all tables that were
+// not brought in sync, as [Resync] does.
 func Audit(ctx context.Context, db *gorm.DB, options ...AuditOption) ([]Finding, error) {
 	settings := auditSettings{timeout: 5 * time.Second}
 	for _, option := range options {
@@ -45,7 +44,7 @@ func Audit(ctx context.Context, db *gorm.DB, options ...AuditOption) ([]Finding,
 }
 
 // Resync moves forward the sequences that are behind: those of the tables named, as
-// OfTables takes them, or all. It is Audit with AndResync. A table that fails does
+// [OfTables] takes them, or all. It is [Audit] with [AndResync]. A table that fails does
 // not stop the others: its Finding has the Reason and Err, and the error, which joins
 // theirs, names it. Columns whose default is more than nextval are passed over unless
 // their table is named.

@@ -6,7 +6,7 @@ import (
 	"github.com/seqheal/seqheal/internal/catalog"
 )
 
-// AuditOption narrows what Audit covers, or adds to what it reports.
+// AuditOption narrows what [Audit] covers, or adds to what it reports.
 type AuditOption func(*auditSettings)
 
 type auditSettings struct {
@@ -23,27 +23,27 @@ type auditSettings struct {
 	resync              bool
 }
 
-// InSchemas audits the tables of these schemas only; without it those of all that the
-// role may use but the system's. One that is named and may not be used is reported.
+// InSchemas audits the tables of these schemas only. The default is every schema that the
+// role may use, without the system's. One that is named and may not be used is reported.
 func InSchemas(schemas ...string) AuditOption {
 	return func(s *auditSettings) { s.schemas = append(s.schemas, schemas...) }
 }
 
 // InEverySchema audits the schemas that the role may not use, too: their columns are
-// findings in StateUnreadable, with the GRANT that is missing. It has no effect beside
-// InSchemas.
+// findings in [StateUnreadable], with the GRANT that is missing. It has no effect beside
+// [InSchemas].
 func InEverySchema() AuditOption {
 	return func(s *auditSettings) { s.everySchema = true }
 }
 
 // OnlyTables audits the tables for which fn is true. It is called with the names of each
 // table that a sequence feeds, a partitioned one once, as the server keeps them; with
-// WithUnusedSequences, also with those of a sequence that no table owns.
+// [WithUnusedSequences], also with those of a sequence that no table owns.
 func OnlyTables(fn func(schema, table string) bool) AuditOption {
 	return func(s *auditSettings) { s.only = fn }
 }
 
-// WithUnusedSequences adds a finding in StateUnused for each sequence that no default,
+// WithUnusedSequences adds a finding in [StateUnused] for each sequence that no default,
 // identity column, view or trigger draws from. The server does not know what functions
 // and programs draw from.
 func WithUnusedSequences() AuditOption {
@@ -56,16 +56,16 @@ func WithNearlyExhausted(share float64) AuditOption {
 	return func(s *auditSettings) { s.nearly = share }
 }
 
-// WithForecast fills in Finding.PerDay and Ends: from the findings of an earlier audit,
-// which may come from its JSON, or without any from the rows that the server's statistics
-// have counted.
+// WithForecast fills in PerDay and Ends of each [Finding]: from the findings of an earlier
+// audit, which may come from its JSON, or without any from the rows that the server's
+// statistics have counted.
 func WithForecast(earlier ...Finding) AuditOption {
 	return func(s *auditSettings) { s.forecast, s.earlier = true, earlier }
 }
 
 // OfTables audits these tables only. A name is written as GORM knows it, letter case
 // kept and with a dot after the schema (Users, billing.invoices), or quoted as
-// Incident.Table and Finding.QuotedTable give it ("billing"."invoices"). Without a
+// Incident.Table and [Finding.QuotedTable] give it ("billing"."invoices"). Without a
 // schema the search_path decides. A partition stands for its root, and a root for all of
 // its partitions.
 func OfTables(tables ...string) AuditOption {
@@ -82,8 +82,8 @@ func OfModels(models ...any) AuditOption {
 }
 
 // WithTableTimeout limits the time that is spent on one table; the default is 5
-// seconds. It is kept by the server's statement_timeout. A lock is waited for at
-// most 250 ms by the reading of a table.
+// seconds. The server keeps it, by statement_timeout. A read waits for a lock at most
+// 250 ms.
 func WithTableTimeout(timeout time.Duration) AuditOption {
 	return func(s *auditSettings) { s.timeout = timeout }
 }

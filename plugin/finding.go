@@ -5,33 +5,33 @@ import (
 	"math"
 	"time"
 
-	"github.com/seqheal/seqheal/internal/audit"
 	"github.com/seqheal/seqheal/internal/catalog"
 )
 
-// State is how a column stands to the sequence that feeds it.
+// State is how a column stands to the sequence that feeds it. The codes are stable.
 type State string
 
 const (
 	// StateInSync: no row lies in front of the sequence. A sequence that cycles is in
 	// sync, too; Finding.CycleAhead tells how far the next row in front of it is.
-	StateInSync State = State(audit.InSync)
+	StateInSync State = "in_sync"
 	// StateBehind: a row lies in front of the sequence, so an insert will collide with it.
-	StateBehind State = State(audit.Behind)
+	StateBehind State = "behind"
 	// StateNearlyExhausted: in sync, and nine tenths of the range are used up, or the
 	// share that WithNearlyExhausted sets: of the column's range, or of that of a narrower
 	// foreign key that points to it.
-	StateNearlyExhausted State = State(audit.NearlyExhausted)
+	StateNearlyExhausted State = "nearly_exhausted"
 	// StateExhausted: the sequence has no value left that the column can hold.
-	StateExhausted State = State(audit.Exhausted)
+	StateExhausted State = "exhausted"
 	// StateUnreadable: the column or its sequence could not be read; Reason and Err say why.
-	StateUnreadable State = State(audit.Unreadable)
+	StateUnreadable State = "unreadable"
 	// StateUnused: nothing in the catalog draws from the sequence. Only Schema, Sequence,
 	// Increment and what owns it, Table and Column, are filled in. See WithUnusedSequences.
 	StateUnused State = "unused"
 )
 
-// Finding is one column that a sequence feeds, as Audit found it.
+// Finding is one column that a sequence feeds, as [Audit] found it. It implements
+// [slog.LogValuer], [json.Marshaler] and [json.Unmarshaler].
 type Finding struct {
 	// Schema, Table and Column are names as the server keeps them, unquoted. A
 	// partitioned table stands for its partitions.

@@ -10,30 +10,33 @@ import (
 	"github.com/seqheal/seqheal/internal/heal"
 )
 
-// Outcome says how an incident ended.
+// Outcome is how an [Incident] ended.
 type Outcome string
 
 const (
-	// Healed: the plugin moved the sequence past the rows.
+	// Healed: the plugin moved the sequence past the rows and sent the insert again.
 	Healed Outcome = "healed"
 	// AlreadyHealed: the insert collided, and when the plugin read the sequence it was
 	// past the rows: another process or insert had advanced it.
 	AlreadyHealed Outcome = "already_healed"
-	// Refused: the plugin decided not to move the sequence; Reason says why.
+	// Refused: the plugin decided not to move the sequence; Reason says why. The insert
+	// failed, or did what it does without the plugin.
 	Refused Outcome = "refused"
-	// Failed: the plugin tried and could not; Reason says why.
+	// Failed: the plugin tried and could not; Reason says why. The insert failed.
 	Failed Outcome = "failed"
 )
 
-// Incident is one insert that collided because a sequence had drifted.
+// Incident is one insert that collided because a sequence had drifted. [OnIncident] and the
+// log receive each once. It implements [slog.LogValuer] and [json.Marshaler].
 type Incident struct {
 	Time    time.Time
 	Outcome Outcome
 	Reason  Reason // empty unless Refused or Failed
 	// Table, Sequence and Column are quoted as SQL, the first two with schema.
 	Table, Sequence, Column string
-	Constraint              string
-	// Key is the id that was taken, when the server told it; see KeyKnown.
+	// Constraint is the name of the key that collided.
+	Constraint string
+	// Key is the id that was taken; KeyKnown is false where the server did not name it.
 	Key      int64
 	KeyKnown bool
 	// From and To are the sequence's last value before and after. They are 0
@@ -50,12 +53,14 @@ type Incident struct {
 	Left int64
 	// Rows is the number of rows of the INSERT.
 	Rows int
-	// Guard is how the collision was found: "none", "conflict", "savepoint", "off",
-	// or "preflight" when it was found before the statement was sent.
+	// Guard is how the collision was found: "none" outside a transaction, "conflict" by ON
+	// CONFLICT DO NOTHING, "savepoint" by an error in one, "preflight" before the statement
+	// was sent, "off" with [GuardOff].
 	Guard string
 	// Silent is true when the statement would have changed or dropped a row
 	// without an error.
 	Silent bool
+	// Rounds is how often the insert was healed.
 	Rounds int
 	// Duration is what the incident added to the insert.
 	Duration time.Duration

@@ -9,7 +9,7 @@ import (
 	"github.com/seqheal/seqheal/internal/heal"
 )
 
-// Counts counts incidents by outcome.
+// Counts is how many incidents had each outcome.
 type Counts struct {
 	Healed        int64 `json:"healed"`
 	AlreadyHealed int64 `json:"already_healed"`
@@ -33,7 +33,7 @@ func (c *Counts) add(outcome Outcome) {
 	}
 }
 
-// TableStats is what happened on one table.
+// TableStats is what [Stats] counts for one table.
 type TableStats struct {
 	Counts
 	// Spent is the time that incidents added to inserts.
@@ -51,19 +51,18 @@ func (t TableStats) with(i Incident) TableStats {
 	return t
 }
 
-// Stats is what happened since the plugin was made.
+// Stats is what [Plugin.Stats] counted since the plugin was made. It marshals to JSON.
 type Stats struct {
 	Counts
 	// Spent is the time that incidents added to inserts, in all.
 	Spent time.Duration `json:"spent_ns"`
 	// Last is the incident reported last, nil before the first.
 	Last *Incident `json:"last"`
-	// Tables tells the same by table, under the name of Incident.Table. Tables
-	// beyond the first 2,000 are counted together under "other", a name that no
-	// table has, for those are quoted.
+	// Tables counts the same by table, under the name of Incident.Table. Tables beyond
+	// the first 2,000 are counted together under "other", a name that no table has,
+	// because those are quoted.
 	Tables map[string]TableStats `json:"tables"`
-	// TablesKnown is the number of tables of which the plugin remembers what the
-	// catalog said, healthy ones included.
+	// TablesKnown is how many tables the plugin remembers, healthy ones included.
 	TablesKnown int `json:"tables_known"`
 }
 

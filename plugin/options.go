@@ -36,39 +36,43 @@ func (s settings) heal() heal.Settings {
 	}
 }
 
-// Guard chooses how an insert inside a transaction survives a collision.
-// Outside a transaction nothing is needed and the setting has no effect.
+// Guard is how an insert inside a transaction survives a collision, which would abort the
+// transaction. Outside one nothing is needed, and the setting has no effect. It concerns
+// plain inserts: an upsert, whose collision is not an error, is protected with each of
+// them.
 type Guard int
 
 const (
-	// GuardAuto, the default, uses the conflict guard for one row of a table that
-	// qualifies (ON CONFLICT (key) DO NOTHING, no further statement) and a savepoint
-	// otherwise.
+	// GuardAuto, the default, sends one row of an ordinary table with ON CONFLICT (key) DO
+	// NOTHING, which adds no round trip: no row back means that the key was taken. Any
+	// other insert is sent in a savepoint, with pgx v5 in the same round trip.
 	GuardAuto Guard = iota
-	// GuardSavepoint always uses a savepoint. It heals in place where the conflict
-	// guard cannot, in REPEATABLE READ and SERIALIZABLE.
+	// GuardSavepoint always uses a savepoint. Unlike GuardAuto it heals in place in
+	// REPEATABLE READ and SERIALIZABLE, and leaves the text of each INSERT as it is.
 	GuardSavepoint
-	// GuardOff uses nothing: an insert that collides in a transaction fails as
-	// without the plugin, and the sequence is advanced from a second connection so
-	// that the application's own retry of the transaction succeeds. That cannot
-	// help where the session caches values (CACHE > 1), nor where the rows with
-	// explicit ids are in the failed transaction itself.
+	// GuardOff adds nothing. An insert that collides in a transaction fails as without the
+	// plugin, and the sequence is advanced from a second connection, so that the
+	// application's own retry of the transaction succeeds. It does not if the session
+	// caches values (CACHE > 1), nor if the rows with explicit ids are in the failed
+	// transaction itself.
 	GuardOff
 )
 
 // WithLogger writes incidents to logger as structured records, under the group
-// "seqheal", instead of to GORM's logger as lines of text: Warn for what was
-// healed, Error for what was not. The names of the fields are stable. Repeats on
-// the same table with the same outcome and reason have one record a minute, whose
-// field "count" is how many incidents it stands for; see [Plugin.Flush].
+// "seqheal", at Warn for what was healed and Error for what was not. The names of the
+// fields are stable. The default is lines of text through GORM's logger.
+//
+// Repeats on the same table with the same outcome and reason have one record a minute,
+// whose field "count" is how many incidents it stands for; see [Plugin.Flush].
 func WithLogger(logger *slog.Logger) Option {
 	return func(s *settings) { s.logger = logger }
 }
 
-// OnIncident calls fn once for every incident, on the goroutine of the insert
-// and before the insert returns. It may be given more than once. A panic in fn
-// is logged and goes no further. A slow fn, or a logger that blocks, keeps its own
-// insert waiting and no other: no lock of the plugin's is held during the call, and
+// OnIncident calls fn once for every [Incident], on the goroutine of the insert and before
+// the insert returns. It may be given more than once. The context is the insert's.
+//
+// A panic in fn is logged and goes no further. A slow fn, or a logger that blocks, keeps
+// its own insert waiting and no other: no lock of the plugin's is held during the call, and
 // no connection but that of a transaction that the insert is in.
 func OnIncident(fn func(context.Context, Incident)) Option {
 	return func(s *settings) { s.onIncident = append(s.onIncident, fn) }
@@ -80,23 +84,26 @@ func WithGuard(guard Guard) Option {
 	return func(s *settings) { s.guard = guard }
 }
 
-// WithMaxRounds limits how often one insert is healed and sent again when rows keep
-// appearing in front of the sequence while it runs; the default is 4. Less than 1 is 1.
-// An insert that collides once is sent again once, whatever the limit.
+// WithMaxRounds limits how often one insert is healed and sent again while rows keep
+// appearing in front of the sequence; the default is 4. Less than 1 is 1. An insert that
+// collides once is sent again once, whatever the limit. When the rounds are spent the
+// insert fails, and the incident has [ReasonRounds].
 func WithMaxRounds(rounds int) Option {
 	return func(s *settings) { s.maxRounds = max(1, rounds) }
 }
 
 // WithResyncTimeout limits the time that one heal may add to an insert; the
-// default is 5 seconds. It is kept by the server's statement_timeout and
-// lock_timeout, set for the plugin's own statements only.
+// default is 5 seconds. The server keeps it, by statement_timeout and lock_timeout, which
+// are set for the plugin's own statements only. When it is spent the insert fails with
+// PostgreSQL's own error, and the incident has [ReasonTimeout].
 func WithResyncTimeout(timeout time.Duration) Option {
 	return func(s *settings) { s.timeout = timeout }
 }
 
 // WithResyncDB lends a connection pool whose role may read every row and update
-// sequences. It is used only when the application's own role may not: under
-// row-level security, or without the rights on sequence or table.
+// sequences. It is used only for heals that the application's own role may not do: under
+// row-level security, or without a right on the sequence or the table. There is none by
+// default, and such a collision is [Refused].
 func WithResyncDB(db *gorm.DB) Option {
 	return func(s *settings) { s.resyncDB = db }
 }
@@ -106,11 +113,10 @@ func WithResyncDB(db *gorm.DB) Option {
 // off by default.
 //
 // After a successful insert that names ids it sends one further statement, on the insert's
-// connection: the sequence may have been set back since it passed them. In a transaction
-// that statement stands in a savepoint that is rolled
-// back: the sequence stays advanced even when the transaction rolls back. An id in the
-// last tenth of what is left of the range is left alone, as is one that the statement
-// computes. What prevention cannot do, a heal does when an insert collides.
+// connection. In a transaction that statement stands in a savepoint that is rolled back:
+// the sequence stays advanced even when the transaction rolls back. An id in the last
+// tenth of what is left of the range is left alone, as is one that the statement computes.
+// What prevention cannot do, a heal does when an insert collides.
 //
 // A session that draws while an import names rising ids gets the very ids that the import
 // is still to name, and the import then collides: let it name its furthest id first.
@@ -118,10 +124,10 @@ func WithPrevention() Option {
 	return func(s *settings) { s.prevention = true }
 }
 
-// WithStartupAudit audits when the plugin is registered, before the application's first
-// request: the tables of its models with [OfModels], or all. Each column that is not in
-// sync is logged, at most 20 of them, and a line that counts them. With [AndResync] the
-// sequences that are behind are advanced. There is none by default.
+// WithStartupAudit runs an [Audit] when the plugin is registered, before the application's
+// first request: of the tables of its models with [OfModels], or of all. Each column that
+// is not in sync is logged, at most 20 of them, and a line that counts them. With
+// [AndResync] the sequences that are behind are advanced. There is none by default.
 //
 //	db.Use(plugin.New(plugin.WithStartupAudit(plugin.OfModels(&User{}, &Order{}), plugin.AndResync())))
 //

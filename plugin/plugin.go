@@ -1,12 +1,48 @@
-// Package plugin makes drifted PostgreSQL sequences harmless in GORM.
+// Package plugin heals drifted PostgreSQL sequences in GORM.
 //
-//	db.Use(plugin.New())
+//	db, err := gorm.Open(postgres.Open(dsn), &gorm.Config{})
+//	if err != nil {
+//		return err
+//	}
+//	if err := db.Use(plugin.New()); err != nil {
+//		return err
+//	}
 //
-// An insert that leaves its primary key to the database and collides with a row that
-// is already there (SQLSTATE 23505) is caught, the sequence is advanced past the
-// rows, and the INSERT alone is sent again: hooks run once, and the caller's
-// transaction goes on. Every incident is logged. Inserts into a healthy table are
-// stored, returned and reported as without the plugin.
+// A sequence drifts when rows arrive with explicit ids: it stays behind them, and later
+// inserts draw ids that exist. With the plugin an insert that leaves its key to the
+// database and collides (SQLSTATE 23505) is caught, the sequence is advanced past the
+// rows, and the INSERT alone is sent again. Upserts and saves of associations, which would
+// overwrite or drop rows without an error, are protected likewise. Inserts into a healthy
+// table are stored, returned and reported as without the plugin.
+//
+// # Transactions
+//
+// It works without a transaction, in GORM's own and in the caller's. Hooks run once, and
+// what the transaction did before stays. An insert that cannot be healed fails with
+// PostgreSQL's own error and leaves the transaction aborted. [Guard] says how inserts in a
+// transaction survive a collision.
+//
+// # Retries
+//
+// An insert that collides is sent again once. Only when rows appear in front of the
+// sequence while it heals, as beside a running import, is it healed and sent more often, in
+// rounds with a growing margin, at most [WithMaxRounds] of them. [WithResyncTimeout] bounds
+// the time.
+//
+// # Incidents
+//
+// Each healed, refused or failed collision is one [Incident]. Without options it is a line
+// in GORM's log; see [WithLogger], [OnIncident], [Plugin.Stats] and [Plugin.Incidents]. A
+// collision that no sequence caused is the caller's own and none.
+//
+// # The whole database
+//
+// [Audit] reports how every sequence stands to its rows, and [Resync] advances those that
+// are behind: after an import, a restore or a cut-over, and for programs without the
+// plugin. [WithStartupAudit] does so before the first request, [WithPrevention] with each
+// id that is named through GORM.
+//
+// What cannot be healed, and what to do about it, is in docs/limits.md of the project.
 package plugin
 
 import (
@@ -30,15 +66,15 @@ const createCallback = "gorm:create"
 // watchCallback notices that another plugin has replaced createCallback.
 const watchCallback = "seqheal:watch"
 
-// ErrRowsMissing is returned for an upsert that would lose or change rows because a
-// sequence drifted and could not be advanced in time: rows with explicit ids keep
-// appearing in front of the sequence, or a lock or the time limit kept a heal from
-// its work. No row was changed. The transaction can only roll back; the next try
-// succeeds once the import or the lock is gone.
+// ErrRowsMissing is wrapped by the error of an upsert that would lose or change rows
+// because a sequence drifted and could not be advanced in time: rows with explicit ids
+// keep appearing in front of the sequence, or a lock or the time limit stopped the heal.
+// No row was changed. The transaction can only roll back. The next try succeeds once the
+// import or the lock is gone.
 var ErrRowsMissing = heal.ErrRowsMissing
 
-// Plugin is registered with gorm.DB.Use. One Plugin serves one *gorm.DB and all
-// sessions that are made from it. It is safe for concurrent use.
+// Plugin is what [New] returns and [gorm.DB.Use] registers. One Plugin serves one
+// *gorm.DB and all sessions that are made from it. It is safe for concurrent use.
 type Plugin struct {
 	settings settings
 	journal  journal
@@ -48,8 +84,8 @@ type Plugin struct {
 	healers sync.Map
 }
 
-// New returns a plugin. Without options it heals and logs through GORM's logger; each
-// [Option] names its default.
+// New returns a plugin to register with [gorm.DB.Use]. Without options it heals, and logs
+// through GORM's logger; each [Option] names its default.
 func New(options ...Option) *Plugin {
 	p := &Plugin{settings: defaults()}
 	for _, option := range options {
@@ -62,7 +98,7 @@ func New(options ...Option) *Plugin {
 func (p *Plugin) Name() string { return "seqheal" }
 
 // Initialize wraps GORM's create callback, or whatever another plugin has put in
-// its place. gorm.DB.Use calls it. It sends nothing but what [WithStartupAudit]
+// its place. [gorm.DB.Use] calls it. It sends nothing but what [WithStartupAudit]
 // asks for. It returns an error for every dialect but PostgreSQL's.
 func (p *Plugin) Initialize(db *gorm.DB) error {
 	if name := db.Dialector.Name(); name != "postgres" {

@@ -1,30 +1,29 @@
 package plugin
 
 import (
-	"github.com/seqheal/seqheal/internal/heal"
 	"github.com/seqheal/seqheal/internal/pgerr"
-	"github.com/seqheal/seqheal/internal/sequence"
 )
 
-// Reason is why an incident was refused or failed. The codes are stable.
+// Reason is why an incident was [Refused] or [Failed], or why a [Finding] could not be read
+// or moved. The codes are stable.
 type Reason string
 
 const (
-	ReasonPermission    Reason = Reason(sequence.Permission)  // a right is missing; Err names the GRANT
-	ReasonRowSecurity   Reason = Reason(sequence.RowSecurity) // policies hide the rows that collide
-	ReasonNoSight       Reason = Reason(sequence.NoSight)     // no connection from which the rows may be looked at
-	ReasonNoIndex       Reason = Reason(sequence.NoIndex)     // only a sequential scan would find the furthest id
-	ReasonUnsupported   Reason = Reason(sequence.Unsupported) // the column's default is more than nextval
-	ReasonExhausted     Reason = Reason(sequence.Exhausted)   // no value is left
-	ReasonCycle         Reason = Reason(sequence.Cycle)       // the sequence is declared CYCLE
-	ReasonReadOnly      Reason = Reason(sequence.ReadOnly)    // read-only transaction or standby
-	ReasonTimeout       Reason = Reason(sequence.Timeout)     // the time budget is spent
-	ReasonConnection    Reason = Reason(sequence.Connection)  // the connection failed or none was free
-	ReasonCanceled      Reason = Reason(sequence.Canceled)    // the caller's context ended
-	ReasonDatabase      Reason = Reason(sequence.Database)    // the server refused a statement of the plugin's
-	ReasonRounds        Reason = Reason(heal.OutOfRounds)     // rows kept appearing in front of the sequence
-	ReasonGuardRejected Reason = Reason(heal.GuardRejected)   // the server rejected the conflict guard
-	ReasonNotFound      Reason = Reason(sequence.NotFound)    // no table has that name, or it was dropped
+	ReasonPermission    Reason = "permission"     // a right is missing; Err names the GRANT
+	ReasonRowSecurity   Reason = "row_security"   // policies hide the rows that collide
+	ReasonNoSight       Reason = "no_sight"       // no connection from which the rows may be looked at
+	ReasonNoIndex       Reason = "no_index"       // only a sequential scan would find the furthest id
+	ReasonUnsupported   Reason = "unsupported"    // the column's default is more than nextval
+	ReasonExhausted     Reason = "exhausted"      // no value is left
+	ReasonCycle         Reason = "cycle"          // the sequence is declared CYCLE
+	ReasonReadOnly      Reason = "read_only"      // read-only transaction or standby
+	ReasonTimeout       Reason = "timeout"        // the time budget is spent
+	ReasonConnection    Reason = "connection"     // the connection failed or none was free
+	ReasonCanceled      Reason = "canceled"       // the caller's context ended
+	ReasonDatabase      Reason = "database"       // the server refused a statement of the plugin's
+	ReasonRounds        Reason = "rounds"         // rows kept appearing in front of the sequence
+	ReasonGuardRejected Reason = "guard_rejected" // the server rejected the conflict guard
+	ReasonNotFound      Reason = "not_found"      // no table has that name, or it was dropped
 )
 
 // The next step for each outcome and reason. An error of the plugin's own names it
@@ -41,7 +40,7 @@ var adviceByReason = map[Reason]string{
 	ReasonRowSecurity:   "give plugin.WithResyncDB a connection whose role has BYPASSRLS",
 	ReasonNoSight:       "raise SetMaxOpenConns, so that there is a second connection to look from",
 	ReasonNoIndex:       "create an index that begins with the column",
-	ReasonUnsupported:   "move the sequence by hand, for what the plugin cannot tell is what the table does with its values",
+	ReasonUnsupported:   "move the sequence by hand: what the table does with its values is not known",
 	ReasonExhausted:     "widen the column and the sequence to bigint, or remove the row at the end of the range",
 	ReasonCycle:         "ALTER SEQUENCE ... NO CYCLE, if it is not meant to start again over its own rows",
 	ReasonReadOnly:      "send inserts to the primary",

@@ -40,9 +40,9 @@ func (r reporter) Complain(ctx context.Context, gormLogger logger.Interface, mes
 	r.plugin.complain(ctx, gormLogger, message)
 }
 
-// Flush logs what is held back: repeats of an incident on the same table have one line
-// a minute with their number, written by the next incident after the minute. Call it
-// when the program ends; without it the repeats of the last minute are only in [Stats]
+// Flush logs what is held back. Repeats of an incident on the same table have one line a
+// minute with their number, which the next incident after the minute writes. Call it when
+// the program ends: without it the repeats of the last minute are only in [Plugin.Stats]
 // and [OnIncident].
 func (p *Plugin) Flush() {
 	for _, line := range p.repeats.Flush() {

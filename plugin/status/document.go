@@ -98,7 +98,7 @@ func (r result) document() auditDocument {
 	return d
 }
 
-// byUrgency orders states by how soon they want somebody.
+// byUrgency orders states, the most urgent first.
 var byUrgency = []plugin.State{
 	plugin.StateExhausted, plugin.StateBehind, plugin.StateNearlyExhausted, plugin.StateUnreadable, plugin.StateInSync,
 }

@@ -23,7 +23,7 @@ func number(n any) string {
 	return digits
 }
 
-// short writes a number that nobody counts down as its order of magnitude.
+// short writes a large number as its order of magnitude.
 func short(n int64) string {
 	if n < 1e15 {
 		return number(n)

@@ -52,7 +52,8 @@ func WithAuditTimeout(timeout time.Duration) Option {
 }
 
 // Handler serves the page to GET and HEAD, whatever the path, and the same as JSON
-// under ?format=json. p tells of incidents, db is what is audited. With a nil p the page
+// under ?format=json. The incidents are p's, and db is
+// what is audited. With a nil p the page
 // shows the sequences alone, for a program that inserts nothing itself.
 //
 // The audit is made by one request at a time, with its result kept for 5 seconds, or

@@ -3,6 +3,7 @@ package heal
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/seqheal/seqheal/internal/catalog"
@@ -192,4 +193,22 @@ func (in *insert) healForRetry(ctx context.Context, s strategy, err error, count
 // sequenceOf identifies the sequence that feeds a table's key.
 func sequenceOf(t *catalog.Table) facts.Sequence {
 	return facts.Sequence{Database: t.Identity.Database, OID: t.Sequence.OID}
+}
+
+// noticeExhausted reports an insert that failed because its sequence has no value left.
+func (in *insert) noticeExhausted() {
+	err := in.stmt.DB.Error
+	if !pgerr.Is(err, pgerr.SequenceLimitReached) || len(in.drifted) > 0 {
+		return
+	}
+	a := in.begin(passthrough{insert: in}, collision{})
+	a.met, a.verdict = None, drift
+	a.collision.server = pgerr.Error{Schema: in.stmt.Target.Schema, Table: in.stmt.Target.Table}
+	a.failure = &sequence.Refusal{Reason: sequence.Exhausted, Refused: true, Err: fmt.Errorf(
+		"table %s: its sequence has no value left; widen the column with ALTER TABLE ... TYPE bigint and the sequence with ALTER SEQUENCE ... AS bigint: %w", in.stmt.Target.Table, err)}
+	if entry := in.tables.Get(in.stmt.Target); entry != nil && in.drawsFrom(entry.Table) {
+		a.table = entry.Table
+		a.failure = sequence.Explain(sequence.NoValueLeft(entry.Table))
+	}
+	a.end()
 }

@@ -94,6 +94,7 @@ func (h *Healer) Create(db *gorm.DB) {
 	if s := in.choose(db.Statement.Context); s != nil {
 		in.run(db.Statement.Context, s)
 	}
+	in.noticeExhausted()
 	if h.settings.Prevention {
 		in.prevent()
 	}

@@ -47,7 +47,6 @@ var triggers = []struct {
 	{name: "a check on the id", ddl: "ALTER TABLE users ADD CHECK (id < 1000000)"},
 	{name: "two columns of one sequence", ddl: "ALTER TABLE users ADD ord bigint DEFAULT nextval('users_id_seq')"},
 	{name: "two columns of one sequence, the other one first", ddl: "ALTER TABLE users RENAME TO x; CREATE TABLE users (ord bigint DEFAULT nextval('users_id_seq'), id bigint DEFAULT nextval('users_id_seq') PRIMARY KEY, name text); INSERT INTO users (id, name) SELECT id, name FROM x"},
-	{name: "CACHE 10", ddl: "ALTER SEQUENCE users_id_seq CACHE 10"},
 	{name: "a child table by inheritance", ddl: "CREATE TABLE child (PRIMARY KEY (id)) INHERITS (users)"},
 }
 
@@ -96,7 +95,9 @@ func TestTrouble_endOfTheRange(t *testing.T) {
 			w.forget()
 		}})
 	}
-	beside(t, program{name: "the last value is taken", calm: true, setup: small + "INSERT INTO users VALUES (32767, 'old 32767'); SELECT setval('users_id_seq', 32766);", run: func(w *world) {
+	// In a transaction the conflict guard has used the last value up, and PostgreSQL says
+	// 2200H: a limit.
+	beside(t, program{name: "the last value is taken", calm: true, settings: []setting{noTx}, setup: small + "INSERT INTO users VALUES (32767, 'old 32767'); SELECT setval('users_id_seq', 32766);", run: func(w *world) {
 		w.use(uses[0], "the last", "users")
 		if all := w.reported(); w.healing != nil && (len(all) == 0 || all[0].Reason != plugin.ReasonExhausted) {
 			w.t.Errorf("reported as %v", all)

@@ -111,6 +111,9 @@ func exhausted(t *catalog.Table, limit int64) error {
 		catalog.Quote(t.FedColumn()), t.Key[t.Column].Type)
 }
 
+// NoValueLeft refuses because the sequence is at its end.
+func NoValueLeft(t *catalog.Table) error { return exhausted(t, t.Limit()) }
+
 // NoUsage refuses because the role may not draw from the sequence.
 func NoUsage(t *catalog.Table, role string) error {
 	return Refuse(Permission, "table %s: role %[3]s may not draw from sequence %[2]s; "+

@@ -42,8 +42,8 @@ func (g *Goal) makeRoom(ctx context.Context, last int64) (Position, error) {
 		if found.Found {
 			candidate = seq.Further(candidate, found.Value)
 		}
-		window := max(g.Rows, windowSteps)
-		if steps := Steps(candidate, limit, seq.Increment); window < steps {
+		steps := Steps(candidate, limit, seq.Increment)
+		if window := max(g.Rows, min(windowSteps, steps/2)); window < steps {
 			dense, err := taken(ctx, g.Below, g.Table, g.Prefix, candidate, window)
 			if err != nil {
 				return Position{}, err

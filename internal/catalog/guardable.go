@@ -17,7 +17,7 @@ func (r *reading) notGuardable(t *Table) string {
 		return "no sequence feeds the key"
 	case t.Unsupported != "":
 		return t.Unsupported
-	case t.InsertTrigger:
+	case t.Triggers.BeforeInsertRow || t.Triggers.InsertStatement:
 		return "a trigger on INSERT"
 	case t.Sequence.Cycle:
 		return "the sequence cycles"

@@ -175,7 +175,6 @@ func (r *reading) judgeTriggers(t *Table) {
 	t.Triggers = triggersOf(r.table.triggers, role, true)
 	t.Rules, t.TreeRowSecurity = writes(r.table.rules), t.RowSecurity
 	t.Detour = len(r.table.rules) > 0
-	t.old(r.table.triggers)
 	if r.tree != nil {
 		t.Triggers = t.Triggers.or(triggersOf(r.tree.triggers, role, false))
 		t.Rules = t.Rules || writes(r.tree.rules)
@@ -187,19 +186,6 @@ func (r *reading) judgeTriggers(t *Table) {
 	t.Rules, t.Detour = t.Rules || t.View.Rule, t.Detour || t.View.Rule
 	for _, view := range r.way.views {
 		t.Triggers = t.Triggers.or(triggersOf(view.triggers, role, true))
-		t.old(view.triggers)
-	}
-}
-
-// old sets the older fields about triggers.
-func (t *Table) old(triggers []trigger) {
-	for _, g := range triggers {
-		if g.Internal {
-			continue
-		}
-		t.InsertTrigger = t.InsertTrigger || g.has(onInsert, 0)
-		t.UpsertTrigger = t.UpsertTrigger || g.has(forEachRow|before|onInsert, 0) || g.has(onUpdate, forEachRow)
-		t.UpdateTrigger = t.UpdateTrigger || g.has(forEachRow|before|onUpdate, 0)
 	}
 }
 

@@ -30,7 +30,7 @@ type facts struct {
 func factsOf(t *catalog.Table, asked string) facts {
 	f := facts{
 		constraint: t.Constraint, unsupported: t.Unsupported, notGuardable: t.NotGuardable,
-		foreign: !t.Own, unindexed: !t.Indexed, rowSecurity: t.RowSecurity, trigger: t.InsertTrigger, upsertTrigger: t.UpsertTrigger,
+		foreign: !t.Own, unindexed: !t.Indexed, rowSecurity: t.RowSecurity, trigger: t.Triggers.BeforeInsertRow || t.Triggers.InsertStatement, upsertTrigger: t.Triggers.BeforeInsertRow || t.Triggers.UpdateStatement,
 		partitioned: t.Partitioned, deferred: t.InitiallyDeferred, unreadable: !t.Selectable,
 	}
 	if t.Name != asked {

@@ -92,16 +92,6 @@ type Table struct {
 	// another one: the partition below this table, or the base table of a view.
 	Violated Violated
 
-	// InsertTrigger is true when a user trigger fires on INSERT, enabled or not. It is the
-	// older and coarser form of Triggers, as the next two.
-	InsertTrigger bool
-	// UpsertTrigger is true when a trigger, enabled or not, would notice that an ON CONFLICT
-	// clause was left out: a row trigger BEFORE INSERT, which may find ids itself, or a
-	// statement trigger on UPDATE, which DO UPDATE fires even when no row is updated.
-	UpsertTrigger bool
-	// UpdateTrigger is true when a row trigger BEFORE UPDATE, enabled or not, may keep rows
-	// of an upsert from being updated and returned.
-	UpdateTrigger bool
 	// Detour is true for a view that was not followed to a table, and for a table with a
 	// rule: rows inserted into it end up in another table, and so does the collision.
 	Detour bool

@@ -167,10 +167,10 @@ func TestReadSessionTellsTheStateOfTheConnection(t *testing.T) {
 				}
 				got, err := conn.ReadSession(ctx, c)
 				must(t, err)
-				if got.Database == "" {
+				if got.Database == "" || got.Server == "" {
 					t.Error("the database has no name")
 				}
-				test.want.Database, test.want.SearchPath = got.Database, p.Schema+"/0"
+				test.want.Database, test.want.Server, test.want.SearchPath = got.Database, got.Server, p.Schema+"/0"
 				if test.want.Role == "" {
 					test.want.Role = self
 				}

@@ -109,21 +109,9 @@ func Advance(ctx context.Context, c *conn.Conn, goal Goal) (Move, error) {
 	if !seq.CanUse {
 		return Move{}, NoUsage(goal.Table, goal.Role)
 	}
-	first, err := drawOn(ctx, c, seq, 1)
+	first, move, err := goal.draw(ctx, c)
 	if err != nil {
-		return Move{}, err
-	}
-	move := Move{From: back(first, seq), To: first}
-	if seq.Cache > 1 && seq.Reached(first, goal.Target) {
-		// It may be one of the session's cached values, from before the sequence
-		// was set back.
-		last, err := newest(ctx, c, seq)
-		if err != nil {
-			return move, err
-		}
-		if !seq.Reached(last, goal.Target) {
-			first, move = last, Move{From: last, To: last}
-		}
+		return move, err
 	}
 	if seq.Reached(first, goal.Target) && (!goal.Guess || goal.Margin == 0) {
 		// This draw went past the last row, or the one before it did.
@@ -163,6 +151,24 @@ func Advance(ctx context.Context, c *conn.Conn, goal Goal) (Move, error) {
 	move.Moved = true
 	move.To, err = goal.move(ctx, c, move.To)
 	return move, err
+}
+
+// draw draws a first value, and passes what the session has cached where that lies beyond
+// the target: it may be from before the sequence was set back.
+func (g Goal) draw(ctx context.Context, c *conn.Conn) (first int64, move Move, err error) {
+	seq := g.Table.Sequence
+	if first, err = drawOn(ctx, c, seq, 1); err != nil {
+		return first, move, err
+	}
+	move = Move{From: back(first, seq), To: first}
+	if seq.Cache <= 1 || !seq.Reached(first, g.Target) {
+		return first, move, nil
+	}
+	last, err := newest(ctx, c, seq)
+	if err == nil && !seq.Reached(last, g.Target) {
+		first, move = last, Move{From: last, To: last}
+	}
+	return first, move, err
 }
 
 // move goes from last to the target, under the lock.

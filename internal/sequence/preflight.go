@@ -54,37 +54,6 @@ const (
 	wrongObjectType = "42809"
 )
 
-// lastDrawnBefore answers the sequence's last value, null where it was never drawn from.
-//
-//	%[1]d the sequence's oid
-const lastDrawnBefore = `SELECT pg_catalog.pg_sequence_last_value(%[1]d::pg_catalog.oid::pg_catalog.regclass)`
-
-// AskLast is a query for the sequence's last value, for [AskAfter].
-func AskLast(t *catalog.Table) string { return fmt.Sprintf(lastDrawnBefore, t.Sequence.OID) }
-
-// metStranger fails with division by zero when a row holds one of the values that this
-// session has drawn and is not the statement's own: of another transaction, or one that
-// ON CONFLICT DO UPDATE has locked and changed. It is a hint: another session may have
-// drawn in between, and a foreign key locks a row too. In SERIALIZABLE no row is read.
-//
-//	%[1]s column   %[2]s table, with ONLY unless partitioned   %[3]d the sequence's oid
-//	%[4]d its last value before the statement   %[5]d increment
-const metStranger = `SELECT 1 / CASE WHEN pg_catalog.current_setting('transaction_isolation') = 'serializable' THEN 1
-  WHEN EXISTS (SELECT 1 FROM %[2]s t, (SELECT pg_catalog.currval(%[3]d::pg_catalog.oid::pg_catalog.regclass) AS last OFFSET 0) s
-    WHERE t.%[1]s BETWEEN least('%[4]d'::pg_catalog.int8 + (%[5]d), s.last) AND greatest('%[4]d'::pg_catalog.int8 + (%[5]d), s.last)
-      AND (t.%[1]s - '%[4]d'::pg_catalog.int8) %% (%[5]d) = 0
-      AND (pg_catalog.age(t.xmin) > 0 OR t.xmax <> 0)) THEN 0 ELSE 1 END`
-
-// AskAfter is a question about a statement that was sent after the sequence stood at
-// before: Taken when it may have met a row that is not its own. It reports false where
-// that cannot be asked.
-func AskAfter(t *catalog.Table, before int64) (question string, ok bool) {
-	if !Askable(t) || t.Sequence.Cache > 1 || t.Partitions.Foreign > 0 || t.Foreign {
-		return "", false
-	}
-	return fmt.Sprintf(metStranger, catalog.Quote(t.FedColumn()), itself(t), t.Sequence.OID, before, t.Sequence.Increment), true
-}
-
 // stillThere asks for a check alone.
 //
 //	%[1]s the check
@@ -312,79 +281,4 @@ func commas(numbers []int64) string {
 		texts[i] = strconv.FormatInt(n, 10)
 	}
 	return strings.Join(texts, ",")
-}
-
-// behind answers whether a row holds the sequence's last value or one beyond it.
-//
-//	%[1]s column   %[2]s table   %[3]d the sequence's oid   %[4]s the comparison "at or beyond"
-const behind = `SELECT EXISTS (SELECT 1 FROM (SELECT pg_catalog.pg_sequence_last_value(%[3]d::pg_catalog.oid::pg_catalog.regclass) AS last OFFSET 0) s, %[2]s t
-  WHERE s.last IS NULL OR t.%[1]s %[4]s s.last)`
-
-// MayBeBehind reports whether a row that was just dropped may have met an id that
-// its sequence drew: false only when no row lies where the sequence is. One query;
-// none where the sequence's last value cannot tell, and then it is true.
-func MayBeBehind(ctx context.Context, c *conn.Conn, t *catalog.Table) (bool, error) {
-	if !t.Sequence.CanRead || t.Sequence.Cache > 1 || !t.Selectable || t.RowSecurity || !t.Indexed {
-		return true, nil
-	}
-	beyond := ">="
-	if t.Sequence.Descending() {
-		beyond = "<="
-	}
-	var found bool
-	err := c.Row(ctx, fmt.Sprintf(behind, catalog.Quote(t.FedColumn()), t.QuotedName(), t.Sequence.OID, beyond), nil, &found)
-	return found, err
-}
-
-// drawnIsTaken asks whether a row of the very table holds the value that this session
-// drew last. In SERIALIZABLE it looks at no row unless it has to, because the look would
-// make bystanders fail with 40001 (measured).
-//
-//	%[1]s column   %[2]s table, with ONLY unless partitioned   %[3]s the key's other columns
-//	%[4]t look in any case   %[5]d the sequence's oid   %[8]s the check
-const drawnIsTaken = `SELECT 1 / CASE
-  WHEN ` + checked + ` THEN 1
-  WHEN CASE WHEN %[4]t OR pg_catalog.current_setting('transaction_isolation') <> 'serializable'
-    THEN EXISTS (SELECT 1 FROM %[2]s t WHERE t.%[1]s = (SELECT pg_catalog.currval(%[5]d::pg_catalog.oid::pg_catalog.regclass))%[3]s)
-    ELSE false END THEN 0 ELSE 1 END`
-
-// AskDrawn is a question whether the id that was last drawn on this connection exists,
-// beside the given values of the key's other columns. It reports false where the role
-// may not ask, and where the values beside have to be parameters.
-func AskDrawn(t *catalog.Table, beside *Prefix, look bool) (question string, ok bool) {
-	if !t.Selectable || t.RowSecurity || !t.Sequence.CanUse && !t.Sequence.CanRead {
-		return "", false
-	}
-	also := ""
-	if beside != nil {
-		for i, fixed := range beside.Columns {
-			also += " AND t." + catalog.Quote(fixed.Name) + " = " + catalog.Literal(beside.Values[i]) + "::pg_catalog.text::" + fixed.Declared
-		}
-	}
-	return fmt.Sprintf(drawnIsTaken, catalog.Quote(t.FedColumn()), itself(t), also, look, t.Sequence.OID, 0, 0, t.Identity.Check()), true
-}
-
-// lastDrawn answers the value that this session drew last from the sequence with
-// oid $1.
-const lastDrawn = `SELECT pg_catalog.currval($1::pg_catalog.int8::pg_catalog.oid::pg_catalog.regclass)`
-
-// LastDrawn is the id that was last drawn on this connection, read without a look
-// at any row. Nothing is found where the role may not ask, nor, with an error, where
-// none was drawn.
-func LastDrawn(ctx context.Context, c *conn.Conn, t *catalog.Table) (drawn Position, err error) {
-	if !t.Sequence.CanUse && !t.Sequence.CanRead {
-		return Position{}, nil
-	}
-	err = c.Row(ctx, lastDrawn, []any{t.Sequence.OID}, &drawn.Value)
-	drawn.Found = err == nil
-	return drawn, err
-}
-
-// WasDrawn reports whether the sequence has come as far as value, so that it can
-// have handed it out. It needs SELECT on the sequence and reads no table.
-func WasDrawn(ctx context.Context, c *conn.Conn, seq catalog.Sequence, value int64) (bool, error) {
-	var last int64
-	var called bool
-	err := c.Row(ctx, "SELECT q.last_value, q.is_called FROM "+seq.QuotedName()+" q", nil, &last, &called)
-	return called && seq.Reached(last, value), err
 }

@@ -42,20 +42,29 @@ func (g *Goal) makeRoom(ctx context.Context, last int64) (Position, error) {
 		if found.Found {
 			candidate = seq.Further(candidate, found.Value)
 		}
-		steps := Steps(candidate, limit, seq.Increment)
-		if window := max(g.Rows, min(windowSteps, steps/2)); window < steps {
-			dense, err := taken(ctx, g.Below, g.Table, g.Prefix, candidate, window)
-			if err != nil {
-				return Position{}, err
-			}
-			if !dense {
-				g.Target = candidate
-				return outlier, nil
-			}
+		free, err := g.freeBehind(ctx, candidate)
+		if err != nil {
+			return Position{}, err
+		}
+		if free {
+			g.Target = candidate
+			return outlier, nil
 		}
 		near = bound
 	}
 	return Position{}, nil
+}
+
+// freeBehind reports whether the next values behind a candidate are free of rows, and
+// enough for the statement.
+func (g *Goal) freeBehind(ctx context.Context, candidate int64) (bool, error) {
+	steps := Steps(candidate, g.Table.Limit(), g.Table.Sequence.Increment)
+	window := max(g.Rows, min(windowSteps, steps/2))
+	if window >= steps {
+		return false, nil
+	}
+	dense, err := taken(ctx, g.Below, g.Table, g.Prefix, candidate, window)
+	return !dense && err == nil, err
 }
 
 // Cramped reports whether a move from last to the furthest value would leave less than

@@ -111,27 +111,31 @@ func isGorms(callback func(*gorm.DB)) bool {
 // assemble adds the clauses that GORM's create callback adds.
 func (s *Statement) assemble() {
 	stmt := s.DB.Statement
-	if model := stmt.Schema; model != nil {
-		if !stmt.Unscoped {
-			for _, c := range model.CreateClauses {
-				stmt.AddClause(c)
-			}
+	if stmt.Schema != nil && !stmt.Unscoped {
+		for _, c := range stmt.Schema.CreateClauses {
+			stmt.AddClause(c)
 		}
-		_, returns := stmt.Clauses["RETURNING"]
-		if len(model.FieldsWithDefaultDBValue) > 0 && !returns && slices.Contains(stmt.BuildClauses, "RETURNING") {
-			columns := make([]clause.Column, 0, len(model.FieldsWithDefaultDBValue))
-			for _, field := range model.FieldsWithDefaultDBValue {
-				if field.Readable {
-					columns = append(columns, clause.Column{Name: field.DBName})
-				}
-			}
-			if len(columns) > 0 {
-				stmt.AddClause(clause.Returning{Columns: columns})
-			}
-		}
+	}
+	if columns := s.returned(); len(columns) > 0 {
+		stmt.AddClause(clause.Returning{Columns: columns})
 	}
 	stmt.AddClauseIfNotExists(clause.Insert{})
 	stmt.AddClause(callbacks.ConvertToCreateValues(stmt))
+}
+
+// returned are the columns that GORM asks back, none where the statement has a RETURNING
+// of its own.
+func (s *Statement) returned() (columns []clause.Column) {
+	stmt := s.DB.Statement
+	if _, own := stmt.Clauses["RETURNING"]; own || stmt.Schema == nil || !slices.Contains(stmt.BuildClauses, "RETURNING") {
+		return nil
+	}
+	for _, field := range stmt.Schema.FieldsWithDefaultDBValue {
+		if field.Readable {
+			columns = append(columns, clause.Column{Name: field.DBName})
+		}
+	}
+	return columns
 }
 
 // Text is the statement as the caller wrote it.

@@ -64,6 +64,10 @@ type Stats struct {
 	Tables map[string]TableStats `json:"tables"`
 	// TablesKnown is how many tables the plugin remembers, healthy ones included.
 	TablesKnown int `json:"tables_known"`
+	// Savepoints says for each connection pool how an insert that needs a savepoint is
+	// sent: "one trip", or "three trips" and why, such as "three trips: a tracer is set".
+	// It is empty before the first such insert.
+	Savepoints []string `json:"savepoints,omitempty"`
 }
 
 // Minute counts the incidents that began within one minute.
@@ -137,6 +141,7 @@ func (p *Plugin) Stats() Stats {
 	stats := p.journal.stats()
 	p.healers.Range(func(h, _ any) bool {
 		stats.TablesKnown += h.(*heal.Healer).TablesKnown()
+		stats.Savepoints = append(stats.Savepoints, h.(*heal.Healer).Savepoints()...)
 		return true
 	})
 	return stats

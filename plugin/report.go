@@ -35,6 +35,15 @@ func (r reporter) Report(ctx context.Context, gormLogger logger.Interface, found
 	}
 }
 
+// Note logs at debug level with WithLogger, and at GORM's Info level otherwise.
+func (r reporter) Note(ctx context.Context, gormLogger logger.Interface, message string) {
+	if l := r.plugin.settings.logger; l != nil {
+		l.DebugContext(ctx, message)
+		return
+	}
+	gormLogger.Info(ctx, "%s", message)
+}
+
 // Complain logs what keeps statements from being protected.
 func (r reporter) Complain(ctx context.Context, gormLogger logger.Interface, message string) {
 	r.plugin.complain(ctx, gormLogger, message)

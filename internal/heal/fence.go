@@ -52,7 +52,11 @@ func (in *insert) oneTrip(ctx context.Context) bool {
 
 // way is how statements with a savepoint go out on the statement's pool.
 func (in *insert) way(ctx context.Context) pipeline.Support {
-	return in.pipes.Support(ctx, conn.PoolOf(in.stmt.DB))
+	support := in.pipes.Support(ctx, conn.PoolOf(in.stmt.DB))
+	if support.Reason.Cause != pipeline.CauseUnproven && in.tables.Once(support.String()) {
+		in.reporter.Note(ctx, in.stmt.DB.Logger, "seqheal: a savepoint and its statement are sent in "+support.String())
+	}
+	return support
 }
 
 // sendFenced sends the statement in a savepoint: SAVEPOINT, the questions, the INSERT

@@ -38,6 +38,8 @@ const (
 type Reporter interface {
 	// Report receives an incident.
 	Report(context.Context, logger.Interface, Incident)
+	// Note receives a sentence for those who look closely.
+	Note(context.Context, logger.Interface, string)
 	// Complain receives a sentence about what keeps statements from being protected.
 	Complain(context.Context, logger.Interface, string)
 }
@@ -66,6 +68,15 @@ func (h *Healer) TablesKnown() (count int) {
 		return true
 	})
 	return count
+}
+
+// Savepoints tells for each connection pool how statements in a savepoint are sent, and
+// why no better: "one trip", or "three trips: a tracer is set".
+func (h *Healer) Savepoints() (ways []string) {
+	for _, support := range h.pipes.Known() {
+		ways = append(ways, support.String())
+	}
+	return ways
 }
 
 func (h *Healer) tablesOf(db *gorm.DB) *facts.Tables {

@@ -83,6 +83,18 @@ func (p *Pools) Support(ctx context.Context, db *sql.DB) Support {
 	return support
 }
 
+// Known returns what was proven so far, one for each pool.
+func (p *Pools) Known() (all []Support) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, entry := range p.known {
+		if !entry.proving {
+			all = append(all, entry.support)
+		}
+	}
+	return all
+}
+
 // enter returns what is known, or makes the caller the one that proves it.
 func (p *Pools) enter(db *sql.DB) (known Support, mayProve bool) {
 	p.mu.Lock()

@@ -1,0 +1,54 @@
+package plugin_test
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"gorm.io/gorm"
+
+	"github.com/seqheal/seqheal/internal/pgtest"
+	"github.com/seqheal/seqheal/plugin"
+)
+
+// Which way statements in a savepoint take, and why, is in Stats and, once, in the log.
+func TestStats_saysHowSavepointsAreSent(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name string
+		open func(*pgtest.Place, *plugin.Plugin) *gorm.DB
+		want string
+	}{
+		{"pgx", func(p *pgtest.Place, healing *plugin.Plugin) *gorm.DB { return p.Open(nil, healing) }, "one trip"},
+		{"a wrapped driver", func(p *pgtest.Place, healing *plugin.Plugin) *gorm.DB {
+			pool := tapped(t, p, func(*tappedConn, string) error { return nil })
+			db := openOn(t, pool, &gorm.Config{})
+			if err := db.Use(healing); err != nil {
+				t.Fatal(err)
+			}
+			return db
+		}, "three trips: the driver is "},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			place := pgtest.New(t)
+			place.Exec(drifted + "; SELECT setval('users_id_seq', 20)")
+			var log bytes.Buffer
+			healing := plugin.New(plugin.WithLogger(slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelDebug}))))
+			db := test.open(place, healing)
+			for range 3 {
+				if err := db.Create(&[]user{{Name: "a"}, {Name: "b"}}).Error; err != nil {
+					t.Fatal(err)
+				}
+			}
+			if got := fmt.Sprint(healing.Stats().Savepoints); !strings.HasPrefix(got, "["+test.want) {
+				t.Errorf("Savepoints %s, want %s", got, test.want)
+			}
+			if n := strings.Count(log.String(), "are sent in "+test.want); n != 1 {
+				t.Errorf("logged %d times: %s", n, &log)
+			}
+		})
+	}
+}

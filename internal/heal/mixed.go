@@ -90,7 +90,7 @@ func (s *mixed) heal(ctx context.Context, a *attempt) strategy {
 }
 
 func (s *mixed) abandon(ctx context.Context, a *attempt) {
-	if a.collision.evidence == foreseen {
+	if a.collision.evidence == foreseen || !s.counted {
 		if !s.counted && s.mustNotBeSent(ctx, a, s.table) {
 			return
 		}

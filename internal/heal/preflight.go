@@ -232,9 +232,10 @@ func (s *preflight) abandon(ctx context.Context, a *attempt) {
 }
 
 // mustNotBeSent fails a statement whose heal failed for a passing reason, such as a
-// lock or the time limit, when its own draws would meet rows: the next try succeeds.
+// lock or the time limit, when its own draws have met rows or would: the next try
+// succeeds.
 func (in *insert) mustNotBeSent(ctx context.Context, a *attempt, t *catalog.Table) bool {
-	if !a.mayBeRetried() || !in.wouldCollide(ctx, t) {
+	if !a.mayBeRetried() || !a.metRows() && !in.wouldCollide(ctx, t) {
 		return false
 	}
 	in.conn().Abort(ctx)
@@ -253,6 +254,13 @@ func (in *insert) wouldCollide(ctx context.Context, t *catalog.Table) bool {
 	ahead.Exactly = true
 	answer, err := sequence.Preflight(ctx, in.conn(), t, ahead)
 	return answer == sequence.Taken || err != nil
+}
+
+// metRows reports whether the statement, which was undone, has met rows that are not its
+// own.
+func (a *attempt) metRows() bool {
+	e := a.collision.evidence
+	return e == missingRows || e == suspected && a.verdict == drift
 }
 
 // mayBeRetried reports whether the heal failed for a passing reason.

@@ -151,7 +151,7 @@ func (in *insert) chooseKeyUpsert(ctx context.Context, entry *facts.Entry) strat
 	if in.names(t) {
 		return newMixed(in, t)
 	}
-	if plain, ok := in.stmt.Text().WithoutConflict(); ok && sendableWithoutClause(t) && in.settings.Guard != GuardOff && in.oneTrip(ctx) {
+	if plain, ok := in.stmt.Text().WithoutConflict(); ok && sendableWithoutClause(t) && in.oneTrip(ctx) {
 		// No row can mean to meet an existing one: a plain INSERT, and the server checks
 		// the caller's own in the same trip.
 		return &savepoint{insert: in, text: plain, explained: t}

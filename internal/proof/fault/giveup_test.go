@@ -134,6 +134,12 @@ type tap struct {
 	counter *counter
 }
 
+// Driver is not pgx's own, so that the statements go out one by one and each is
+// counted.
+func (t tap) Driver() driver.Driver { return tappedDriver{t.Connector.Driver()} }
+
+type tappedDriver struct{ driver.Driver }
+
 func (t tap) Connect(ctx context.Context) (driver.Conn, error) {
 	conn, err := t.Connector.Connect(ctx)
 	if err != nil {

@@ -83,7 +83,7 @@ func (w *worker) step() {
 	for tries := 1; err != nil && w.triesAgain(err, p.guard, level, tries); tries++ {
 		err = run()
 	}
-	how := fmt.Sprintf("guard %d, in the caller's transaction: %v, level %s, impatient: %v", p.guard, caller, level, impatient)
+	how := fmt.Sprintf("guard %d, default level %s, in the caller's transaction: %v, level %s, impatient: %v", p.guard, p.level, caller, level, impatient)
 	w.settle(a, how, err, stored, names, p.cut || impatient)
 }
 
@@ -100,7 +100,7 @@ func (w *worker) settle(a *attempt, how string, err error, stored func() []entry
 				b.Unexpected = append(b.Unexpected, fmt.Sprintf("%q into %s has no id and no error (%s, reasons %v, healed %v)", e.content, e.table, how, a.reasons, a.healed))
 				continue
 			}
-			b.stored(e.table, e.id, e.content)
+			b.stored(e.table, e.id, e.content, fmt.Sprintf("%s, healed %v", how, a.healed))
 			b.Counts.Inserts++
 			if w.own[e.table] = append(w.own[e.table], e.id); len(w.own[e.table]) > 50 {
 				w.own[e.table] = w.own[e.table][25:]

@@ -108,7 +108,7 @@ func (d *drift) importRows() (err error) {
 		if err := rows.Scan(&id, &content); err != nil {
 			return err
 		}
-		d.note(func(b *batch) { b.stored(table, id, content); b.Counts.Foreign++ })
+		d.note(func(b *batch) { b.stored(table, id, content, "imported"); b.Counts.Foreign++ })
 	}
 	return rows.Err()
 }

@@ -15,6 +15,8 @@ import (
 type batch struct {
 	// Stored holds the contents of the rows that were acknowledged, by table and id.
 	Stored map[string]map[int64]string
+	// How tells in which way each was stored.
+	How map[string]map[int64]string
 	// Unsure holds names whose insert ended without an answer: a cut connection, an
 	// ended context. Such a row is there once or not at all.
 	Unsure []string
@@ -23,13 +25,15 @@ type batch struct {
 	Counts     counts
 }
 
-func newBatch() batch { return batch{Stored: map[string]map[int64]string{}} }
+func newBatch() batch {
+	return batch{Stored: map[string]map[int64]string{}, How: map[string]map[int64]string{}}
+}
 
-func (b *batch) stored(table string, id int64, content string) {
+func (b *batch) stored(table string, id int64, content, how string) {
 	if b.Stored[table] == nil {
-		b.Stored[table] = map[int64]string{}
+		b.Stored[table], b.How[table] = map[int64]string{}, map[int64]string{}
 	}
-	b.Stored[table][id] = content
+	b.Stored[table][id], b.How[table][id] = content, how
 }
 
 // counts is what is told of a run.
@@ -86,11 +90,12 @@ func (t total) unexpected() error {
 // ledger is what must be in the tables.
 type ledger struct {
 	stored map[string]map[int64]string
+	how    map[string]map[int64]string // of the rows that are new
 	unsure map[string]bool
 }
 
 func newLedger() *ledger {
-	l := &ledger{stored: map[string]map[int64]string{}, unsure: map[string]bool{}}
+	l := &ledger{stored: map[string]map[int64]string{}, how: map[string]map[int64]string{}, unsure: map[string]bool{}}
 	for _, table := range tables {
 		l.stored[table] = map[int64]string{}
 	}
@@ -100,6 +105,10 @@ func newLedger() *ledger {
 func (l *ledger) take(b batch) {
 	for table, rows := range b.Stored {
 		maps.Copy(l.stored[table], rows)
+		if l.how[table] == nil {
+			l.how[table] = map[int64]string{}
+		}
+		maps.Copy(l.how[table], b.How[table])
 	}
 	for _, name := range b.Unsure {
 		l.unsure[name] = true
@@ -167,7 +176,7 @@ func (l *ledger) checkTable(ctx context.Context, admin *sql.DB, table string) er
 		case known && acknowledged == got:
 			seen[id] = true
 		case known:
-			broken = append(broken, fmt.Sprintf("row %d was acknowledged as %q and is %q", id, acknowledged, got))
+			broken = append(broken, fmt.Sprintf("row %d was acknowledged as %q and is %q (%s)", id, acknowledged, got, l.how[table][id]))
 			seen[id] = true
 		case l.unsure[name]:
 			want[id] = got
@@ -178,7 +187,7 @@ func (l *ledger) checkTable(ctx context.Context, admin *sql.DB, table string) er
 	}
 	for id, content := range want {
 		if !seen[id] {
-			broken = append(broken, fmt.Sprintf("row %d was acknowledged as %q and is not there; %[2]q is %d", id, content, contents[content]))
+			broken = append(broken, fmt.Sprintf("row %d was acknowledged as %q and is not there; %[2]q is %d (%s)", id, content, contents[content], l.how[table][id]))
 		}
 	}
 	if len(broken) == 0 {
@@ -197,6 +206,7 @@ const (
 // trim deletes old rows that have been checked, and the names in doubt.
 func (l *ledger) trim(ctx context.Context, admin *sql.DB) error {
 	clear(l.unsure)
+	clear(l.how)
 	for table, rows := range l.stored {
 		if len(rows) < mostRows {
 			continue

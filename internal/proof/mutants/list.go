@@ -3,268 +3,280 @@ package main
 // The tests that mutants are given.
 func in(packageName, run string) []test { return []test{{packageName: packageName, run: run}} }
 
-// model is one worker of the model's programs.
-var model = []test{{packageName: "./model", run: "^TestPrograms$/^all$/^tables_1$", model: true}}
-
 var mutants = []mutant{
 	{
 		name: "no advisory lock",
-		edits: []edit{{"internal/resync/advance.go", `	if err := c.Row(ctx, lock, []any{int64(lockClass), seq.OID}, new(string)); err != nil {
+		edits: []edit{{"internal/sequence/advance.go", `	if err := c.Row(ctx, lock, []any{int64(LockClass), seq.OID}, new(string)); err != nil {
 		return move, err
 	}
-`, ``}},
-		tests: in("./internal/resync", "^TestAdvanceHoldsTheLockUntilItIsUndone$"),
+`, ""}},
+		tests: in("./internal/sequence", "^TestAdvanceHoldsTheLockUntilItIsUndone$"),
 	},
 	{
-		name: "setval without greatest: it moves backwards",
-		edits: []edit{{"internal/resync/advance.go",
-			`SELECT CASE WHEN pg_catalog.sign($3::pg_catalog.int8::pg_catalog.numeric) * ($2::pg_catalog.int8::pg_catalog.numeric - d.v) > $5::pg_catalog.int8`,
-			`SELECT CASE WHEN $5::pg_catalog.int8 > 0`}},
-		tests: in("./internal/resync", "^TestNobodyComesBetweenTheDrawAndTheSetval$"),
+		name:  "setval without greatest: it moves backwards",
+		edits: []edit{{"internal/sequence/advance.go", "SELECT CASE WHEN pg_catalog.sign($3::pg_catalog.int8::pg_catalog.numeric) * ($2::pg_catalog.int8::pg_catalog.numeric - d.v) > $5::pg_catalog.int8", "SELECT CASE WHEN $5::pg_catalog.int8 > 0"}},
+		tests: in("./internal/sequence", "^TestNobodyComesBetweenTheDrawAndTheSetval$"),
 	},
 	{
 		name:  "deciding on a cached value, walk",
-		edits: []edit{{"internal/resync/advance.go", `move.To, err = drawOn(ctx, c, seq, seq.Cache)`, `move.To, err = drawOn(ctx, c, seq, 1)`}},
-		tests: in("./internal/resync", "^TestAdvancePassesValuesThatTheSessionCached$"),
+		edits: []edit{{"internal/sequence/advance.go", "move.To, err = drawOn(ctx, c, seq, seq.Cache)", "move.To, err = drawOn(ctx, c, seq, 1)"}},
+		tests: in("./internal/sequence", "^TestAdvancePassesValuesThatTheSessionCached$"),
 	},
 	{
 		name: "deciding on a cached value, jump",
 		edits: []edit{
-			{"internal/resync/advance.go", `move.To, err = drawOn(ctx, c, seq, seq.Cache)`, `move.To, err = drawOn(ctx, c, seq, 1)`},
-			{"internal/resync/advance.go", `[]any{seq.OID, target, seq.Increment, max(1, seq.Cache), spread(far, seq.Increment)}`,
-				`[]any{seq.OID, target, seq.Increment, 1, spread(far, seq.Increment)}`},
+			{"internal/sequence/advance.go", "move.To, err = drawOn(ctx, c, seq, seq.Cache)", "move.To, err = drawOn(ctx, c, seq, 1)"},
+			{"internal/sequence/advance.go", "[]any{seq.OID, target, seq.Increment, max(1, seq.Cache), spread(far, seq.Increment)}", "[]any{seq.OID, target, seq.Increment, 1, spread(far, seq.Increment)}"},
 		},
-		tests: in("./internal/resync", "^TestHealersOfOneSequenceNeverStepItBackwards$"),
+		tests: in("./internal/sequence", "^TestHealersOfOneSequenceNeverStepItBackwards$"),
 	},
 	{
-		name: "trusting a cached value that lies beyond the rows",
-		edits: []edit{{"internal/resync/advance.go", `	if seq.Cache > 1 && seq.Reached(first, goal.Target) {`,
-			`	if false {`}},
-		tests: in("./internal/resync", "^TestAdvanceOfASequenceThatWasSetBack$"),
+		name:  "trusting a cached value that lies beyond the rows",
+		edits: []edit{{"internal/sequence/advance.go", "\tif seq.Cache > 1 && seq.Reached(first, goal.Target) {", "\tif false {"}},
+		tests: in("./internal/sequence", "^TestAdvanceOfASequenceThatWasSetBack$"),
 	},
 	{
 		name: "draw and setval in two statements",
-		edits: []edit{{"internal/resync/advance.go", `	err := c.Row(ctx, jump, []any{seq.OID, target,`, `	if last, err := drawOn(ctx, c, seq, seq.Cache); err != nil || seq.Reached(last, target) {
+		edits: []edit{{"internal/sequence/advance.go", "\terr := c.Row(ctx, jump, []any{seq.OID, target,", `	if last, err := drawOn(ctx, c, seq, seq.Cache); err != nil || seq.Reached(last, target) {
 		return last, err
 	}
 	return target, c.Row(ctx, "SELECT setval($1::int8::oid::regclass, $2::int8)", []any{seq.OID, target}, new(int64))
 	err := c.Row(ctx, jump, []any{seq.OID, target,`}},
-		tests: in("./internal/resync", "^TestNobodyComesBetweenTheDrawAndTheSetval$"),
+		tests: in("./internal/sequence", "^TestNobodyComesBetweenTheDrawAndTheSetval$"),
 	},
 	{
-		name: "setval to the target itself: the sequence loses its phase",
-		edits: []edit{{"internal/resync/advance.go",
-			`(d.v + pg_catalog.ceil(($2::pg_catalog.int8::pg_catalog.numeric - d.v) / $3::pg_catalog.int8) * $3::pg_catalog.int8)::pg_catalog.int8)`,
-			`$2::pg_catalog.int8)`}},
-		tests: in("./plugin", "^TestHealsEveryKindOfKey$/^odd_ids,_far$"),
+		name:  "setval to the target itself: the sequence loses its phase",
+		edits: []edit{{"internal/sequence/advance.go", "(d.v + pg_catalog.ceil(($2::pg_catalog.int8::pg_catalog.numeric - d.v) / $3::pg_catalog.int8) * $3::pg_catalog.int8)::pg_catalog.int8)", "$2::pg_catalog.int8)"}},
+		tests: in("./internal/sequence", "^TestAdvanceMovesForwardInTheSequencesOwnSteps$"),
 	},
 	{
-		name:  "the maximum of a descending sequence",
-		edits: []edit{{"internal/catalog/table.go", "		return \"min\"\n", "		return \"max\"\n"}},
-		tests: in("./internal/resync", "^TestLookFindsTheFurthestRowInTheSequencesOwnRange$"),
+		name: "the maximum of a descending sequence",
+		edits: []edit{{"internal/catalog/sequence.go", `		return "min"
+`, `		return "max"
+`}},
+		tests: in("./internal/sequence", "^TestLookFindsTheFurthestRowInTheSequencesOwnRange$"),
 	},
 	{
-		name:  "retry without savepoint",
-		edits: []edit{{"plugin/create.go", `	if err := guard.Set(ctx, c); err != nil {`, `	if err := ctx.Err(); err != nil {`}},
-		tests: model,
-	},
-	{
-		name: "ROLLBACK TO without RELEASE",
-		edits: []edit{{"internal/guard/guard.go", `"ROLLBACK TO SAVEPOINT seqheal; RELEASE SAVEPOINT seqheal"`,
-			`"ROLLBACK TO SAVEPOINT seqheal"`}},
-		tests: in("./internal/guard", "^TestRowsAfterTheGuardBelongToTheTransactionItself$"),
-	},
-	{
-		name: "the heal's savepoint kept: its lock stays",
-		edits: []edit{{"plugin/heal.go", `		if undo := guard.Undo(ctx, c); err == nil {
-			err = undo
-		}
-	}
-	if err != nil {
-		e.failed(err)`, `		if undo := guard.Release(ctx, c); err == nil {
-			err = undo
-		}
-	}
-	if err != nil {
-		e.failed(err)`}},
-		tests: model,
-	},
-	{
-		name: "a genuine failure undone: the transaction goes on",
-		edits: []edit{{"plugin/create.go", `	if hit, collided = f.h.collided(s, err); !collided {
-		return collision{}, false`, `	if hit, collided = f.h.collided(s, err); !collided {
-		_ = guard.Undo(ctx, c)
-		return collision{}, false`}},
-		tests: model,
+		name:  "the check left out of a question",
+		edits: []edit{{"internal/sequence/preflight.go", `const checked = "pg_catalog.ln(CASE WHEN %[8]s THEN 1 ELSE 0 END) <> 0"`, `const checked = "false"`}},
+		tests: in("./internal/sequence", "^TestPreflight_noticesThatTheTableIsAnotherOne$"),
 	},
 	{
 		name: "a look ahead goes back to the guard's savepoint",
-		edits: []edit{{"internal/resync/preflight.go", `takeBack = "ROLLBACK TO SAVEPOINT seqheal_ahead; RELEASE SAVEPOINT seqheal_ahead"`,
-			`takeBack = "ROLLBACK TO SAVEPOINT seqheal; RELEASE SAVEPOINT seqheal"`},
-			{"internal/resync/preflight.go", `"SAVEPOINT seqheal_ahead; SET`, `"SAVEPOINT seqheal; SET`}},
+		edits: []edit{
+			{"internal/sequence/preflight.go", `takeBack = "ROLLBACK TO SAVEPOINT seqheal_ahead; RELEASE SAVEPOINT seqheal_ahead"`, `takeBack = "ROLLBACK TO SAVEPOINT seqheal; RELEASE SAVEPOINT seqheal"`},
+			{"internal/sequence/preflight.go", `"SAVEPOINT seqheal_ahead; SET`, `"SAVEPOINT seqheal; SET`},
+		},
+		tests: in("./internal/sequence", "^TestPreflightLeavesAnAbortedTransactionAborted$"),
+	},
+	{
+		name:  "ROLLBACK TO without RELEASE",
+		edits: []edit{{"internal/conn/savepoint.go", `"ROLLBACK TO SAVEPOINT seqheal; RELEASE SAVEPOINT seqheal"`, `"ROLLBACK TO SAVEPOINT seqheal"`}},
+		tests: in("./internal/conn", "^TestRowsAfterTheGuardBelongToTheTransactionItself$"),
+	},
+	{
+		name:  "the heal's savepoint kept: its lock stays",
+		edits: []edit{{"internal/conn/savepoint.go", "\tif undo := c.RollBack(ctx); err == nil {", "\tif undo := c.Release(ctx); err == nil {"}},
+		tests: in("./plugin", "^(TestUpsertsUnderASnapshot|TestWithRoles|TestHerd_ofOneProcessStoresEveryRow)$"),
+	},
+	{
+		name:  "a second connection's BEGIN waited for without end",
+		edits: []edit{{"internal/conn/second.go", "\twaiting.Reset(secondWait)", "\twaiting.Reset(24 * time.Hour)"}},
+		tests: in("./plugin", "^TestGuardOffWhereNoServerConnectionIsLeft$"),
+	},
+	{
+		name: "retry without savepoint",
+		edits: []edit{{"internal/heal/savepoint.go", `	r := s.sendFenced(ctx, s.text, f)
+`, `	r := fenced{err: s.insert.send(s.text), unsent: f.keepOpen}
+`}},
+		tests: in("./plugin", "^TestTransactionsAroundAHeal$/^guard_1$"),
+	},
+	{
+		name: "a genuine failure undone: the transaction goes on",
+		edits: []edit{{"internal/heal/savepoint.go", `	hit := s.collided(r.err)
+	if hit != nil {`, `	hit := s.collided(r.err)
+	if hit == nil {
+		_ = s.conn().RollBack(ctx)
+	} else {`}},
+		tests: in("./plugin", "^TestTransactionsAroundAHeal$/^guard_1$/genuine"),
+	},
+	{
+		name:  "an older savepoint rolled back to where none could be opened",
+		edits: []edit{{"internal/heal/preflight.go", "\tif r.unopened || r.unsent &&", "\tif r.unopened && s.conn().RollBack(ctx) != nil || r.unsent &&"}},
 		tests: in("./plugin", "^TestUpsertsInAnAbortedTransaction$"),
 	},
 	{
 		name: "hooks run twice",
-		edits: []edit{{"plugin/statement.go", `	s.reset()
-	if guard != ""`, `	s.reset()
+		edits: []edit{{"internal/statement/statement.go", `	s.reset()
+	if t.SQL`, `	s.reset()
 	if before := db.Callback().Create().Get("gorm:before_create"); before != nil {
 		before(db)
 	}
-	if guard != ""`}},
-		tests: model,
+	if t.SQL`}},
+		tests: in("./plugin", "^TestTransactionsAroundAHeal$/^guard_1$/earlier"),
 	},
 	{
 		name: "guard clause left in stmt.Clauses",
-		edits: []edit{{"plugin/statement.go", `		s.restoreClauses()
+		edits: []edit{{"internal/statement/statement.go", `		s.restoreClauses()
 	}()`, `		s.restoreClauses()
-		if guard != "" {
+		if t.guard != "" {
 			stmt.AddClause(clause.OnConflict{DoNothing: true})
 		}
 	}()`}},
-		tests: in("./plugin", "^TestHealthyTableIsAsWithoutThePlugin$/^default,_guard_0,_caller's_transaction_false$"),
+		tests: in("./plugin", "^TestHealthyTableIsAsWithoutThePlugin$/^default,_guard_0,_caller's_transaction_true$"),
 	},
 	{
-		name: "conflict guard on a table with a trigger",
-		edits: []edit{{"internal/catalog/read.go", `	case t.InsertTrigger:`, `	case t.InsertTrigger && t.Cycles():`},
-			{"internal/catalog/table.go", `// QuotedKey returns`, `// Cycles reports whether the sequence does.
-func (t *Table) Cycles() bool { return t.Sequence.Cycle }
-
-// QuotedKey returns`}},
-		tests: model,
-	},
-	{
-		name: "conflict guard without a target",
-		edits: []edit{{"internal/guard/guard.go", `return " ON CONFLICT (" + strings.Join(key, ",") + ") DO NOTHING"`,
-			`return strings.Join(key[:0], ",") + " ON CONFLICT DO NOTHING"`}},
-		tests: in("./internal/guard", "^TestConflictClauseGoesBetweenValuesAndTheRest$"),
-	},
-	{
-		name:  "conflict guard though the statement has an expression",
-		edits: []edit{{"plugin/create.go", `		!s.insert.HasExpression() && !s.fillsSliceFromScratch() {`, `		!s.fillsSliceFromScratch() {`}},
-		tests: in("./plugin", "^TestSideEffectsOfAnExpressionHappenOnce$"),
-	},
-	{
-		name: "decision by struct instead of VALUES",
-		edits: []edit{
-			{"plugin/know.go", `	return k.table.Fed() && s.insert.Omitted(k.table.FedColumn()) > 0`, `	if stmt := s.db.Statement; stmt.Schema != nil && stmt.ReflectValue.Kind() == reflect.Struct {
-		_, zero := stmt.Schema.PrioritizedPrimaryField.ValueOf(stmt.Context, stmt.ReflectValue)
-		return k.table.Fed() && zero
-	}
-	return k.table.Fed() && s.insert.Omitted(k.table.FedColumn()) > 0`},
-			{"plugin/know.go", `	"context"
-`, `	"context"
-	"reflect"
-`},
-		},
-		tests: model,
+		name:  "the error of the first run kept",
+		edits: []edit{{"internal/statement/statement.go", "\ts.DB.Error, s.DB.RowsAffected = nil, s.before.rowsAffected", "\ts.DB.RowsAffected = s.before.rowsAffected"}},
+		tests: in("./plugin", "^TestTransactionsAroundAHeal$/^guard_1$/earlier"),
 	},
 	{
 		name:  "TranslateError not restored",
-		edits: []edit{{"plugin/statement.go", `	if err := s.db.Error; err != nil && s.quiet != nil {`, `	if err := s.db.Error; err != nil && s.quiet != nil && s.contextEnded() {`}},
-		tests: model,
+		edits: []edit{{"internal/statement/statement.go", "\tif err := s.DB.Error; err != nil && s.config.TranslateError {", "\tif err := s.DB.Error; err != nil && s.config.TranslateError && s.Ended() {"}},
+		tests: in("./plugin", "^TestCallersOwnConflicts$"),
+	},
+	{
+		name:  "conflict guard on a table with a trigger",
+		edits: []edit{{"internal/catalog/guardable.go", "\tcase t.InsertTrigger:", "\tcase t.InsertTrigger && t.Sequence.Cycle:"}},
+		tests: in("./internal/catalog", "^TestReadSaysWhyTheConflictGuardMustNotBeUsed$"),
+	},
+	{
+		name:  "conflict guard without a target",
+		edits: []edit{{"internal/statement/text.go", `return " ON CONFLICT (" + strings.Join(key, ",") + ") DO NOTHING"`, `return strings.Join(key[:0], ",") + " ON CONFLICT DO NOTHING"`}},
+		tests: in("./internal/statement", "^TestConflictClauseGoesBetweenValuesAndTheRest$"),
+	},
+	{
+		name:  "conflict guard though the statement has an expression",
+		edits: []edit{{"internal/heal/strategy.go", "\t\t!stmt.Insert.HasExpression() && !stmt.FillsSliceFromScratch() {", "\t\t!stmt.FillsSliceFromScratch() {"}},
+		tests: in("./plugin", "^TestSideEffectsOfAnExpressionHappenOnce$"),
+	},
+	{
+		name:  "a moved name keeps its guard",
+		edits: []edit{{"internal/facts/tables.go", `table.NotGuardable == "" && !n.moved && !table`, `table.NotGuardable == "" && !table`}},
+		tests: in("./internal/hostile", "^TestTenants_areToldApart$"),
 	},
 	{
 		name:  "ON CONFLICT left out of a mixed upsert",
-		edits: []edit{{"plugin/upsert.go", `		case mixed:`, `		case mixed && t.Partitioned:`}},
-		tests: model,
+		edits: []edit{{"internal/heal/strategy.go", "\tif in.names(t) {", "\tif in.names(t) && t.Partitioned {"}},
+		tests: in("./plugin", "^TestMixedUpsertOnACompositeKey$"),
 	},
 	{
-		name:  "ON CONFLICT kept where all ids are left out",
-		edits: []edit{{"plugin/upsert.go", `		case t.UpsertTrigger || !s.leaveOutOnConflict():`, `		case t.UpsertTrigger || !mixed:`}},
-		tests: model,
-	},
-	{
-		name: "DO UPDATE restricted by the id alone",
-		edits: []edit{{"plugin/statement.go", `	tuples, readable := s.insert.Tuples(t.FedColumn(), columnNames(t.Key))`,
-			`	alone := *t
-	alone.Key, alone.Column = t.Key[t.Column:t.Column+1], 0
-	t = &alone
-	tuples, readable := s.insert.Tuples(t.FedColumn(), columnNames(t.Key))`}},
-		tests: in("./plugin", "^TestARaceOverwritesNoOtherTenantsRow$"),
+		name:  "ON CONFLICT left out without EXPLAIN",
+		edits: []edit{{"internal/heal/savepoint.go", "f.explained, f.question = true, ", "f.explained, f.question = false, "}},
+		tests: in("./internal/hostile", "^TestHealthy_errorsOfTheCallersClause$"),
 	},
 	{
 		name:  "rows missing of a mixed upsert not detected",
-		edits: []edit{{"plugin/upsert.go", ` || s.db.RowsAffected >= sent {`, ` || s.db.RowsAffected >= 0*sent {`}},
-		tests: in("./plugin", "^TestRaceBehindThePreflight$"),
+		edits: []edit{{"internal/heal/mixed.go", "r.rows >= sent:", "r.rows >= 0*sent:"}},
+		tests: in("./plugin", "^TestMixedUpsert_failsWhenTheRoundsAreSpent$"),
 	},
 	{
-		name:  "an upsert sent although its heal failed",
-		edits: []edit{{"plugin/upsert.go", `e.canBeTriedAgain() && !noticed`, `false && !noticed`}},
-		tests: in("./plugin", "^TestAnUpsertWhoseHealFailsIsNotSent$"),
+		name:  "WHERE of a mixed upsert under a trigger that changes ids",
+		edits: []edit{{"internal/heal/mixed.go", " || s.skips(t) || ", " || "}},
+		tests: in("./internal/hostile", "^TestHealthy_triggerFindsIDs$"),
 	},
 	{
-		name:  "a second connection's BEGIN waited for without end",
-		edits: []edit{{"plugin/own.go", `	waiting.Reset(secondWait)`, `	waiting.Reset(24 * time.Hour)`}},
-		tests: in("./plugin", "^TestGuardOffWhereNoServerConnectionIsLeft$"),
-	},
-	{
-		name:  "a partition's other index taken for its key",
-		edits: []edit{{"plugin/create.go", `if !ok || !k.isKeys(s, hit) {`, `if !ok {`}},
-		tests: in("./plugin", "^TestAnotherIndexOfAPartitionThatIsNeverHealed$"),
+		name:  "WHERE of a mixed upsert on a composite key",
+		edits: []edit{{"internal/heal/mixed.go", " || !t.IntegerKey() || ", " || "}},
+		tests: in("./internal/hostile", "^TestHealthy_keysThatRound$"),
 	},
 	{
 		name:  "ids that an upsert names itself not looked at",
-		edits: []edit{{"plugin/upsert.go", ` Named: s.namedBeside(k.table),`, ``}},
-		tests: model,
+		edits: []edit{{"internal/heal/preflight.go", " Named: in.namedBeside(t),", ""}},
+		tests: in("./plugin", "^TestMixedUpsertThatDrawsItsOwnNamedID$"),
+	},
+	{
+		name:  "an upsert sent although its heal failed",
+		edits: []edit{{"internal/heal/preflight.go", "\tif !a.mayBeRetried() || !in.wouldCollide(ctx, t) {", "\tif a != nil {"}},
+		tests: in("./plugin", "^TestAnUpsertWhoseHealFailsIsNotSent$"),
+	},
+	{
+		name: "an upsert's failure in SERIALIZABLE heals nothing",
+		edits: []edit{{"internal/heal/preflight.go", `			s.healForRetry(ctx, by, r.err, s.ahead(s.table).Count)
+`, ""}},
+		tests: in("./plugin", "^TestUpsertsUnderASnapshot$"),
 	},
 	{
 		name:  "dropped rows compared by the id alone",
-		edits: []edit{{"plugin/upsert.go", `s.beside(0, k.table), false)`, `nil, false)`}},
+		edits: []edit{{"internal/heal/dropped.go", "sequence.AskDrawn(t, in.beside(0, t), false)", "sequence.AskDrawn(t, nil, false)"}},
 		tests: in("./plugin", "^TestDroppedRowBesideAnotherTenantsID$"),
 	},
 	{
 		name: "a 23505 of another index taken for drift",
 		edits: []edit{
-			{"plugin/heal.go", `	if known == serverError && e.last.constraint != table.Violated.Constraint || !table.Fed() {`, `	if !table.Fed() {`},
-			{"plugin/know.go", `	case otherUnique:
-		return collision{}, false
-	case strange:`, `	case strange:`},
+			{"internal/heal/classify.go", "\t\tif in.stmt.Insert.Omitted(column) > 0 {", "\t\tif in.stmt.Insert.Omitted(column) >= 0 {"},
+			{"internal/heal/classify.go", `	if len(columns) != len(a.table.Key) {
+		return false`, `	if len(columns) > 0 {
+		return true`},
 		},
-		tests: model,
+		tests: in("./plugin", "^TestTransactionsAroundAHeal$/^guard_1$/genuine"),
+	},
+	{
+		name: "a 23505 known by the remembered constraint instead of its DETAIL",
+		edits: []edit{{"internal/heal/classify.go", `	for _, column := range columns {
+`, `	if entry != nil && entry.Table.Constraint != e.Constraint {
+		return nil
+	}
+	for _, column := range columns {
+`}},
+		tests: in("./internal/hostile", "^TestCreate_followsAnotherConstraint$/^renamed"),
 	},
 	{
 		name: "an explicit id that exists taken for drift",
-		edits: []edit{{"plugin/heal.go", `	return !taken, err
-}`, `	return !taken || t.Own, err
+		edits: []edit{{"internal/heal/classify.go", `	return driftIf(!taken), err
+}`, `	return driftIf(!taken || t.Own), err
 }`}},
-		tests: model,
+		tests: in("./plugin", "^TestUpsertByEmailWhoseNamedIDExists$"),
 	},
 	{
 		name:  "no margin in later rounds",
-		edits: []edit{{"plugin/heal.go", `	return min(mostMargin, max(least, 2*min(appeared, mostMargin)))`, `	return 0 * max(least, appeared)`}},
+		edits: []edit{{"internal/heal/advance.go", "\treturn min(mostMargin, max(least, 2*min(appeared, mostMargin)))", "\treturn 0 * max(least, appeared)"}},
 		tests: in("./plugin", "^TestARunningImportIsOvertaken$"),
 	},
 	{
-		name:  "an upsert's failure in SERIALIZABLE heals nothing",
-		edits: []edit{{"plugin/upsert.go", `	e.healAside(foresight) // in`, `	// in`}},
-		tests: in("./plugin", "^TestUpsertsUnderASnapshot$"),
-	},
-	{
 		name:  "no guess at rows outside a snapshot",
-		edits: []edit{{"plugin/sight.go", `conn.Serializable || e.noSecond != nil`, `conn.Serializable`}},
+		edits: []edit{{"internal/heal/locate.go", "conn.Serializable || a.second != nil", "conn.Serializable"}},
 		tests: in("./plugin", "^TestRowsOutsideTheSnapshotWithoutASecondConnection$"),
 	},
 	{
 		name:  "a trigger outside the snapshot overlooked",
-		edits: []edit{{"plugin/sight.go", `(now.InsertTrigger || now.Detour)`, `now.Detour`}},
+		edits: []edit{{"internal/heal/locate.go", "(now.Triggers.BeforeInsertRow || now.Triggers.InsertStatement || now.Detour)", "now.Detour"}},
 		tests: in("./plugin", "^TestATriggerThatTheSnapshotDoesNotShow$"),
 	},
 	{
 		name:  "a named id outside the snapshot taken for drift",
-		edits: []edit{{"plugin/sight.go", `taken || e.session.Isolation == conn.ReadCommitted {`, `taken || e.session.Isolation != conn.Serializable {`}},
+		edits: []edit{{"internal/heal/locate.go", "taken || a.session.Isolation == conn.ReadCommitted {", "taken || a.session.Isolation != conn.Serializable {"}},
 		tests: in("./plugin", "^TestABatchThatNamesAnIDOutsideTheSnapshot$"),
 	},
 	{
-		name: "the error of the first run kept",
-		edits: []edit{{"plugin/statement.go", `	s.db.Error, s.db.RowsAffected = nil, s.before.rowsAffected
-	if result`, `	s.db.RowsAffected = s.before.rowsAffected
-	if result`}},
-		tests: model,
+		name: "a trigger on a partition overlooked",
+		edits: []edit{{"internal/catalog/judge.go", `		t.Triggers = t.Triggers.or(triggersOf(r.tree.triggers, role, false))
+`, ""}},
+		tests: in("./internal/catalog", "^TestReadLooksAtTheWholeTree$"),
 	},
 	{
 		name:  "names quoted without doubling their quotes",
 		edits: []edit{{"internal/catalog/name.go", "strings.ReplaceAll(part, `\"`, `\"\"`)", "strings.ReplaceAll(part, `\"`, `\"`)"}},
-		tests: in("./plugin", "^TestHostileNames$"),
+		tests: in("./internal/catalog", "^Test.*Quot"),
+	},
+	{
+		name:  "a pipeline's outdated statement not closed",
+		edits: []edit{{"internal/pipeline/session.go", "\ts.close(s.prepared.remove(text))", "\t_ = s.prepared.remove(text)"}},
+		tests: in("./internal/pipeline", "^TestSending_boundsPreparedStatements$"),
+	},
+	{
+		name:  "prepared statements without a limit",
+		edits: []edit{{"internal/pipeline/session.go", "\tif c.order.Len() > c.capacity {", "\tif c.order.Len() < 0 {"}},
+		tests: in("./internal/pipeline", "^TestSending_boundsPreparedStatements$"),
+	},
+	{
+		name:  "RELEASE left out of the pipeline",
+		edits: []edit{{"internal/pipeline/rewriter.go", ".describe && !r.plan.KeepOpen {", ".describe && r.plan.KeepOpen {"}},
+		tests: in("./internal/pipeline", "^TestSending_takesOneTrip$"),
+	},
+	{
+		name:  "a rewritten text parsed before its savepoint",
+		edits: []edit{{"internal/pipeline/rewriter.go", "\tr.attempt(ctx, w, args, opening, r.plan.Rewritten)", "\tr.attempt(ctx, w, args, opening, false)"}},
+		tests: in("./internal/pipeline", "^TestSending_parsesARewrittenTextInsideTheSavepoint$"),
 	},
 }

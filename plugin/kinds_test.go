@@ -162,9 +162,32 @@ func TestHealsEveryKindOfKey(t *testing.T) {
 			t.Parallel()
 			for _, rows := range []int{1, 3} {
 				t.Run(fmt.Sprintf("%d rows", rows), func(t *testing.T) {
-					inModes(t, func(t *testing.T, m mode, place *pgtest.Place) { k.insertDrifted(t, place, m, rows) })
+					inModes(t, func(t *testing.T, m mode, place *pgtest.Place) {
+						if k.reported == "audit" && rows == 1 && m.name != "no transaction" {
+							k.insertBelowTheGuard(t, place, m)
+							return
+						}
+						k.insertDrifted(t, place, m, rows)
+					})
 				})
 			}
 		})
 	}
+}
+
+// insertBelowTheGuard inserts one row in a transaction, whose trigger collides in another
+// table: the conflict guard is for the statement's own key, and the error is the one that
+// plain GORM gives.
+func (k kind) insertBelowTheGuard(t *testing.T, place *pgtest.Place, m mode) {
+	t.Helper()
+	var seen incidents
+	db := k.open(t, place, m, seen.option())
+	err := m.within(db, func(tx *gorm.DB) error {
+		_, err := k.insert(tx, 1)
+		return err
+	})
+	if err == nil || !strings.Contains(err.Error(), "audit_pkey") {
+		t.Errorf("error %v", err)
+	}
+	seen.none(t)
 }

@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"crypto/md5"
 	"fmt"
 	"strings"
 )
@@ -35,8 +36,16 @@ type Identity struct {
 	Triggers, Rules, Deferrable, Heirs int64
 	// Policies is true when row-level security is on.
 	Policies bool
+	// Views are the views in front of the table, the named one first.
+	Views []ViewQuery
 	// Key are the key's columns when no default and no identity feeds one of them.
 	Key []KeyColumn
+}
+
+// ViewQuery identifies the query behind a view: CREATE OR REPLACE VIEW keeps the view's oid.
+type ViewQuery struct {
+	OID int64
+	MD5 string
 }
 
 // KeyColumn is a column of a key as it was when it was read.
@@ -57,6 +66,11 @@ func (r *reading) identity(t *Table) Identity {
 	i.countStands(f)
 	if r.named != nil {
 		i.Named = r.named.oid
+	}
+	if r.way != nil && r.reached {
+		for n, view := range r.way.views {
+			i.Views = append(i.Views, ViewQuery{OID: view.oid, MD5: fmt.Sprintf("%x", md5.Sum([]byte(r.way.queries[n])))})
+		}
 	}
 	if !r.reached {
 		i.Target, i.Named = Name{Schema: f.schema, Table: f.name}, f.oid
@@ -105,6 +119,9 @@ func (i Identity) Check() string {
 	}
 	if i.Sequence != 0 {
 		parts = append(parts, i.sameParameters())
+	}
+	for _, view := range i.Views {
+		parts = append(parts, view.same())
 	}
 	return "CASE WHEN " + upToDate + " THEN coalesce(" + strings.Join(parts, " AND ") + ", false) ELSE false END"
 }
@@ -158,6 +175,12 @@ func (i Identity) sameDefault() string {
 	}
 	return fmt.Sprintf("(pg_catalog.pg_identify_object_as_address(2604::pg_catalog.oid, %s, 0)).object_names = ARRAY[%s, %s, %s]::pg_catalog.text[]",
 		oid(i.Default), Literal(schema), Literal(i.Name), Literal(i.Column))
+}
+
+// same holds while the view has the same query, as the statement's snapshot shows it.
+func (v ViewQuery) same() string {
+	return fmt.Sprintf("(SELECT pg_catalog.md5(w.ev_action::pg_catalog.text) FROM pg_catalog.pg_rewrite w WHERE w.ev_class = %s AND w.rulename = '_RETURN') = %s",
+		oid(v.OID), Literal(v.MD5))
 }
 
 // sameOwner holds while the sequence is the column's own, by identity or OWNED BY.

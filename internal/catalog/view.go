@@ -53,6 +53,8 @@ const mostViews = 64
 type path struct {
 	views []*relation
 	steps []step
+	// queries are the views' queries as the server keeps them.
+	queries []string
 }
 
 // step maps a view's columns to those of the one relation that it selects from, by
@@ -79,7 +81,7 @@ func follow(ctx context.Context, c *conn.Conn, view *relation) (*path, *relation
 		if !ok {
 			return way, nil, nil
 		}
-		way.views, way.steps = append(way.views, at), append(way.steps, next)
+		way.views, way.steps, way.queries = append(way.views, at), append(way.steps, next), append(way.queries, text.String)
 		if at, err = relationOf(ctx, c, next.relation); err != nil {
 			return nil, nil, err
 		}

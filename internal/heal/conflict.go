@@ -46,7 +46,9 @@ func (s conflict) rejected(err error) bool {
 	switch e.Code {
 	case pgerr.UndefinedColumn: // unless it is a column of the caller's
 		entry := s.tables.Get(s.stmt.Target)
-		return entry != nil && slices.ContainsFunc(entry.Table.QuotedKey(), func(column string) bool { return strings.Contains(e.Message, column) })
+		return entry != nil && slices.ContainsFunc(entry.Table.QuotedKey(), func(column string) bool {
+			return strings.Contains(e.Message, column) && !strings.Contains(s.stmt.Text().SQL, column)
+		})
 	case pgerr.InvalidColumnReference, pgerr.ObjectNotReady, pgerr.InsufficientPrivilege:
 		return true
 	case pgerr.FeatureNotSupported:

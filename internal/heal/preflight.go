@@ -78,25 +78,26 @@ func (s *preflight) examine(ctx context.Context, by strategy, r fenced) *collisi
 	return nil
 }
 
-// askAfter asks what the statement met, and releases the savepoint when that is nothing.
+// askAfter asks what the statement met, and releases the savepoint unless that is a row
+// that is not its own. Where it cannot be asked what the statement did stands.
 func (s *preflight) askAfter(ctx context.Context, r fenced) *collision {
-	var err error
-	var answer sequence.Answer
-	if question, ok := sequence.AskAfter(s.table, r.before.Value); ok {
-		err = s.conn().ReleaseAfter(ctx, question)
-		answer = sequence.AnswerOf(err)
-	} else if answer = s.askAdminAfter(ctx, r.before.Value); answer != sequence.Taken {
+	question, ok := sequence.AskAfter(s.table, r.before.Value)
+	if !ok {
+		if s.askAdminAfter(ctx, r.before.Value) == sequence.Taken {
+			return &collision{evidence: s.evidenceBehind(ctx, r.before.Value), undone: s.undo(ctx)}
+		}
 		s.release(ctx)
 		return nil
 	}
-	if err == nil && answer == sequence.Free {
-		return nil
+	switch answer, err := sequence.PutAfter(ctx, s.conn(), question); {
+	case err != nil: // the connection is gone
+		s.conn().Abort(ctx)
+		s.stmt.Fail(err)
+	case answer == sequence.Taken:
+		return &collision{evidence: s.evidenceBehind(ctx, r.before.Value), undone: s.undo(ctx)}
+	case answer != sequence.Free:
+		s.release(ctx)
 	}
-	undone := s.undo(ctx)
-	if answer == sequence.Taken {
-		return &collision{evidence: s.evidenceBehind(ctx, r.before.Value), undone: undone}
-	}
-	_ = s.insert.send(s.text) // it cannot be asked
 	return nil
 }
 

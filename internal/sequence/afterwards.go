@@ -29,11 +29,25 @@ const metStranger = `SELECT 1 / CASE WHEN pg_catalog.current_setting('transactio
       AND (t.%[1]s - '%[4]d'::pg_catalog.int8) %% (%[5]d) = 0
       AND (pg_catalog.age(t.xmin) > 0 OR t.xmax <> 0)) THEN 0 ELSE 1 END`
 
+// PutAfter sends a question in the savepoint of a statement that was sent, and releases it
+// in the same round trip when the answer is Free. Otherwise the savepoint stays open with
+// what the statement did.
+func PutAfter(ctx context.Context, c *conn.Conn, question string) (Answer, error) {
+	err := c.ReleaseAfter(ctx, setAside+"; "+question+"; "+takeBack)
+	if err == nil {
+		return Free, nil
+	}
+	if undo := c.Undo(ctx, takeBack); undo != nil {
+		return Unknown, undo
+	}
+	return AnswerOf(err), nil
+}
+
 // AskAfter is a question about a statement that was sent after the sequence stood at
 // before: Taken when it may have met a row that is not its own. It reports false where
 // that cannot be asked.
 func AskAfter(t *catalog.Table, before int64) (question string, ok bool) {
-	if !Askable(t) || t.Sequence.Cache > 1 || t.Partitions.Foreign > 0 || t.Foreign {
+	if !Askable(t) || len(t.Key) != 1 || t.Sequence.Cache > 1 || t.Partitions.Foreign > 0 || t.Foreign {
 		return "", false
 	}
 	return fmt.Sprintf(metStranger, catalog.Quote(t.FedColumn()), itself(t), t.Sequence.OID, before, t.Sequence.Increment), true

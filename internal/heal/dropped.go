@@ -70,7 +70,11 @@ func (s *dropped) sendBare(ctx context.Context) *collision {
 		return nil
 	}
 	r := s.sendFenced(ctx, bare, fence{})
-	if r.unopened || r.err == nil || !serverSpoke(r.err) {
+	if r.unopened {
+		s.stmt.Fail(r.err) // nothing was stored, and the reason cannot be known
+		return nil
+	}
+	if r.err == nil || !serverSpoke(r.err) {
 		return nil
 	}
 	hit := s.collided(r.err)

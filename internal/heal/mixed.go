@@ -94,7 +94,7 @@ func (s *mixed) abandon(ctx context.Context, a *attempt) {
 		if !s.counted && s.mustNotBeSent(ctx, a, s.table) {
 			return
 		}
-		missing := s.count(ctx, s.sendFenced(ctx, s.text, fence{keepOpen: s.counted}), s.table)
+		missing := s.count(ctx, s.sendUnasked(ctx, s.text, fence{keepOpen: s.counted}), s.table)
 		if missing == nil {
 			return
 		}

@@ -133,7 +133,18 @@ func (s *preflight) ask(ctx context.Context, f fence) (*collision, fenced) {
 		return s.askAgain(ctx, f)
 	}
 	s.complainUnprotected(ctx, r.err)
-	return nil, s.sendFenced(ctx, s.text, fence{})
+	return nil, s.sendUnasked(ctx, s.text, fence{})
+}
+
+// sendUnasked sends the statement in a savepoint, and where none can be opened as it is:
+// in an aborted transaction or after the context has ended that gives GORM's own error.
+func (in *insert) sendUnasked(ctx context.Context, text statement.Text, f fence) fenced {
+	r := in.sendFenced(ctx, text, f)
+	if r.unopened {
+		_ = in.send(text)
+		return fenced{err: in.stmt.DB.Error, rows: in.stmt.DB.RowsAffected}
+	}
+	return r
 }
 
 // complainUnprotected reports a question that the server does not answer.
@@ -153,7 +164,7 @@ func (s *preflight) askAgain(ctx context.Context, f fence) (*collision, fenced) 
 		s.table = entry.Table
 		s.blind = !s.drawsFrom(s.table) || !predictable(s.table)
 		if s.blind && !s.mayDraw(s.table) {
-			return nil, s.sendFenced(ctx, s.text, f)
+			return nil, s.sendUnasked(ctx, s.text, fence{keepOpen: f.keepOpen})
 		}
 	}
 	if f.last != "" {

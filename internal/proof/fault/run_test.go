@@ -29,6 +29,8 @@ type run struct {
 	isolation string
 	// prepared is GORM's PrepareStmt.
 	prepared bool
+	// connections is how many the pool may open, 0 for any number.
+	connections int
 
 	db   *gorm.DB
 	seen *incidents
@@ -52,6 +54,11 @@ func (r *run) open(open func(*gorm.Config, ...gorm.Plugin) *gorm.DB, options ...
 	config := r.mode.config()
 	config.PrepareStmt = r.prepared
 	r.db = open(config, plugin.New(append([]plugin.Option{plugin.WithGuard(r.guard), plugin.WithResyncTimeout(soon), r.seen.option()}, options...)...))
+	pool, err := r.db.DB()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	pool.SetMaxOpenConns(r.connections)
 	if r.guard == plugin.GuardOff {
 		r.warm()
 	}
@@ -118,10 +125,10 @@ func (r *run) readSequences() {
 }
 
 // undisturbed is why an insert that nothing disturbed did not go as it should: it
-// heals, and under GuardOff it fails and its sequence has been moved.
+// heals, and a plain one under GuardOff fails and its sequence has been moved.
 func (r *run) undisturbed() error {
 	err := errors.Join(r.err, r.later, r.committed)
-	if r.guard != plugin.GuardOff {
+	if r.guard != plugin.GuardOff || r.shape.relation != nil {
 		return err
 	}
 	if pgerr.Is(r.err, pgerr.UniqueViolation) && len(r.healed()) == r.shape.heals {
@@ -172,7 +179,7 @@ func (r *run) check(t *testing.T, commit fate) {
 // ended reports whether the caller's transaction was committed. Under GuardOff a
 // COMMIT whose answer was lost was that of an aborted transaction.
 func (r *run) ended(commit fate) bool {
-	return r.committed == nil || commit == answerLost && r.guard != plugin.GuardOff
+	return r.committed == nil || commit == answerLost && (r.guard != plugin.GuardOff || r.shape.relation != nil)
 }
 
 func (r *run) checkIncidents(t *testing.T) {

@@ -136,7 +136,9 @@ func (r *run) throughProxy(config *gorm.Config, plugins ...gorm.Plugin) *gorm.DB
 //
 // Which statement is hit is read from this run: a look that finds no second
 // connection in time, on a busy machine, makes other statements than the run before.
-func (r run) withFault(t *testing.T, f proxy.Fault) {
+func (r run) withFault(t *testing.T, f proxy.Fault) { r.withFaultAgain(t, f, 0) }
+
+func (r run) withFaultAgain(t *testing.T, f proxy.Fault, tries int) {
 	own := *r.room
 	own.t = t
 	r.room = &own
@@ -161,6 +163,11 @@ func (r run) withFault(t *testing.T, f proxy.Fault) {
 	default:
 		close(finished)
 		<-over
+		if tries < 3 { // a busy machine: the proof of one round trip found no connection in time
+			r.close(t)
+			r.withFaultAgain(t, f, tries+1)
+			return
+		}
 		t.Fatalf("only %d statements were sent, not %d", len(r.proxy.Statements()), f.Statement)
 	}
 	if f.Effect == proxy.Delay {
@@ -171,7 +178,7 @@ func (r run) withFault(t *testing.T, f proxy.Fault) {
 	commit := noCommit
 	switch {
 	case f.Effect == proxy.Delay:
-	case r.struck(f) == "RELEASE SAVEPOINT seqheal":
+	case strings.HasSuffix(r.struck(f), "RELEASE SAVEPOINT seqheal") && !strings.Contains(r.struck(f), "; INSERT INTO "):
 		commit = closing
 	case r.struck(f) == "commit":
 		if commit = commitLost; f.Moment == proxy.After {

@@ -92,7 +92,6 @@ func (s state) insert(k *kind, rows []row, on conflict) outcome {
 func (s state) insertDrawing(k *kind, rows []row, on conflict, drawn draws) outcome {
 	o := outcome{next: s.clone(), affected: 0}
 	touched := map[key]bool{}
-	missing := false
 	for _, r := range rows {
 		if k.always && r.id != 0 {
 			return outcome{fails: alwaysFails, next: s}
@@ -105,13 +104,8 @@ func (s state) insertDrawing(k *kind, rows []row, on conflict, drawn draws) outc
 		}
 		if r.id == 0 && !r.null {
 			o.drew++
-			hides, misses := drawn.meet(s, k, r, o.drew)
-			if hides {
+			if drawn.meet(s, k, r, o.drew) {
 				return outcome{fails: notSerialized, next: s, drew: o.drew}
-			}
-			if missing = missing || misses; misses {
-				o.ended = append(o.ended, key{})
-				continue
 			}
 		}
 		at, fails := o.next.meet(k, r, on, touched)
@@ -133,9 +127,6 @@ func (s state) insertDrawing(k *kind, rows []row, on conflict, drawn draws) outc
 		touched[*at] = true
 		o.ended = append(o.ended, *at)
 		o.affected++
-	}
-	if missing {
-		return outcome{fails: rowsMissing, next: s, drew: o.drew}
 	}
 	return o
 }

@@ -116,19 +116,15 @@ func drawing(rows []row) (omitted []row, named int) {
 type draws struct {
 	known bool
 	first int64
-	// misses: a row that is there keeps one of the statement's from being stored.
-	misses bool
 }
 
-// meet tells what the row that draws the nth value meets: a row outside the snapshot,
-// one in it.
-func (d draws) meet(s state, k *kind, r row, n int) (hides, misses bool) {
+// meet reports whether the row that draws the nth value meets a row outside the snapshot.
+func (d draws) meet(s state, k *kind, r row, n int) bool {
 	if !d.known {
-		return false, false
+		return false
 	}
 	r.id = d.first + int64(n-1)*k.increment
-	_, there := s.rows[k.keyOf(r)]
-	return s.hides(k.keyOf(r)), d.misses && there
+	return s.hides(k.keyOf(r))
 }
 
 // unhealed is what a statement draws before anything can be healed.
@@ -142,7 +138,6 @@ func (r *run) unhealed(s step, rows []row) draws {
 	}
 	return draws{
 		known: true, first: r.sequence.next(r.kind),
-		misses: way == lookedAhead && r.level == sql.LevelSerializable && (s.conflict == updateAll || s.conflict == updateByKey),
 	}
 }
 

@@ -45,7 +45,7 @@ func required() (names []string) {
 	} {
 		names = append(names, "step "+string(a))
 	}
-	for _, f := range []failure{success, keyTaken, mailTaken, alwaysFails, inFailedBlock, notSerialized, rowsMissing} {
+	for _, f := range []failure{success, keyTaken, mailTaken, alwaysFails, inFailedBlock, notSerialized} {
 		names = append(names, "ends "+string(f))
 	}
 	for _, guard := range []string{"none", "conflict", "savepoint", "preflight"} {

@@ -133,7 +133,7 @@ var mutants = []mutant{
 	{
 		name:  "TranslateError not restored",
 		edits: []edit{{"internal/statement/statement.go", "\tif err := s.DB.Error; err != nil && s.config.TranslateError {", "\tif err := s.DB.Error; err != nil && s.config.TranslateError && s.Ended() {"}},
-		tests: in("./plugin", "^TestCallersOwnConflicts$"),
+		tests: in("./plugin", "^TestHealthyTableIsAsWithoutThePlugin$/^prepared_and_translated,_guard_0,_caller's_transaction_true$"),
 	},
 	{
 		name:  "conflict guard on a table with a trigger",
@@ -257,7 +257,7 @@ var mutants = []mutant{
 	{
 		name:  "names quoted without doubling their quotes",
 		edits: []edit{{"internal/catalog/name.go", "strings.ReplaceAll(part, `\"`, `\"\"`)", "strings.ReplaceAll(part, `\"`, `\"`)"}},
-		tests: in("./internal/catalog", "^Test.*Quot"),
+		tests: in("./internal/catalog", "^TestQuoteWritesEachPartQuoted$"),
 	},
 	{
 		name:  "a pipeline's outdated statement not closed",

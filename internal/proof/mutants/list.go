@@ -76,8 +76,8 @@ var mutants = []mutant{
 	},
 	{
 		name:  "the heal's savepoint kept: its lock stays",
-		edits: []edit{{"internal/conn/savepoint.go", "\tif undo := c.RollBack(ctx); err == nil {", "\tif undo := c.Release(ctx); err == nil {"}},
-		tests: in("./plugin", "^(TestUpsertsUnderASnapshot|TestWithRoles|TestHerd_ofOneProcessStoresEveryRow)$"),
+		edits: []edit{{"internal/conn/savepoint.go", `"ROLLBACK TO SAVEPOINT seqheal; RELEASE SAVEPOINT seqheal"`, `"RELEASE SAVEPOINT seqheal"`}},
+		tests: in("./internal/conn", "^TestUndoGivesBackWhatWasBorrowedAndKeepsTheSequence$"),
 	},
 	{
 		name:  "a second connection's BEGIN waited for without end",
@@ -101,8 +101,11 @@ var mutants = []mutant{
 		tests: in("./plugin", "^TestTransactionsAroundAHeal$/^guard_1$/genuine"),
 	},
 	{
-		name:  "an older savepoint rolled back to where none could be opened",
-		edits: []edit{{"internal/heal/preflight.go", "\tif r.unopened || r.unsent &&", "\tif r.unopened && s.conn().RollBack(ctx) != nil || r.unsent &&"}},
+		name: "an older savepoint rolled back to where none could be opened",
+		edits: []edit{
+			{"internal/heal/preflight.go", "\tif r.unopened || r.unsent &&", "\tif r.unopened && s.conn().RollBack(ctx) != nil || r.unsent &&"},
+			{"internal/pipeline/rewriter.go", "TxStatus() == 'E'", "TxStatus() == 'X'"},
+		},
 		tests: in("./plugin", "^TestUpsertsInAnAbortedTransaction$"),
 	},
 	{

@@ -154,11 +154,6 @@ var mutants = []mutant{
 		tests: in("./plugin", "^TestSideEffectsOfAnExpressionHappenOnce$"),
 	},
 	{
-		name:  "a moved name keeps its guard",
-		edits: []edit{{"internal/facts/tables.go", `table.NotGuardable == "" && !n.moved && !table`, `table.NotGuardable == "" && !table`}},
-		tests: in("./internal/hostile", "^TestTenants_areToldApart$"),
-	},
-	{
 		name:  "ON CONFLICT left out of a mixed upsert",
 		edits: []edit{{"internal/heal/strategy.go", "\tif in.names(t) {", "\tif in.names(t) && t.Partitioned {"}},
 		tests: in("./plugin", "^TestMixedUpsertOnACompositeKey$"),
@@ -179,11 +174,6 @@ var mutants = []mutant{
 		tests: in("./internal/hostile", "^TestHealthy_triggerFindsIDs$"),
 	},
 	{
-		name:  "WHERE of a mixed upsert on a composite key",
-		edits: []edit{{"internal/heal/mixed.go", " || !t.IntegerKey() || ", " || "}},
-		tests: in("./internal/hostile", "^TestHealthy_keysThatRound$"),
-	},
-	{
 		name:  "ids that an upsert names itself not looked at",
 		edits: []edit{{"internal/heal/preflight.go", " Named: in.namedBeside(t),", ""}},
 		tests: in("./plugin", "^TestMixedUpsertThatDrawsItsOwnNamedID$"),
@@ -194,10 +184,9 @@ var mutants = []mutant{
 		tests: in("./plugin", "^TestAnUpsertWhoseHealFailsIsNotSent$"),
 	},
 	{
-		name: "an upsert's failure in SERIALIZABLE heals nothing",
-		edits: []edit{{"internal/heal/preflight.go", `			s.healForRetry(ctx, by, r.err, s.ahead(s.table).Count)
-`, ""}},
-		tests: in("./plugin", "^TestUpsertsUnderASnapshot$"),
+		name:  "a failure to serialize heals nothing",
+		edits: []edit{{"internal/heal/attempt.go", "\tif entry == nil || !entry.Table.Fed() {", "\tif s != nil || entry == nil {"}},
+		tests: in("./internal/hostile", "^TestRepeatableRead_healsForTheCallersRetry$"),
 	},
 	{
 		name:  "dropped rows compared by the id alone",
@@ -263,11 +252,6 @@ var mutants = []mutant{
 		tests: in("./internal/catalog", "^TestQuoteWritesEachPartQuoted$"),
 	},
 	{
-		name:  "a pipeline's outdated statement not closed",
-		edits: []edit{{"internal/pipeline/session.go", "\ts.close(s.prepared.remove(text))", "\t_ = s.prepared.remove(text)"}},
-		tests: in("./internal/pipeline", "^TestSending_boundsPreparedStatements$"),
-	},
-	{
 		name:  "prepared statements without a limit",
 		edits: []edit{{"internal/pipeline/session.go", "\tif c.order.Len() > c.capacity {", "\tif c.order.Len() < 0 {"}},
 		tests: in("./internal/pipeline", "^TestSending_boundsPreparedStatements$"),
@@ -275,7 +259,7 @@ var mutants = []mutant{
 	{
 		name:  "RELEASE left out of the pipeline",
 		edits: []edit{{"internal/pipeline/rewriter.go", ".describe && !r.plan.KeepOpen {", ".describe && r.plan.KeepOpen {"}},
-		tests: in("./internal/pipeline", "^TestSending_takesOneTrip$"),
+		tests: in("./internal/pipeline", "^(TestSending_keepsTheSavepointOpenWhenAskedTo|TestSending_asksBeforeTheINSERT)$"),
 	},
 	{
 		name:  "a rewritten text parsed before its savepoint",

@@ -184,11 +184,6 @@ var mutants = []mutant{
 		tests: in("./plugin", "^TestAnUpsertWhoseHealFailsIsNotSent$"),
 	},
 	{
-		name:  "a failure to serialize heals nothing",
-		edits: []edit{{"internal/heal/attempt.go", "\tif entry == nil || !entry.Table.Fed() {", "\tif s != nil || entry == nil {"}},
-		tests: in("./internal/hostile", "^TestRepeatableRead_healsForTheCallersRetry$"),
-	},
-	{
 		name:  "dropped rows compared by the id alone",
 		edits: []edit{{"internal/heal/dropped.go", "sequence.AskDrawn(t, in.beside(0, t), false)", "sequence.AskDrawn(t, nil, false)"}},
 		tests: in("./plugin", "^TestDroppedRowBesideAnotherTenantsID$"),

@@ -76,8 +76,8 @@ var mutants = []mutant{
 	},
 	{
 		name:  "the heal's savepoint kept: its lock stays",
-		edits: []edit{{"internal/conn/savepoint.go", "\tif undo := c.RollBack(ctx); err == nil {", "\tif undo := c.Release(ctx); err == nil {"}},
-		tests: in("./plugin", "^(TestUpsertsUnderASnapshot|TestWithRoles|TestHerd_ofOneProcessStoresEveryRow)$"),
+		edits: []edit{{"internal/conn/savepoint.go", `"ROLLBACK TO SAVEPOINT seqheal; RELEASE SAVEPOINT seqheal"`, `"RELEASE SAVEPOINT seqheal"`}},
+		tests: in("./internal/conn", "^TestUndoGivesBackWhatWasBorrowedAndKeepsTheSequence$"),
 	},
 	{
 		name:  "a second connection's BEGIN waited for without end",
@@ -101,8 +101,11 @@ var mutants = []mutant{
 		tests: in("./plugin", "^TestTransactionsAroundAHeal$/^guard_1$/genuine"),
 	},
 	{
-		name:  "an older savepoint rolled back to where none could be opened",
-		edits: []edit{{"internal/heal/preflight.go", "\tif r.unopened || r.unsent &&", "\tif r.unopened && s.conn().RollBack(ctx) != nil || r.unsent &&"}},
+		name: "an older savepoint rolled back to where none could be opened",
+		edits: []edit{
+			{"internal/heal/preflight.go", "\tif r.unopened || r.unsent &&", "\tif r.unopened && s.conn().RollBack(ctx) != nil || r.unsent &&"},
+			{"internal/pipeline/rewriter.go", "TxStatus() == 'E'", "TxStatus() == 'X'"},
+		},
 		tests: in("./plugin", "^TestUpsertsInAnAbortedTransaction$"),
 	},
 	{
@@ -133,7 +136,7 @@ var mutants = []mutant{
 	{
 		name:  "TranslateError not restored",
 		edits: []edit{{"internal/statement/statement.go", "\tif err := s.DB.Error; err != nil && s.config.TranslateError {", "\tif err := s.DB.Error; err != nil && s.config.TranslateError && s.Ended() {"}},
-		tests: in("./plugin", "^TestCallersOwnConflicts$"),
+		tests: in("./plugin", "^TestHealthyTableIsAsWithoutThePlugin$/^prepared_and_translated,_guard_0,_caller's_transaction_true$"),
 	},
 	{
 		name:  "conflict guard on a table with a trigger",
@@ -149,11 +152,6 @@ var mutants = []mutant{
 		name:  "conflict guard though the statement has an expression",
 		edits: []edit{{"internal/heal/strategy.go", "\t\t!stmt.Insert.HasExpression() && !stmt.FillsSliceFromScratch() {", "\t\t!stmt.FillsSliceFromScratch() {"}},
 		tests: in("./plugin", "^TestSideEffectsOfAnExpressionHappenOnce$"),
-	},
-	{
-		name:  "a moved name keeps its guard",
-		edits: []edit{{"internal/facts/tables.go", `table.NotGuardable == "" && !n.moved && !table`, `table.NotGuardable == "" && !table`}},
-		tests: in("./internal/hostile", "^TestTenants_areToldApart$"),
 	},
 	{
 		name:  "ON CONFLICT left out of a mixed upsert",
@@ -176,11 +174,6 @@ var mutants = []mutant{
 		tests: in("./internal/hostile", "^TestHealthy_triggerFindsIDs$"),
 	},
 	{
-		name:  "WHERE of a mixed upsert on a composite key",
-		edits: []edit{{"internal/heal/mixed.go", " || !t.IntegerKey() || ", " || "}},
-		tests: in("./internal/hostile", "^TestHealthy_keysThatRound$"),
-	},
-	{
 		name:  "ids that an upsert names itself not looked at",
 		edits: []edit{{"internal/heal/preflight.go", " Named: in.namedBeside(t),", ""}},
 		tests: in("./plugin", "^TestMixedUpsertThatDrawsItsOwnNamedID$"),
@@ -189,12 +182,6 @@ var mutants = []mutant{
 		name:  "an upsert sent although its heal failed",
 		edits: []edit{{"internal/heal/preflight.go", "\tif !a.mayBeRetried() || !in.wouldCollide(ctx, t) {", "\tif a != nil {"}},
 		tests: in("./plugin", "^TestAnUpsertWhoseHealFailsIsNotSent$"),
-	},
-	{
-		name: "an upsert's failure in SERIALIZABLE heals nothing",
-		edits: []edit{{"internal/heal/preflight.go", `			s.healForRetry(ctx, by, r.err, s.ahead(s.table).Count)
-`, ""}},
-		tests: in("./plugin", "^TestUpsertsUnderASnapshot$"),
 	},
 	{
 		name:  "dropped rows compared by the id alone",
@@ -257,12 +244,7 @@ var mutants = []mutant{
 	{
 		name:  "names quoted without doubling their quotes",
 		edits: []edit{{"internal/catalog/name.go", "strings.ReplaceAll(part, `\"`, `\"\"`)", "strings.ReplaceAll(part, `\"`, `\"`)"}},
-		tests: in("./internal/catalog", "^Test.*Quot"),
-	},
-	{
-		name:  "a pipeline's outdated statement not closed",
-		edits: []edit{{"internal/pipeline/session.go", "\ts.close(s.prepared.remove(text))", "\t_ = s.prepared.remove(text)"}},
-		tests: in("./internal/pipeline", "^TestSending_boundsPreparedStatements$"),
+		tests: in("./internal/catalog", "^TestQuoteWritesEachPartQuoted$"),
 	},
 	{
 		name:  "prepared statements without a limit",
@@ -272,7 +254,7 @@ var mutants = []mutant{
 	{
 		name:  "RELEASE left out of the pipeline",
 		edits: []edit{{"internal/pipeline/rewriter.go", ".describe && !r.plan.KeepOpen {", ".describe && r.plan.KeepOpen {"}},
-		tests: in("./internal/pipeline", "^TestSending_takesOneTrip$"),
+		tests: in("./internal/pipeline", "^(TestSending_keepsTheSavepointOpenWhenAskedTo|TestSending_asksBeforeTheINSERT)$"),
 	},
 	{
 		name:  "a rewritten text parsed before its savepoint",

@@ -24,6 +24,8 @@ import (
 	"sync"
 	"text/tabwriter"
 	"time"
+
+	"github.com/seqheal/seqheal/internal/pgserver"
 )
 
 // mutant is one way in which the product could be wrong.
@@ -37,12 +39,8 @@ type mutant struct {
 // edit replaces text that stands exactly once in a file of the repository.
 type edit struct{ file, old, new string }
 
-// test is what go test is given. The model's programs are in this module, all
-// others in the root.
-type test struct {
-	packageName, run string
-	model            bool
-}
+// test is what go test is given, in the root module.
+type test struct{ packageName, run string }
 
 // result is what became of a mutant.
 type result struct {
@@ -70,11 +68,23 @@ func main() {
 		fmt.Fprintln(os.Stderr, "no mutant is named so")
 		os.Exit(2)
 	}
-	if err := passUnbroken(root, chosen); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(2)
+	os.Exit(run(root, chosen))
+}
+
+// run tries the mutants on one server for all tests, and returns the exit code.
+func run(root string, chosen []mutant) int {
+	server, err := pgserver.Start()
+	if err == nil {
+		defer server.Stop()
+		if err = os.Setenv(pgserver.DSN, server.DSN()); err == nil {
+			err = passUnbroken(root, chosen)
+		}
 	}
-	os.Exit(show(tryAll(root, chosen)))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 2
+	}
+	return show(tryAll(root, chosen))
 }
 
 // passUnbroken runs the tests without a mutant: one that fails anyway notices
@@ -216,32 +226,18 @@ func build(root, dir string, edits []edit) (overlay string, err error) {
 // limit ends a test in which the mutant waits for ever.
 const limit = 180 * time.Second
 
-// programs is how many of the model's programs a mutant has to survive; the product
-// as it is runs fewer here, and thousands in the model's own test.
-func (t test) programs(overlay string) string {
-	if overlay == "" {
-		return "200"
-	}
-	return "1500"
-}
-
 var failedTest = regexp.MustCompile(`(?m)^\s*--- FAIL: (\S+)`)
 
 // fails runs the test and names the one that failed, empty when none did.
 func (t test) fails(root, overlay string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
-	arguments := []string{"test", "-count=1", "-vet=off", "-failfast", "-timeout", "150s", "-v", "-run", t.run, t.packageName}
+	arguments := []string{"test", "-count=1", "-vet=off", "-failfast", "-ldflags=-w", "-timeout", "150s", "-v", "-run", t.run, t.packageName}
 	if overlay != "" {
 		arguments = append(arguments, "-overlay", overlay)
 	}
-	if t.model {
-		arguments = append(arguments, "-rapid.checks="+t.programs(overlay), "-rapid.shrinktime=0s", "-rapid.nofailfile")
-	}
 	command := exec.CommandContext(ctx, "go", arguments...)
-	if !t.model {
-		command.Dir = root
-	}
+	command.Dir = root
 	out, err := command.CombinedOutput()
 	text := string(out)
 	var exit *exec.ExitError
@@ -259,9 +255,5 @@ func (t test) fails(root, overlay string) (string, error) {
 	if failed == nil {
 		return "", fmt.Errorf("%s in %s failed without a test: %s", t.run, t.packageName, text)
 	}
-	name := failed[1]
-	if t.model {
-		name = "the model"
-	}
-	return strings.TrimPrefix(t.packageName, "./") + ": " + name, nil
+	return strings.TrimPrefix(t.packageName, "./") + ": " + failed[1], nil
 }

@@ -22,6 +22,13 @@ type person struct {
 	Email string
 }
 
+// silent is a reporter that keeps nothing.
+type silent struct{}
+
+func (silent) Report(context.Context, logger.Interface, Incident) {}
+func (silent) Note(context.Context, logger.Interface, string)     {}
+func (silent) Complain(context.Context, logger.Interface, string) {}
+
 // prepared hands fn the insert of each statement that create sends, as it is inside a
 // transaction, with the table known. No server is asked.
 func prepared(t *testing.T, table *catalog.Table, settings Settings, create func(*gorm.DB), fn func(*insert)) {
@@ -40,7 +47,7 @@ func prepared(t *testing.T, table *catalog.Table, settings Settings, create func
 	original, called := callbacks.Get("gorm:create"), false
 	err = callbacks.Replace("gorm:create", func(db *gorm.DB) {
 		called = true
-		in := &insert{Healer: New(settings, original, nil), tables: facts.New(), inside: true}
+		in := &insert{Healer: New(settings, original, silent{}), tables: facts.New(), inside: true}
 		if in.stmt = statement.Prepare(db, original); in.stmt == nil {
 			t.Fatal(db.Error)
 		}

@@ -18,7 +18,9 @@ func AskLast(t *catalog.Table) string { return fmt.Sprintf(lastDrawnBefore, t.Se
 
 // metStranger fails with division by zero when a row holds one of the values that this
 // session has drawn and is not the statement's own: of another transaction, or one that
-// ON CONFLICT DO UPDATE has locked and changed. It is a hint: another session may have
+// ON CONFLICT DO UPDATE has locked and changed. A transaction that began after this one has
+// a negative age as this one's own savepoints have, and is told by its status: what is seen
+// of another transaction is committed. It is a hint: another session may have
 // drawn in between, and a foreign key locks a row too. In SERIALIZABLE no row is read.
 //
 //	%[1]s column   %[2]s table, with ONLY unless partitioned   %[3]d the sequence's oid
@@ -27,7 +29,8 @@ const metStranger = `SELECT 1 / CASE WHEN pg_catalog.current_setting('transactio
   WHEN EXISTS (SELECT 1 FROM %[2]s t, (SELECT pg_catalog.currval(%[3]d::pg_catalog.oid::pg_catalog.regclass) AS last OFFSET 0) s
     WHERE t.%[1]s BETWEEN least('%[4]d'::pg_catalog.int8 + (%[5]d), s.last) AND greatest('%[4]d'::pg_catalog.int8 + (%[5]d), s.last)
       AND (t.%[1]s - '%[4]d'::pg_catalog.int8) %% (%[5]d) = 0
-      AND (pg_catalog.age(t.xmin) > 0 OR t.xmax <> 0)) THEN 0 ELSE 1 END`
+      AND CASE WHEN pg_catalog.age(t.xmin) > 0 OR t.xmax <> 0 THEN true
+        ELSE pg_catalog.txid_status((pg_catalog.txid_snapshot_xmax(pg_catalog.txid_current_snapshot()) >> 32 << 32) + t.xmin::pg_catalog.text::pg_catalog.int8) = 'committed' END) THEN 0 ELSE 1 END`
 
 // PutAfter sends a question in the savepoint of a statement that was sent, and releases it
 // in the same round trip when the answer is Free. Otherwise the savepoint stays open with

@@ -32,7 +32,7 @@ var mutants = []mutant{
 	},
 	{
 		name:  "trusting a cached value that lies beyond the rows",
-		edits: []edit{{"internal/sequence/advance.go", "\tif seq.Cache > 1 && seq.Reached(first, goal.Target) {", "\tif false {"}},
+		edits: []edit{{"internal/sequence/advance.go", "\tif seq.Cache <= 1 || !seq.Reached(first, g.Target) {", "\tif seq.Cache > 0 {"}},
 		tests: in("./internal/sequence", "^TestAdvanceOfASequenceThatWasSetBack$"),
 	},
 	{
@@ -140,7 +140,7 @@ var mutants = []mutant{
 	},
 	{
 		name:  "conflict guard on a table with a trigger",
-		edits: []edit{{"internal/catalog/guardable.go", "\tcase t.InsertTrigger:", "\tcase t.InsertTrigger && t.Sequence.Cycle:"}},
+		edits: []edit{{"internal/catalog/guardable.go", "\tcase t.Triggers.BeforeInsertRow || t.Triggers.InsertStatement:", "\tcase t.Triggers.BeforeInsertRow && t.Sequence.Cycle:"}},
 		tests: in("./internal/catalog", "^TestReadSaysWhyTheConflictGuardMustNotBeUsed$"),
 	},
 	{
@@ -180,7 +180,7 @@ var mutants = []mutant{
 	},
 	{
 		name:  "an upsert sent although its heal failed",
-		edits: []edit{{"internal/heal/preflight.go", "\tif !a.mayBeRetried() || !in.wouldCollide(ctx, t) {", "\tif a != nil {"}},
+		edits: []edit{{"internal/heal/preflight.go", "\tif !a.mayBeRetried() || !a.metRows() && !in.wouldCollide(ctx, t) {", "\tif a != nil {"}},
 		tests: in("./plugin", "^TestAnUpsertWhoseHealFailsIsNotSent$"),
 	},
 	{

@@ -171,7 +171,9 @@ func TestUncommitted(t *testing.T) {
 		{"the partition of the error", func(r *reading) { r.hit = &relation{own: true} }, true},
 		{"a partition", func(r *reading) { r.tree = &tree{own: true} }, true},
 		{"a partition's trigger", func(r *reading) { r.tree = &tree{triggers: []trigger{{Own: true}}} }, true},
-		{"a view", func(r *reading) { r.way = &path{views: []*relation{{own: true}}, steps: []step{{}}, queries: []string{""}} }, true},
+		{"a view", func(r *reading) {
+			r.way = &path{views: []*relation{{own: true}}, steps: []step{{}}, queries: []string{""}}
+		}, true},
 	} {
 		r := healthy()
 		test.change(r)

@@ -116,6 +116,9 @@ func (t *Tables) Put(name catalog.Name, table *catalog.Table) *Entry {
 			n.sessions = map[string]*Entry{sessionKeyOf(was): {Table: before.Table, Moved: true}}
 		}
 	}
+	if table.ServesOnce() && n.entry != nil && !n.moved && !n.entry.Table.ServesOnce() {
+		return entry // it serves this statement; what was read before stays
+	}
 	if table.NotGuardable == "" && !n.moved && !table.ServesOnce() {
 		entry.Guard = statement.ConflictGuard(table.QuotedKey())
 	}

@@ -91,7 +91,7 @@ func (r *run) way(s step, rows []row) way {
 		return guarded
 	case s.conflict == doNothing, s.conflict != none && named > 0:
 		return lookedAhead
-	case one && r.program.guard == plugin.GuardAuto && !k.trigger && k.partitions == "":
+	case one && s.conflict == none && r.program.guard == plugin.GuardAuto && !k.trigger && k.partitions == "":
 		return guarded
 	}
 	return fenced

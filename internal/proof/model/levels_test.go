@@ -224,7 +224,7 @@ func (r *run) underSnapshot(a attempt, e *expectation) {
 	case k.cache > 1 && way != fenced && (len(r.now.hidden.rows) > 0 || serializable):
 		e.unprotected = "under a snapshot, what a session has cached"
 	case way == lookedAhead && serializable && !r.foreseen(a.rows) && r.inFront(a.rows, r.sequence.next(k), met) &&
-		(k.trigger || a.step.conflict == doNothing || a.step.conflict == nothingByKey):
+		(k.trigger || k.composite || a.step.conflict == doNothing || a.step.conflict == nothingByKey):
 		e.unprotected = "rows in front of an upsert in SERIALIZABLE"
 	case serializable && r.ownAhead() && len(omitted) > 0 && (way == lookedAhead || way == guarded && a.step.conflict == doNothing):
 		e.unprotected = "the transaction's own rows in front of an upsert in SERIALIZABLE"

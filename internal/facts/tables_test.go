@@ -38,3 +38,67 @@ func heap() int64 {
 	runtime.ReadMemStats(&stats)
 	return int64(stats.HeapAlloc)
 }
+
+// users is a table that qualifies for the conflict guard.
+func users(change func(*catalog.Table)) *catalog.Table {
+	t := &catalog.Table{Own: true, Schema: "public", Name: "users", Key: []catalog.Column{{Name: "id", Type: "int8"}}}
+	t.Identity = catalog.Identity{Named: 1, Database: "db", Role: "app", SearchPath: "public"}
+	if change != nil {
+		change(t)
+	}
+	return t
+}
+
+var usersName = catalog.Name{Table: "users"}
+
+// A name that stood for two tables, or for one under two roles or databases, is sent in
+// a savepoint from then on, also once the first table is read again.
+func TestTables_takeTheGuardFromANameThatMoved(t *testing.T) {
+	for name, change := range map[string]func(*catalog.Table){
+		"another table":    func(t *catalog.Table) { t.Identity.Named = 2 },
+		"another role":     func(t *catalog.Table) { t.Identity.Role = "other" },
+		"another database": func(t *catalog.Table) { t.Identity.Database = "other" },
+	} {
+		known := New()
+		if e := known.Put(usersName, users(nil)); e.Guard == "" || e.Moved {
+			t.Errorf("%s: the first entry is %+v", name, e)
+		}
+		for _, next := range []func(*catalog.Table){change, nil, change} {
+			if e := known.Put(usersName, users(next)); e.Guard != "" || !e.Moved || known.Get(usersName) != e {
+				t.Errorf("%s: after it moved %+v", name, e)
+			}
+		}
+	}
+	known := New()
+	known.Put(usersName, users(nil))
+	if e := known.Put(usersName, users(nil)); e.Guard == "" || e.Moved {
+		t.Errorf("the same table read again is %+v", e)
+	}
+	known.Forget(usersName, users(nil))
+	if e := known.Put(usersName, users(nil)); e.Guard != "" || !e.Moved {
+		t.Errorf("a name that was forgotten keeps its guard: %+v", e)
+	}
+}
+
+// What serves one statement has no guard, and displaces nothing that is good for more.
+func TestTables_rememberNothingInPlaceOfWhatServesOnce(t *testing.T) {
+	for name, once := range map[string]func(*catalog.Table){
+		"a snapshot":         func(t *catalog.Table) { t.Snapshot = true },
+		"rows not committed": func(t *catalog.Table) { t.Uncommitted = true },
+	} {
+		known := New()
+		if e := known.Put(usersName, users(once)); e.Guard != "" || !known.Get(usersName).Table.ServesOnce() {
+			t.Errorf("%s: first %+v", name, e)
+		}
+		good := known.Put(usersName, users(nil))
+		if good.Guard == "" || known.Get(usersName) != good {
+			t.Errorf("%s: what is good for more is not remembered: %+v", name, good)
+		}
+		if e := known.Put(usersName, users(once)); e == good || e.Guard != "" || !e.Table.ServesOnce() {
+			t.Errorf("%s: the statement gets %+v", name, e)
+		}
+		if e := known.Get(usersName); e != good {
+			t.Errorf("%s: it displaced what was known: %+v", name, e)
+		}
+	}
+}

@@ -159,3 +159,24 @@ func footprint() (goroutines int, heap uint64) {
 	runtime.ReadMemStats(&m)
 	return runtime.NumGoroutine(), m.HeapAlloc
 }
+
+// A statement that failed is closed by the next pipeline: prepared anew at each try, it
+// would otherwise stay on the server as often as it failed.
+func TestSending_closesStatementsThatFailed(t *testing.T) {
+	p := pgtest.New(t)
+	p.Exec("CREATE TABLE $S.e (n integer)")
+	b := begin(t, open(t, p, nil))
+	const tries = 20
+	for i := range tries {
+		got := b.piped.exec("INSERT INTO e VALUES (1 / $1::integer)", 0)
+		if !strings.Contains(got, "22012") {
+			t.Fatalf("%d: %s", i, got)
+		}
+		b.sql("ROLLBACK TO SAVEPOINT seqheal; RELEASE SAVEPOINT seqheal")
+	}
+	b.piped.exec("INSERT INTO e VALUES ($1)", 1)
+	var prepared int
+	if err := b.tx.QueryRow("SELECT count(*) FROM pg_prepared_statements WHERE name ~ '^seqheal_'").Scan(&prepared); err != nil || prepared != 1 {
+		t.Errorf("%d statements are prepared after %d failed, %v", prepared, tries, err)
+	}
+}

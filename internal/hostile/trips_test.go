@@ -1,0 +1,61 @@
+package hostile_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
+)
+
+// An upsert whose rows all leave their ids out takes one round trip on a healthy table,
+// as with plain GORM: it goes out without its clause, behind EXPLAIN of the caller's own.
+func TestTrips_ofUpsertsWithoutIDs(t *testing.T) {
+	t.Parallel()
+	upserts := map[string]func(*gorm.DB, []user) *gorm.DB{
+		"one row": func(db *gorm.DB, us []user) *gorm.DB {
+			return db.Clauses(clause.OnConflict{UpdateAll: true}).Create(&us[0])
+		},
+		"three rows": func(db *gorm.DB, us []user) *gorm.DB {
+			return db.Clauses(clause.OnConflict{UpdateAll: true}).Create(&us)
+		},
+		"Save": func(db *gorm.DB, us []user) *gorm.DB { return db.Save(&us) },
+		"named column": func(db *gorm.DB, us []user) *gorm.DB {
+			return db.Clauses(clause.OnConflict{Columns: byID, DoUpdates: clause.AssignmentColumns([]string{"name"})}).Create(&us)
+		},
+	}
+	for name, upsert := range upserts {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := program{}.open(t, setting{connections: 2}, false, true)
+			for turn := range 4 {
+				us := make([]user, 3)
+				for i := range us {
+					us[i].Name = fmt.Sprintf("%d %d", turn, i)
+				}
+				err := w.db.Transaction(func(tx *gorm.DB) error {
+					if err := tx.Exec("SELECT 1").Error; err != nil { // database/sql's BEGIN is another trip
+						return err
+					}
+					from := w.wire.mark()
+					err := upsert(tx, us).Error
+					sent, trips := w.wire.since(from)
+					explained := slices.ContainsFunc(sent, func(sql string) bool { return strings.HasPrefix(sql, "EXPLAIN INSERT") })
+					clause := slices.ContainsFunc(sent, func(sql string) bool { return strings.HasPrefix(sql, "INSERT") && strings.Contains(sql, "ON CONFLICT") })
+					if turn > 1 && (trips != 1 || !explained || clause) {
+						t.Errorf("turn %d: %d trips: %s", turn, trips, strings.Join(sent, "\n"))
+					}
+					return err
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			if len(w.reported()) != 0 {
+				t.Errorf("incidents %v", w.reported())
+			}
+		})
+	}
+}

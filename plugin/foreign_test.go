@@ -136,3 +136,33 @@ func TestAnotherIndexOfAPartitionThatIsNeverHealed(t *testing.T) {
 		}
 	})
 }
+
+// P5: a 23505 of another index whose column the row leaves to its default is the caller's
+// own, in a table and in a partition.
+func TestAnotherIndexOverAColumnThatIsLeftOut(t *testing.T) {
+	t.Parallel()
+	for name, table := range map[string]string{
+		"one column":  `CREATE TABLE events (id bigserial PRIMARY KEY, region text, name text UNIQUE DEFAULT 'old')`,
+		"two columns": `CREATE TABLE events (id bigserial PRIMARY KEY, region text, name text DEFAULT 'old', UNIQUE (region, name))`,
+		"a partition": `CREATE TABLE events (id bigserial PRIMARY KEY, region text, name text DEFAULT 'old') PARTITION BY RANGE (id);
+			CREATE TABLE events_1 PARTITION OF events (UNIQUE (region, name)) DEFAULT`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inModes(t, func(t *testing.T, m mode, place *pgtest.Place) {
+				// The sequence is healthy for this row, and behind a later one.
+				place.Exec(table + "; INSERT INTO events VALUES (1, 'near', 'old'), (50, 'far', 'other'); SELECT setval('events_id_seq', 1)")
+				var seen incidents
+				db := place.Open(&m.config, plugin.New(seen.option()))
+				err := m.within(db, func(tx *gorm.DB) error { return tx.Omit("Name").Create(&event{Region: "near"}).Error })
+				if !isDuplicate(err) {
+					t.Errorf("error %v", err)
+				}
+				seen.none(t)
+				if last := place.Int("SELECT last_value FROM events_id_seq"); last != 2 {
+					t.Errorf("the sequence is at %d instead of 2", last)
+				}
+			})
+		})
+	}
+}

@@ -154,6 +154,26 @@ var mutants = []mutant{
 		tests: in("./plugin", "^TestSideEffectsOfAnExpressionHappenOnce$"),
 	},
 	{
+		name:  "a moved name keeps its guard",
+		edits: []edit{{"internal/facts/tables.go", `table.NotGuardable == "" && !n.moved && !table`, `table.NotGuardable == "" && !table`}},
+		tests: in("./internal/facts", "^TestTables_takeTheGuardFromANameThatMoved$"),
+	},
+	{
+		name:  "another table under a name not noticed",
+		edits: []edit{{"internal/facts/tables.go", `was.Named != id.Named || `, ``}},
+		tests: in("./internal/facts", "^TestTables_takeTheGuardFromANameThatMoved$"),
+	},
+	{
+		name:  "an entry kept that serves one statement only",
+		edits: []edit{{"internal/facts/tables.go", `	if table.ServesOnce() && n.entry != nil && !n.moved && !n.entry.Table.ServesOnce() {`, `	if table.Uncommitted && table.Snapshot && n.entry != nil {`}},
+		tests: in("./internal/facts", "^TestTables_rememberNothingInPlaceOfWhatServesOnce$"),
+	},
+	{
+		name:  "a guard from facts that serve one statement only",
+		edits: []edit{{"internal/facts/tables.go", ` && !n.moved && !table.ServesOnce() {`, ` && !n.moved {`}},
+		tests: in("./internal/facts", "^TestTables_rememberNothingInPlaceOfWhatServesOnce$"),
+	},
+	{
 		name:  "ON CONFLICT left out of a mixed upsert",
 		edits: []edit{{"internal/heal/strategy.go", "\tif in.names(t) {", "\tif in.names(t) && t.Partitioned {"}},
 		tests: in("./plugin", "^TestMixedUpsertOnACompositeKey$"),
@@ -162,6 +182,11 @@ var mutants = []mutant{
 		name:  "ON CONFLICT left out without EXPLAIN",
 		edits: []edit{{"internal/heal/savepoint.go", "f.explained, f.question = true, ", "f.explained, f.question = false, "}},
 		tests: in("./internal/hostile", "^TestHealthy_errorsOfTheCallersClause$"),
+	},
+	{
+		name:  "ON CONFLICT kept where all ids are left out",
+		edits: []edit{{"internal/heal/strategy.go", `ok && sendableWithoutClause(t) && in.oneTrip(ctx) {`, `ok && t.Partitioned && sendableWithoutClause(t) && in.oneTrip(ctx) {`}},
+		tests: in("./internal/hostile", "^TestTrips_ofUpsertsWithoutIDs$"),
 	},
 	{
 		name:  "rows missing of a mixed upsert not detected",
@@ -174,6 +199,11 @@ var mutants = []mutant{
 		tests: in("./internal/hostile", "^TestHealthy_triggerFindsIDs$"),
 	},
 	{
+		name:  "WHERE of a mixed upsert where the key is not one integer",
+		edits: []edit{{"internal/heal/mixed.go", ` || !t.IntegerKey() || `, ` || `}},
+		tests: in("./internal/heal", "^TestMixed_restrictsOneIntegerKeyAlone$"),
+	},
+	{
 		name:  "ids that an upsert names itself not looked at",
 		edits: []edit{{"internal/heal/preflight.go", " Named: in.namedBeside(t),", ""}},
 		tests: in("./plugin", "^TestMixedUpsertThatDrawsItsOwnNamedID$"),
@@ -184,9 +214,39 @@ var mutants = []mutant{
 		tests: in("./plugin", "^TestAnUpsertWhoseHealFailsIsNotSent$"),
 	},
 	{
+		name: "an upsert's failure to serialize heals nothing",
+		edits: []edit{{"internal/heal/preflight.go", `			s.healForRetry(ctx, by, r.err, s.ahead(s.table).Count)
+`, ``}},
+		tests: in("./plugin", "^TestAnUpsertThatFailsUnderASnapshotIsHealedAtOnce$/BEFORE|under"),
+	},
+	{
+		name: "a mixed upsert's failure to serialize heals nothing",
+		edits: []edit{{"internal/heal/mixed.go", `			s.healForRetry(ctx, s, r.err, s.ahead(s.table).Count)
+`, ``}},
+		tests: in("./plugin", "^TestAnUpsertThatFailsUnderASnapshotIsHealedAtOnce$/^mixed,_"),
+	},
+	{
 		name:  "dropped rows compared by the id alone",
 		edits: []edit{{"internal/heal/dropped.go", "sequence.AskDrawn(t, in.beside(0, t), false)", "sequence.AskDrawn(t, nil, false)"}},
 		tests: in("./plugin", "^TestDroppedRowBesideAnotherTenantsID$"),
+	},
+	{
+		name: "decision by struct instead of VALUES",
+		edits: []edit{
+			{"internal/heal/columns.go", "func (in *insert) omitted(t *catalog.Table) int { return in.stmt", `func (in *insert) omitted(t *catalog.Table) int {
+	if stmt := in.stmt.DB.Statement; stmt.Schema != nil && stmt.ReflectValue.Kind() == reflect.Struct {
+		if _, zero := stmt.Schema.PrioritizedPrimaryField.ValueOf(stmt.Context, stmt.ReflectValue); !zero {
+			return 0
+		}
+	}
+	return in.stmt`},
+			{"internal/heal/columns.go", `import "github.com/seqheal/seqheal/internal/catalog"`, `import (
+	"reflect"
+
+	"github.com/seqheal/seqheal/internal/catalog"
+)`},
+		},
+		tests: in("./plugin", "^TestHealsEveryShapeOfInsert$/leaves_the_id_out"),
 	},
 	{
 		name: "a 23505 of another index taken for drift",
@@ -207,6 +267,13 @@ var mutants = []mutant{
 	for _, column := range columns {
 `}},
 		tests: in("./internal/hostile", "^TestCreate_followsAnotherConstraint$/^renamed"),
+	},
+	{
+		name: "another index taken for the key",
+		edits: []edit{{"internal/heal/classify.go", `	if a.collision.evidence != uniqueViolation {
+		return true`, `	if a.table != nil {
+		return true`}},
+		tests: in("./plugin", "^TestAnotherIndexOverAColumnThatIsLeftOut$"),
 	},
 	{
 		name: "an explicit id that exists taken for drift",
@@ -252,9 +319,50 @@ var mutants = []mutant{
 		tests: in("./internal/pipeline", "^TestSending_boundsPreparedStatements$"),
 	},
 	{
+		name: "a statement that failed is not closed",
+		edits: []edit{{"internal/pipeline/session.go", `	s.close(s.prepared.remove(text))
+`, `	_ = s.prepared.remove(text)
+`}},
+		tests: in("./internal/pipeline", "^TestSending_closesStatementsThatFailed$"),
+	},
+	{
+		name: "a statement that failed is kept",
+		edits: []edit{{"internal/pipeline/session.go", `	case "23", "25", "40":
+`, `	case "23", "25", "40", "22":
+`}},
+		tests: in("./internal/pipeline", "^TestSending_takesOneTrip$"),
+	},
+	{
+		name:  "the INSERT's text as the outer query",
+		edits: []edit{{"internal/pipeline/sending.go", `target.ExecContext(ctx, notSentText, append`, `target.(gorm.ConnPool).QueryContext(ctx, query, append`}},
+		tests: in("./internal/pipeline", "^TestSending_takesOneTrip$"),
+	},
+	{
+		name: "result formats left to pgx",
+		edits: []edit{{"internal/pipeline/wire.go", `	m.formats = m.statement.formats()
+	return m.encoded.Build(w.conn.TypeMap(), m.statement.sd, m.args)
+`, `	err := m.encoded.Build(w.conn.TypeMap(), m.statement.sd, m.args)
+	m.formats = m.encoded.ResultFormats
+	return err
+`}},
+		tests: in("./internal/pipeline", "^TestPool_handsOverTheValuesOfPgx$/^cache_statement$"),
+	},
+	{
 		name:  "RELEASE left out of the pipeline",
 		edits: []edit{{"internal/pipeline/rewriter.go", ".describe && !r.plan.KeepOpen {", ".describe && r.plan.KeepOpen {"}},
 		tests: in("./internal/pipeline", "^(TestSending_keepsTheSavepointOpenWhenAskedTo|TestSending_asksBeforeTheINSERT)$"),
+	},
+	{
+		name: "RELEASE outside the pipeline",
+		edits: []edit{{"internal/pipeline/rewriter.go", `.describe && !r.plan.KeepOpen {`, `.describe && !r.plan.KeepOpen && opening == "none" {`}, {"internal/pipeline/rewriter.go", `	failed, err := t.run(last)
+`, `	failed, err := t.run(last)
+	if err == nil && r.answer.SavepointOpen && !r.plan.KeepOpen && messages[len(messages)-1].read != nil {
+		if _, err = w.conn.PgConn().Exec(ctx, release).ReadAll(); err == nil {
+			r.answer.SavepointOpen = false
+		}
+	}
+`}},
+		tests: in("./internal/pipeline", "^TestSending_takesOneTrip$"),
 	},
 	{
 		name:  "a rewritten text parsed before its savepoint",

@@ -38,6 +38,7 @@ type section struct {
 var sections = []section{
 	{"insert", inserts},
 	{"heal", heals},
+	{"first", firsts},
 	{"memory", memory},
 	{"import", imports},
 	{"audit", audits},
@@ -59,7 +60,7 @@ func main() {
 	var b bench
 	var only string
 	flag.StringVar(&b.svg, "svg", "", "write the plot to this file")
-	flag.StringVar(&only, "sections", "", "run these only, with commas between: insert, heal, memory, import, audit")
+	flag.StringVar(&only, "sections", "", "run these only, with commas between: insert, heal, first, memory, import, audit")
 	flag.IntVar(&b.rounds, "rounds", 41, "rounds of each insert on loopback; at least 9")
 	flag.BoolVar(&b.large, "large", os.Getenv("SEQHEAL_LONG") != "", "measure 10,000,000 rows and 10,000 known tables as well")
 	flag.Parse()

@@ -149,7 +149,7 @@ func (s *dropped) sendOutside(ctx context.Context) bool {
 		return false
 	}
 	behind := s.tables.HealedSince(s.endedBefore) || s.mayBeBehind(ctx)
-	if s.stmt.DB.Error != nil || !behind && (s.table.Partitioned || !s.table.OnlyKeyIsUnique()) {
+	if s.stmt.DB.Error != nil || !behind && !s.table.OnlyKeyIsUnique() {
 		return false
 	}
 	if err := s.enter(ctx); err != nil {

@@ -5,8 +5,53 @@ import (
 	"slices"
 )
 
-// judge describes the table by the facts.
+// judge describes the table by the facts, and by each of its keys that a sequence feeds.
 func (r *reading) judge() *Table {
+	t := r.judgeBy()
+	if !t.Fed() {
+		return t
+	}
+	keys, deciding := []*Table{t}, r.keyIndex()
+	for i := range r.table.indexes {
+		x := &r.table.indexes[i]
+		if x != deciding && r.isSequenceKey(*x) && !slices.ContainsFunc(r.table.indexes, func(y index) bool { return r.implies(y, *x) }) {
+			other := *r
+			other.by = x
+			keys = append(keys, other.judgeBy())
+		}
+	}
+	if len(keys) == 1 {
+		return t
+	}
+	for _, key := range keys {
+		key.Keys = keys
+		if key.NotGuardable == "" {
+			key.NotGuardable = "another key that a sequence feeds"
+		}
+	}
+	return t
+}
+
+// isSequenceKey reports whether the index keeps duplicates out and a sequence feeds one of
+// its columns.
+func (r *reading) isSequenceKey(x index) bool { return x.decides() && r.table.feeds(x) == 1 }
+
+// implies reports whether a row that violates x violates y too: y is a sequence key over
+// fewer of its columns, or the first over the same.
+func (r *reading) implies(y, x index) bool {
+	if y.OID == x.OID || !r.isSequenceKey(y) {
+		return false
+	}
+	for _, column := range y.Columns {
+		if !slices.Contains(x.Columns, column) {
+			return false
+		}
+	}
+	return len(y.Columns) < len(x.Columns) || y.OID < x.OID
+}
+
+// judgeBy describes the table by one key.
+func (r *reading) judgeBy() *Table {
 	f := r.table
 	t := &Table{
 		OID: f.oid, Schema: f.schema, Name: f.name, Column: -1,
@@ -119,9 +164,6 @@ func (r *reading) judgeIndexes(t *Table) {
 		unique := x.describe()
 		t.Uniques = append(t.Uniques, unique)
 		t.DeferrableTwin = t.DeferrableTwin || !unique.Primary && !unique.Immediate && !unique.Exclusion && sameColumns(unique.Columns, t.Key)
-		if key, ok := r.sequenceKey(x); ok {
-			t.SequenceKeys = append(t.SequenceKeys, key)
-		}
 	}
 	if r.tree != nil {
 		t.Partitions = r.tree.Partitions
@@ -146,27 +188,6 @@ func sameColumns(columns []string, key []Column) bool {
 		}
 	}
 	return len(columns) == len(key)
-}
-
-// sequenceKey describes a unique index when a sequence feeds exactly one of its
-// columns.
-func (r *reading) sequenceKey(x index) (key SequenceKey, ok bool) {
-	if !x.decides() {
-		return key, false
-	}
-	key = SequenceKey{Constraint: x.Name, Primary: x.Primary}
-	feeds := 0
-	for i, number := range x.Columns {
-		a := r.table.number(number)
-		column, _ := r.columnOf(a)
-		key.Columns = append(key.Columns, column)
-		if fed := r.table.feed(a); fed.sequence != 0 {
-			feeds++
-			key.Fed, key.Sequence, key.Default = i, r.sequences[fed.sequence], fed.def
-			key.Unsupported = r.unsupported(a)
-		}
-	}
-	return key, feeds == 1
 }
 
 // judgeTriggers says what triggers, rules and policies stand on the whole tree.

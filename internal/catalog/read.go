@@ -48,6 +48,7 @@ type reading struct {
 	named  *relation // what the name stands for, nil when there is no such relation
 	way    *path     // from the named view to its table, nil without
 	table  *relation // the table described
+	by     *index    // the key that it is described by, nil for the one that decides
 	// reached is true when table is what the statement inserts into.
 	reached bool
 	hit     *relation // the table of the error: table itself, or a partition of it
@@ -199,6 +200,9 @@ func (r *reading) key() []int64 {
 // keyIndex is the index of that key, nil for a partitioned table whose partitions alone
 // have one, as a root with a foreign partition cannot have its own.
 func (r *reading) keyIndex() *index {
+	if r.by != nil {
+		return r.by
+	}
 	primary := r.table.primary()
 	if primary != nil && r.table.feeds(*primary) > 0 || primary == nil && r.tree.primary() != nil {
 		return primary

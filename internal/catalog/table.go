@@ -37,9 +37,11 @@ type Table struct {
 	// none does.
 	Column   int
 	Sequence Sequence
-	// SequenceKeys are the unique indexes, the primary key among them, that can decide a
-	// conflict and have one column that a sequence feeds.
-	SequenceKeys []SequenceKey
+	// Keys is the same table by each key that a sequence feeds, this one among them:
+	// Constraint, Key, Column, Sequence and what follows from them are that key's. It is
+	// empty for the tables that have one such key, which is nearly all. An index over the
+	// columns of such a key and more is none: it is never violated alone.
+	Keys []*Table
 	// Uniques are all unique indexes and exclusion constraints of the table, valid or not,
 	// and those of its partitions that do not belong to one of the table.
 	Uniques []UniqueIndex
@@ -134,27 +136,34 @@ type UniqueIndex struct {
 	Expression bool
 }
 
-// SequenceKey is a unique index with one column that a sequence feeds.
-type SequenceKey struct {
-	// Constraint is the name of the index, and of its constraint when it has one.
-	Constraint string
-	Primary    bool
-	Columns    []Column
-	// Fed is the index in Columns of the column that the sequence feeds.
-	Fed      int
-	Sequence Sequence
-	// Default is the oid of the column's default in pg_attrdef, 0 for an identity
-	// column.
-	Default int64
-	// Unsupported is as in Table.
-	Unsupported string
-}
-
 // Fed reports whether a sequence feeds a column of the primary key.
 func (t *Table) Fed() bool { return t != nil && t.Column >= 0 }
 
 // FedColumn is the name of the column that the sequence feeds.
 func (t *Table) FedColumn() string { return t.Key[t.Column].Name }
+
+// ByKeys is the table by each key that a sequence feeds; the table itself where there is
+// one key or none.
+func (t *Table) ByKeys() []*Table {
+	if len(t.Keys) > 0 {
+		return t.Keys
+	}
+	return []*Table{t}
+}
+
+// ByFed is the table by the key in which a sequence feeds this column, the table as it is
+// when there is none.
+func (t *Table) ByFed(column string) *Table {
+	for _, key := range t.Keys {
+		if key.FedColumn() == column {
+			return key
+		}
+	}
+	return t
+}
+
+// HasKey reports whether these are the columns of the key, in any order.
+func (t *Table) HasKey(columns []string) bool { return sameColumns(columns, t.Key) }
 
 // ServesOnce reports whether the facts are good for one statement only, and must not be
 // remembered.

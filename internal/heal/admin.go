@@ -65,7 +65,7 @@ func (a *attempt) asAdmin(ctx context.Context, fn func(context.Context, *conn.Co
 		if err != nil {
 			return err
 		}
-		return fn(ctx, c, session, table)
+		return fn(ctx, c, session, table.ByFed(a.table.FedColumn()))
 	})
 }
 
@@ -91,7 +91,7 @@ func (s *preflight) seenByAdmin() bool {
 // askAdminAfter reports whether a row that is committed holds one of the values that the
 // statement has drawn: its own rows are not seen from there.
 func (s *preflight) askAdminAfter(ctx context.Context, before int64) sequence.Answer {
-	last := s.lastDrawn(ctx)
+	last := s.lastDrawn(ctx, s.table)
 	if !last.Found {
 		return sequence.Unknown
 	}

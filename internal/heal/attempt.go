@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/seqheal/seqheal/internal/catalog"
@@ -54,6 +55,37 @@ type target struct {
 func (in *insert) begin(s strategy, c collision) *attempt {
 	in.tables.HealBegins()
 	return &attempt{insert: in, started: time.Now(), met: s.guard(), collision: c}
+}
+
+// attempts are those of one INSERT, one for each key that collided.
+type attempts []*attempt
+
+// of is the attempt of the key that collided, a new one at its first collision.
+func (all *attempts) of(in *insert, s strategy, c collision) *attempt {
+	for _, a := range *all {
+		if a.concerns(c) {
+			a.next(c)
+			return a
+		}
+	}
+	a := in.begin(s, c)
+	*all = append(*all, a)
+	return a
+}
+
+func (all attempts) end() {
+	for _, a := range all {
+		a.end()
+	}
+}
+
+// concerns reports whether the collision is one of the key that the attempt heals.
+func (a *attempt) concerns(c collision) bool {
+	if a.table == nil || len(a.table.Keys) == 0 {
+		return true
+	}
+	key := c.by(a.table)
+	return key == nil || key.FedColumn() == a.table.FedColumn()
 }
 
 // next takes the collision of a statement that was sent again.
@@ -170,24 +202,26 @@ func (a *attempt) round(ctx context.Context, c *conn.Conn) (err error) {
 // reported, unless one of the next count values is taken.
 func (in *insert) healForRetry(ctx context.Context, s strategy, err error, count int64) {
 	entry := in.tables.Get(in.stmt.Target)
-	if entry == nil || !entry.Table.Fed() {
+	if entry == nil {
 		return
 	}
-	t := entry.Table
-	server := pgerr.Error{Schema: t.Schema, Table: t.Name, Constraint: t.Constraint}
-	a := in.begin(s, collision{evidence: foreseen, err: err, server: server})
-	a.rounds = 1
-	failed := a.onSecond(ctx, conn.Budget{}, func(ctx context.Context, c *conn.Conn, _ conn.Session) error {
-		answer, err := sequence.Preflight(ctx, c, t, sequence.Ahead{Count: count, Prefixes: in.prefixes(t)})
-		if answer != sequence.Taken {
-			return err
+	for _, t := range in.drawnKeys(entry.Table) {
+		hit := met(t, foreseen, nil)
+		hit.err, hit.server = err, pgerr.Error{Schema: t.Schema, Table: t.Name, Constraint: t.Constraint}
+		a := in.begin(s, *hit)
+		a.rounds = 1
+		failed := a.onSecond(ctx, conn.Budget{}, func(ctx context.Context, c *conn.Conn, _ conn.Session) error {
+			answer, err := sequence.Preflight(ctx, c, t, sequence.Ahead{Count: count, Prefixes: in.prefixes(t)})
+			if answer != sequence.Taken {
+				return err
+			}
+			return a.round(ctx, c)
+		})
+		if a.verdict == drift && failed != nil {
+			a.fail(failed)
 		}
-		return a.round(ctx, c)
-	})
-	if a.verdict == drift && failed != nil {
-		a.fail(failed)
+		a.end()
 	}
-	a.end()
 }
 
 // sequenceOf identifies the sequence that feeds a table's key.
@@ -201,14 +235,19 @@ func (in *insert) noticeExhausted() {
 	if !pgerr.Is(err, pgerr.SequenceLimitReached) || len(in.drifted) > 0 {
 		return
 	}
+	server, _ := pgerr.From(err)
 	a := in.begin(passthrough{insert: in}, collision{})
 	a.met, a.verdict = None, drift
 	a.collision.server = pgerr.Error{Schema: in.stmt.Target.Schema, Table: in.stmt.Target.Table}
 	a.failure = &sequence.Refusal{Reason: sequence.Exhausted, Refused: true, Err: fmt.Errorf(
 		"table %s: its sequence has no value left; widen the column with ALTER TABLE ... TYPE bigint and the sequence with ALTER SEQUENCE ... AS bigint: %w", in.stmt.Target.Table, err)}
-	if entry := in.tables.Get(in.stmt.Target); entry != nil && in.drawsFrom(entry.Table) {
-		a.table = entry.Table
-		a.failure = sequence.Explain(sequence.NoValueLeft(entry.Table))
+	if entry := in.tables.Get(in.stmt.Target); entry != nil {
+		for _, t := range entry.Table.ByKeys() {
+			if in.drawsFrom(t) && (len(t.Keys) == 0 || strings.Contains(server.Message, `"`+t.Sequence.Name+`"`)) {
+				a.table = t
+				a.failure = sequence.Explain(sequence.NoValueLeft(t))
+			}
+		}
 	}
 	a.end()
 }

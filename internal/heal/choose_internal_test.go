@@ -220,23 +220,29 @@ func unique(detail string) error {
 
 // The key of a collision is known by the columns in the detail, and by the constraint's
 // name, as the catalog has it now, where the detail was withheld.
-func TestOfTheKey(t *testing.T) {
+func TestCollision_isOfAKey(t *testing.T) {
 	t.Parallel()
 	table := people(func(t *catalog.Table) { t.Violated.Constraint = "people_pkey" })
+	number := people(func(t *catalog.Table) {
+		t.Constraint, t.Key, t.Sequence.OID = "people_number", []catalog.Column{{Name: "number", Type: "int8"}}, 3
+	})
+	table.Keys = []*catalog.Table{table, number}
+	number.Keys = table.Keys
 	for name, test := range map[string]struct {
 		err  *pgconn.PgError
-		want bool
+		want *catalog.Table
 	}{
-		"by its columns":                   {&pgconn.PgError{Code: "23505", Detail: "Key (id)=(7) already exists.", ConstraintName: "people_pkey"}, true},
-		"under another name":               {&pgconn.PgError{Code: "23505", Detail: "Key (id)=(7) already exists.", ConstraintName: "people_pkey_ccnew"}, true},
-		"under the key's name":             {&pgconn.PgError{Code: "23505", Detail: "Key (email)=(a) already exists.", ConstraintName: "people_pkey"}, false},
-		"more columns":                     {&pgconn.PgError{Code: "23505", Detail: "Key (id, email)=(7, a) already exists."}, false},
-		"withheld, by its name":            {&pgconn.PgError{Code: "23505", ConstraintName: "people_pkey"}, true},
-		"withheld, under the other's name": {&pgconn.PgError{Code: "23505", ConstraintName: "people_email"}, false},
+		"by its columns":                   {&pgconn.PgError{Code: "23505", Detail: "Key (id)=(7) already exists.", ConstraintName: "people_pkey"}, table},
+		"another key by its columns":       {&pgconn.PgError{Code: "23505", Detail: "Key (number)=(7) already exists.", ConstraintName: "people_pkey"}, number},
+		"another key, withheld":            {&pgconn.PgError{Code: "23505", ConstraintName: "people_number"}, number},
+		"under another name":               {&pgconn.PgError{Code: "23505", Detail: "Key (id)=(7) already exists.", ConstraintName: "people_pkey_ccnew"}, table},
+		"under the key's name":             {&pgconn.PgError{Code: "23505", Detail: "Key (email)=(a) already exists.", ConstraintName: "people_pkey"}, nil},
+		"more columns":                     {&pgconn.PgError{Code: "23505", Detail: "Key (id, email)=(7, a) already exists."}, nil},
+		"withheld, by its name":            {&pgconn.PgError{Code: "23505", ConstraintName: "people_pkey"}, table},
+		"withheld, under the other's name": {&pgconn.PgError{Code: "23505", ConstraintName: "people_email"}, nil},
 	} {
 		prepared(t, table, Settings{}, func(db *gorm.DB) { db.Create(&person{Email: "a"}) }, func(in *insert) {
-			a := &attempt{insert: in, table: table, collision: *in.mustCollide(t, test.err)}
-			if got := a.ofTheKey(); got != test.want {
+			if got := in.mustCollide(t, test.err).by(table); got != test.want {
 				t.Errorf("%s: %v, want %v", name, got, test.want)
 			}
 		})

@@ -2,7 +2,6 @@ package heal
 
 import (
 	"context"
-	"slices"
 	"strings"
 
 	"github.com/seqheal/seqheal/internal/catalog"
@@ -30,6 +29,9 @@ type collision struct {
 	// err and server are what the server said, for a uniqueViolation.
 	err    error
 	server pgerr.Error
+	// column is the one whose sequence gave the value, for what the server did not say;
+	// empty for that of the key that decides.
+	column string
 	// key is the id that collided, where it is known.
 	key sequence.Position
 	// undone is the error of the savepoint's rollback.
@@ -38,6 +40,22 @@ type collision struct {
 
 func (c collision) violated() catalog.Name {
 	return catalog.Name{Schema: c.server.Schema, Table: c.server.Table}
+}
+
+// by is the table by the key that collided, nil when it is none of those that sequences
+// feed: by the columns in the server's detail, and where that was withheld by the name of
+// the constraint, as the catalog has it now.
+func (c collision) by(t *catalog.Table) *catalog.Table {
+	if c.evidence != uniqueViolation {
+		return t.ByFed(c.column)
+	}
+	columns, _, known := c.server.Columns()
+	for _, key := range t.ByKeys() {
+		if known && key.HasKey(columns) || !known && (c.server.Constraint == key.Constraint || c.server.Constraint == key.Violated.Constraint) {
+			return key
+		}
+	}
+	return nil
 }
 
 // verdict says whose a collision is.
@@ -92,7 +110,11 @@ func (a *attempt) classify(ctx context.Context, c *conn.Conn) (verdict, error) {
 	if owns(table) {
 		a.tables.Put(a.stmt.Target, table)
 	}
-	if !table.Fed() || !a.ofTheKey() || !a.leavesKeyOut() {
+	key := a.collision.by(table)
+	if key == nil || !key.Fed() {
+		return callersOwn, nil
+	}
+	if a.table = key; !a.leavesKeyOut() {
 		return callersOwn, nil
 	}
 	switch a.collision.evidence {
@@ -102,29 +124,6 @@ func (a *attempt) classify(ctx context.Context, c *conn.Conn) (verdict, error) {
 		return a.classifyViolation(ctx, c)
 	}
 	return drift, nil
-}
-
-// ofTheKey reports whether the server's error is one of the primary key: by the columns
-// in the detail, and where that was withheld by the name of the constraint, as the
-// catalog has it now.
-func (a *attempt) ofTheKey() bool {
-	e := a.collision.server
-	if a.collision.evidence != uniqueViolation {
-		return true
-	}
-	columns, _, known := e.Columns()
-	if !known {
-		return e.Constraint == a.table.Violated.Constraint || e.Constraint == a.table.Constraint
-	}
-	if len(columns) != len(a.table.Key) {
-		return false
-	}
-	for _, column := range a.table.Key {
-		if !slices.Contains(columns, column.Name) {
-			return false
-		}
-	}
-	return true
 }
 
 // leavesKeyOut reports whether a row of the statement leaves the key that collided to
@@ -158,7 +157,7 @@ func (a *attempt) classifyEmptyResult(ctx context.Context, c *conn.Conn) (verdic
 	case err != nil:
 		return undecided, err
 	case answer == sequence.Taken:
-		a.collision.key = a.lastDrawn(ctx)
+		a.collision.key = a.lastDrawn(ctx, a.table)
 		return drift, nil
 	}
 	return noCollision, nil
@@ -230,6 +229,9 @@ func (a *attempt) presume() {
 	looksLikeKey := strings.HasSuffix(e.Constraint, "_pkey")
 	if entry := a.tables.Get(a.stmt.Target); entry != nil && entry.Table.Fed() {
 		t := entry.Table
+		if by := a.collision.by(t); by != nil {
+			t = by
+		}
 		a.table = t
 		key := e.Constraint == t.Constraint || t.Partitioned && looksLikeKey
 		if a.collision.evidence != uniqueViolation || key && a.drawsFrom(t) && !a.names(t) {

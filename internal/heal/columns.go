@@ -1,6 +1,10 @@
 package heal
 
-import "github.com/seqheal/seqheal/internal/catalog"
+import (
+	"slices"
+
+	"github.com/seqheal/seqheal/internal/catalog"
+)
 
 // The statement's own names for what a table's key is called: a view may show a column
 // under another name, or not at all.
@@ -39,10 +43,21 @@ func (in *insert) explicit(t *catalog.Table) ([]int64, bool) {
 // sequence.
 func (in *insert) drawsFrom(t *catalog.Table) bool { return t.Fed() && in.omitted(t) > 0 }
 
+// drawnKeys is the table by each key that a row of the statement leaves to a sequence whose
+// values can be told.
+func (in *insert) drawnKeys(t *catalog.Table) (keys []*catalog.Table) {
+	for _, key := range t.ByKeys() {
+		if in.drawsFrom(key) && predictable(key) {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
 // mayDraw reports whether a row leaves an integer key out: one that a sequence feeds,
 // or may feed by now.
 func (in *insert) mayDraw(t *catalog.Table) bool {
-	if in.drawsFrom(t) {
+	if slices.ContainsFunc(t.ByKeys(), in.drawsFrom) {
 		return true
 	}
 	for _, column := range t.Key {

@@ -24,39 +24,55 @@ func (*dropped) guard() Guard { return None }
 
 func (s *dropped) send(ctx context.Context) *collision {
 	outside := !s.inTransaction()
-	if outside && !s.sendOutside(ctx) {
+	behind, again := s.table, true
+	if outside {
+		behind, again = s.sendOutside(ctx)
+	}
+	if !again {
 		return nil
 	}
 	if err := s.sendAsWritten(); err != nil || s.stmt.DB.RowsAffected > 0 {
 		if outside && err == nil {
-			s.reportPassed(ctx)
+			s.reportPassed(ctx, behind)
 		}
 		return nil
 	}
-	switch answer, err := s.drawnIsTaken(ctx, s.table); {
+	switch t, answer, err := s.takenKey(ctx); {
 	case err != nil: // nothing was stored, and the reason cannot be known
 		s.conn().Abort(ctx)
 		s.stmt.Fail(err)
 	case answer == sequence.Moved && !s.reread:
 		return s.askAgain(ctx)
 	case answer == sequence.Taken:
-		return &collision{evidence: droppedRow, key: s.lastDrawn(ctx)}
+		hit := met(t, droppedRow, nil)
+		hit.key = s.lastDrawn(ctx, t)
+		return hit
 	case answer == sequence.Unknown:
 		return s.sendBare(ctx)
 	}
 	return nil
 }
 
+// takenKey is the table by the first key whose value, which the row has drawn, exists.
+func (s *dropped) takenKey(ctx context.Context) (t *catalog.Table, answer sequence.Answer, err error) {
+	for _, t = range s.drawnKeys(s.table) {
+		if answer, err = s.drawnIsTaken(ctx, t); err != nil || answer != sequence.Free {
+			break
+		}
+	}
+	return t, answer, err
+}
+
 // reportPassed reports a row that was dropped at its first sending and stored at the
 // second: the first draw was the last value that was taken.
-func (s *dropped) reportPassed(ctx context.Context) {
-	last := s.lastDrawn(ctx)
+func (s *dropped) reportPassed(ctx context.Context, t *catalog.Table) {
+	last := s.lastDrawn(ctx, t)
 	if !last.Found {
 		return
 	}
-	before := last.Value - s.table.Sequence.Increment
+	before := last.Value - t.Sequence.Increment
 	a := s.begin(s, collision{evidence: droppedRow, key: sequence.Position{Value: before, Found: true}})
-	a.rounds, a.table, a.verdict = 1, s.table, drift
+	a.rounds, a.table, a.verdict = 1, t, drift
 	a.move = &sequence.Move{From: before, To: last.Value, Moved: true}
 	a.end()
 }
@@ -93,10 +109,14 @@ func (s *dropped) askAgain(ctx context.Context) *collision {
 	s.reread = true
 	s.tables.Forget(s.stmt.Target, s.table)
 	entry, err := s.readFirst(ctx, s.conn())
-	if err != nil || entry == nil || !s.drawsFrom(entry.Table) || s.skips(entry.Table) {
+	if err != nil || entry == nil || s.skips(entry.Table) {
 		return nil
 	}
-	s.table = entry.Table
+	keys := s.drawnKeys(entry.Table)
+	if len(keys) == 0 {
+		return nil
+	}
+	s.table = keys[0]
 	return s.send(ctx)
 }
 
@@ -127,14 +147,13 @@ func (in *insert) serializable(ctx context.Context) bool {
 	return err == nil && session.Isolation == conn.Serializable
 }
 
-// lastDrawn is the id that was last drawn on the statement's connection.
-func (in *insert) lastDrawn(ctx context.Context) (key sequence.Position) {
-	entry := in.tables.Get(in.stmt.Target)
-	if entry == nil || !entry.Table.Fed() {
+// lastDrawn is the id of this key that was last drawn on the statement's connection.
+func (in *insert) lastDrawn(ctx context.Context, t *catalog.Table) (key sequence.Position) {
+	if !t.Fed() {
 		return key
 	}
 	_ = in.conn().InSavepoint(ctx, func() (err error) {
-		key, err = sequence.LastDrawn(ctx, in.conn(), entry.Table)
+		key, err = sequence.LastDrawn(ctx, in.conn(), t)
 		return err
 	})
 	return key
@@ -143,39 +162,51 @@ func (in *insert) lastDrawn(ctx context.Context) (key sequence.Position) {
 // sendOutside sends the row outside a transaction. When nothing came back and that may
 // be drift, it begins a transaction of the plugin's own for the row to be sent again
 // and reports true: currval is the session's, and no pooler can put another session in
-// between there.
-func (s *dropped) sendOutside(ctx context.Context) bool {
+// between there. behind is the key that may have dropped it.
+func (s *dropped) sendOutside(ctx context.Context) (behind *catalog.Table, again bool) {
 	if err := s.sendAsWritten(); err != nil || s.stmt.DB.RowsAffected > 0 {
-		return false
+		return nil, false
 	}
-	behind := s.tables.HealedSince(s.endedBefore) || s.mayBeBehind(ctx)
-	if s.stmt.DB.Error != nil || !behind && !s.table.OnlyKeyIsUnique() {
-		return false
+	behind = s.mayBeBehind(ctx)
+	if s.stmt.DB.Error != nil || behind == nil && !s.table.OnlyKeyIsUnique() {
+		return nil, false
 	}
 	if err := s.enter(ctx); err != nil {
 		s.stmt.Fail(err)
-		return false
+		return nil, false
 	}
-	if behind {
-		return true
+	if behind != nil {
+		return behind, true
 	}
 	// Nothing but the key drops rows of this table, unless something was put on it since.
 	answer, err := sequence.Put(ctx, s.conn(), sequence.Unchanged(s.table))
 	if err != nil && !serverSpoke(err) {
 		s.stmt.Fail(err)
 	}
-	return answer == sequence.Free
+	return s.table, answer == sequence.Free
 }
 
-// mayBeBehind reports whether a row lies at the sequence's last value or beyond it, so
-// that a row which was dropped may have been dropped because of its key.
-func (s *dropped) mayBeBehind(ctx context.Context) bool {
-	behind, err := sequence.MayBeBehind(ctx, s.conn(), s.table)
-	if pgerr.Lost(err) {
-		s.stmt.Fail(err) // nothing was stored, and the reason cannot be known
-		return false
+// mayBeBehind is the table by a key of which a row lies at the sequence's last value or
+// beyond it, so that a row which was dropped may have been dropped because of it; nil
+// without one.
+func (s *dropped) mayBeBehind(ctx context.Context) *catalog.Table {
+	if s.tables.HealedSince(s.endedBefore) {
+		return s.table
 	}
-	return err != nil || behind || s.tables.HealedSince(s.endedBefore)
+	for _, t := range s.drawnKeys(s.table) {
+		behind, err := sequence.MayBeBehind(ctx, s.conn(), t)
+		if pgerr.Lost(err) {
+			s.stmt.Fail(err) // nothing was stored, and the reason cannot be known
+			return nil
+		}
+		if behind || err != nil {
+			return t
+		}
+	}
+	if s.tables.HealedSince(s.endedBefore) {
+		return s.table
+	}
+	return nil
 }
 
 func (s *dropped) heal(ctx context.Context, a *attempt) strategy {
@@ -190,7 +221,7 @@ func (s *dropped) abandon(ctx context.Context, a *attempt) {
 		s.stmt.Empty()
 		return
 	}
-	t := s.table
+	t := a.table
 	s.conn().Abort(ctx)
 	s.stmt.Fail(fmt.Errorf("%w: ON CONFLICT DO NOTHING dropped a row for table %s, because sequence %s gave id %d, which exists: %w",
 		ErrRowsMissing, t.QuotedName(), t.Sequence.QuotedName(), a.collision.key.Value, a.failure.Err))
@@ -203,7 +234,7 @@ func (s *dropped) abandon(ctx context.Context, a *attempt) {
 // where nothing else is known that drops rows, because the row may be of the
 // transaction itself.
 func (in *insert) takenForOthers(ctx context.Context, t *catalog.Table) (sequence.Answer, error) {
-	drawn, err := in.lastDrawn(ctx), error(conn.ErrNoSecond)
+	drawn, err := in.lastDrawn(ctx, t), error(conn.ErrNoSecond)
 	taken := false
 	if pool, poolErr := in.stmt.DB.DB(); poolErr == nil && drawn.Found && !conn.Exhausted(pool) {
 		budget := conn.Budget{Until: time.Now().Add(in.settings.Timeout), Lock: secondLock}

@@ -39,7 +39,7 @@ func (s *droppedRows) send(ctx context.Context) *collision {
 		s.release(ctx)
 		return nil
 	case r.err == nil && r.open && s.counted && asked == s.table && s.onlyKeyDrops(ctx):
-		return &collision{evidence: missingRows, undone: s.undo(ctx)}
+		return met(s.table, missingRows, s.undo(ctx))
 	}
 	return s.examine(ctx, s, r)
 }

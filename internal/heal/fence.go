@@ -14,8 +14,8 @@ import (
 
 // fence is how a statement is sent in a savepoint.
 type fence struct {
-	// question is sent first; when it fails the statement is not sent. Empty for none.
-	question string
+	// questions are sent first; when one fails the statement is not sent.
+	questions []string
 	// explained has the server check the statement as the caller wrote it, before the
 	// text that is sent in its place. Only in one trip.
 	explained bool
@@ -35,7 +35,9 @@ type fenced struct {
 	// transaction, say. There an older savepoint of the name may be open, which must not
 	// be rolled back to.
 	unopened bool
-	answer   sequence.Answer // of the question; Free without one
+	// answer is that of the question which failed, Free without one, and asked its index.
+	answer sequence.Answer
+	asked  int
 	// open is true when the savepoint was left open and the transaction is alive.
 	open bool
 	// rows is how many rows the statement stored or changed.
@@ -81,8 +83,9 @@ func (in *insert) sendInOneTrip(text statement.Text, f fence) (fenced, bool) {
 	if f.explained {
 		plan.Questions = append(plan.Questions, pipeline.Question{SQL: "EXPLAIN " + own.SQL, Args: own.Vars})
 	}
-	if f.question != "" {
-		plan.Questions = append(plan.Questions, pipeline.Question{SQL: f.question})
+	first := len(plan.Questions)
+	for _, question := range f.questions {
+		plan.Questions = append(plan.Questions, pipeline.Question{SQL: question})
 	}
 	if f.last != "" {
 		plan.Questions = append(plan.Questions, pipeline.Question{SQL: f.last})
@@ -100,10 +103,9 @@ func (in *insert) sendInOneTrip(text statement.Text, f fence) (fenced, bool) {
 	}
 	if out.Failed == pipeline.StepQuestion {
 		r.err, r.unsent = out.Err, true
-		if f.question != "" && plan.Questions[out.Question].SQL == f.question {
-			r.answer = sequence.AnswerOf(out.Err)
-		} else {
-			r.answer = sequence.Unknown
+		r.answer = sequence.Unknown
+		if asked := out.Question - first; asked >= 0 && asked < len(f.questions) {
+			r.answer, r.asked = sequence.AnswerOf(out.Err), asked
 		}
 		return r, true
 	}
@@ -115,15 +117,15 @@ func (in *insert) sendInOneTrip(text statement.Text, f fence) (fenced, bool) {
 	return r, true
 }
 
-// sendInTrips sends SAVEPOINT, the question, the statement and RELEASE one by one.
+// sendInTrips sends SAVEPOINT, the questions, the statement and RELEASE one by one.
 func (in *insert) sendInTrips(ctx context.Context, text statement.Text, f fence) fenced {
 	c := in.conn()
 	if err := c.Savepoint(ctx); err != nil {
 		return fenced{err: err, unopened: true}
 	}
-	if f.question != "" {
-		if err := c.Exec(ctx, f.question); err != nil {
-			return fenced{err: err, unsent: true, answer: sequence.AnswerOf(err)}
+	for i, question := range f.questions {
+		if err := c.Exec(ctx, question); err != nil {
+			return fenced{err: err, unsent: true, answer: sequence.AnswerOf(err), asked: i}
 		}
 	}
 	var before sql.NullInt64

@@ -116,18 +116,14 @@ func (h *Healer) Create(db *gorm.DB) {
 func (in *insert) run(ctx context.Context, s strategy) {
 	returned := false
 	defer func() { in.leave(returned) }()
-	var a *attempt
+	var attempts attempts
+	defer func() { attempts.end() }()
 	for {
 		c := s.send(ctx)
 		if c == nil {
 			break
 		}
-		if a == nil {
-			a = in.begin(s, *c)
-			defer a.end()
-		} else {
-			a.next(*c)
-		}
+		a := attempts.of(in, s, *c)
 		again := s
 		if a.countRound() {
 			again = s.heal(ctx, a)
@@ -140,7 +136,7 @@ func (in *insert) run(ctx context.Context, s strategy) {
 		}
 		s = again
 	}
-	if a != nil && in.stmt.DB.Error != nil && in.stmt.Ended() && in.inTransaction() {
+	if len(attempts) > 0 && in.stmt.DB.Error != nil && in.stmt.Ended() && in.inTransaction() {
 		// The caller's context ended before the result was there: a failure that met
 		// drift must not become a commit of the rest.
 		in.conn().Abort(ctx)

@@ -61,6 +61,10 @@ func (s *mixed) count(ctx context.Context, r fenced, asked *catalog.Table) *coll
 	sent := int64(s.stmt.Insert.Rows())
 	switch {
 	case r.err != nil:
+		if hit := s.collided(r.err); hit != nil {
+			hit.undone = s.undo(ctx) // of a key that ON CONFLICT does not name
+			return hit
+		}
 		if pgerr.Is(r.err, pgerr.SerializationFailure) {
 			s.healForRetry(ctx, s, r.err, s.ahead(s.table).Count)
 		}
@@ -75,9 +79,10 @@ func (s *mixed) count(ctx context.Context, r fenced, asked *catalog.Table) *coll
 		s.restrict()
 		fallthrough
 	default:
-		return &collision{evidence: missingRows, undone: s.undo(ctx), err: fmt.Errorf(
-			"%w: %d of %d rows for table %s came back, because rows with explicit ids are in front of sequence %s; roll back and try again",
-			ErrRowsMissing, r.rows, sent, s.table.QuotedName(), s.table.Sequence.QuotedName())}
+		hit := met(s.table, missingRows, s.undo(ctx))
+		hit.err = fmt.Errorf("%w: %d of %d rows for table %s came back, because rows with explicit ids are in front of sequence %s; roll back and try again",
+			ErrRowsMissing, r.rows, sent, s.table.QuotedName(), s.table.Sequence.QuotedName())
+		return hit
 	}
 	return nil
 }
@@ -90,7 +95,7 @@ func (s *mixed) heal(ctx context.Context, a *attempt) strategy {
 }
 
 func (s *mixed) abandon(ctx context.Context, a *attempt) {
-	if a.collision.evidence == foreseen || !s.counted {
+	if a.collision.evidence != uniqueViolation && (a.collision.evidence == foreseen || !s.counted) {
 		if !s.counted && s.mustNotBeSent(ctx, a, s.table) {
 			return
 		}

@@ -36,6 +36,27 @@ type preflight struct {
 
 func (*preflight) guard() Guard { return Preflight }
 
+// asked is the table by every key whose drift the caller would not notice: under DO
+// NOTHING without a target that is each from which a row draws.
+func (s *preflight) asked() []*catalog.Table {
+	if s.stmt.Insert.ConflictTarget(nil, "", "") != statement.OnAny {
+		return []*catalog.Table{s.table}
+	}
+	if keys := s.drawnKeys(s.table); len(keys) > 0 {
+		return keys
+	}
+	return []*catalog.Table{s.table}
+}
+
+// met is a collision of a value that the table's sequence gave.
+func met(t *catalog.Table, by evidence, undone error) *collision {
+	c := &collision{evidence: by, undone: undone}
+	if t.Fed() {
+		c.column = t.FedColumn()
+	}
+	return c
+}
+
 func (s *preflight) send(ctx context.Context) *collision {
 	if !s.ensureTransaction(ctx) {
 		return nil
@@ -65,6 +86,10 @@ func (s *preflight) watched() fence {
 func (s *preflight) examine(ctx context.Context, by strategy, r fenced) *collision {
 	switch {
 	case r.err != nil:
+		if hit := s.collided(r.err); hit != nil {
+			hit.undone = s.undo(ctx) // of a key that ON CONFLICT does not name
+			return hit
+		}
 		if pgerr.Is(r.err, pgerr.SerializationFailure) && s.drawsFrom(s.table) {
 			s.healForRetry(ctx, by, r.err, s.ahead(s.table).Count)
 		}
@@ -84,7 +109,7 @@ func (s *preflight) askAfter(ctx context.Context, r fenced) *collision {
 	question, ok := sequence.AskAfter(s.table, r.before.Value)
 	if !ok {
 		if s.askAdminAfter(ctx, r.before.Value) == sequence.Taken {
-			return &collision{evidence: s.evidenceBehind(ctx, r.before.Value), undone: s.undo(ctx)}
+			return met(s.table, s.evidenceBehind(ctx, r.before.Value), s.undo(ctx))
 		}
 		s.release(ctx)
 		return nil
@@ -94,7 +119,7 @@ func (s *preflight) askAfter(ctx context.Context, r fenced) *collision {
 		s.conn().Abort(ctx)
 		s.stmt.Fail(err)
 	case answer == sequence.Taken:
-		return &collision{evidence: s.evidenceBehind(ctx, r.before.Value), undone: s.undo(ctx)}
+		return met(s.table, s.evidenceBehind(ctx, r.before.Value), s.undo(ctx))
 	case answer != sequence.Free:
 		s.release(ctx)
 	}
@@ -105,14 +130,14 @@ func (s *preflight) askAfter(ctx context.Context, r fenced) *collision {
 // to be another one. A taken value is a collision. Where the question cannot be asked
 // the statement is sent without it.
 func (s *preflight) ask(ctx context.Context, f fence) (*collision, fenced) {
-	f.question = s.question()
-	if f.question == "" && !s.blind {
+	f.questions = s.questions()
+	if len(f.questions) == 0 && !s.blind {
 		if !sequence.Askable(s.table) && s.settings.ResyncDB == nil {
 			s.complainUnprotected(ctx, sequence.NotAskable(s.table))
 		}
-		switch s.askInSteps(ctx) {
+		switch t, answer := s.askInSteps(ctx); answer {
 		case sequence.Taken:
-			return &collision{evidence: foreseen}, fenced{}
+			return met(t, foreseen, nil), fenced{}
 		case sequence.Moved:
 			return s.askAgain(ctx, f)
 		}
@@ -128,7 +153,7 @@ func (s *preflight) ask(ctx context.Context, f fence) (*collision, fenced) {
 	}
 	switch {
 	case r.answer == sequence.Taken:
-		return &collision{evidence: foreseen}, fenced{}
+		return met(s.asked()[r.asked], foreseen, nil), fenced{}
 	case r.answer == sequence.Moved && !s.reread:
 		return s.askAgain(ctx, f)
 	}
@@ -162,6 +187,9 @@ func (s *preflight) askAgain(ctx context.Context, f fence) (*collision, fenced) 
 	entry, err := s.readFirst(ctx, s.conn())
 	if err == nil && entry != nil {
 		s.table = entry.Table
+		if key, _ := s.conflictKey(s.drawnKeys(s.table)); key != nil {
+			s.table = key
+		}
 		s.blind = !s.drawsFrom(s.table) || !predictable(s.table)
 		if s.blind && !s.mayDraw(s.table) {
 			return nil, s.sendUnasked(ctx, s.text, fence{keepOpen: f.keepOpen})
@@ -176,37 +204,44 @@ func (s *preflight) askAgain(ctx context.Context, f fence) (*collision, fenced) 
 // evidenceBehind is what a stranger's row among the drawn values means: drift when the
 // statement alone has drawn since before, a suspicion when another session has too.
 func (s *preflight) evidenceBehind(ctx context.Context, before int64) evidence {
-	last := s.lastDrawn(ctx)
+	last := s.lastDrawn(ctx, s.table)
 	if last.Found && sequence.Steps(before, last.Value, s.table.Sequence.Increment) == int64(s.omitted(s.table)) {
 		return missingRows
 	}
 	return suspected
 }
 
-// question asks about the values that come next, in one statement; empty where that
-// takes several.
-func (s *preflight) question() string {
+// questions ask about the values that come next, in one statement for each key; none
+// where that takes several.
+func (s *preflight) questions() (questions []string) {
 	if s.blind {
-		return sequence.StillThere(s.table)
+		return []string{sequence.StillThere(s.table)}
 	}
-	question, ok := sequence.Ask(s.table, s.ahead(s.table))
-	if !ok {
-		return ""
+	for _, t := range s.asked() {
+		question, ok := sequence.Ask(t, s.ahead(t))
+		if !ok {
+			return nil
+		}
+		questions = append(questions, question)
 	}
-	return question
+	return questions
 }
 
 // askInSteps asks where one statement cannot: through WithResyncDB where the role may not
-// see every row.
-func (s *preflight) askInSteps(ctx context.Context) sequence.Answer {
+// see every row. It returns the key that the answer is about, the first that is taken.
+func (s *preflight) askInSteps(ctx context.Context) (*catalog.Table, sequence.Answer) {
 	if !sequence.Askable(s.table) && s.settings.ResyncDB != nil {
-		return s.askAsAdmin(ctx)
+		return s.table, s.askAsAdmin(ctx)
 	}
-	answer, err := sequence.Preflight(ctx, s.conn(), s.table, s.ahead(s.table))
-	if err != nil {
-		return sequence.Unknown
+	for _, t := range s.asked() {
+		switch answer, err := sequence.Preflight(ctx, s.conn(), t, s.ahead(t)); {
+		case err != nil:
+			return t, sequence.Unknown
+		case answer != sequence.Free:
+			return t, answer
+		}
 	}
-	return answer
+	return s.table, sequence.Free
 }
 
 // ensureTransaction begins a transaction of the plugin's own where the statement is in
@@ -237,6 +272,11 @@ func (s *preflight) heal(ctx context.Context, a *attempt) strategy {
 // abandon sends the statement as it is: nothing was in front of the sequence, or nothing
 // more can be done.
 func (s *preflight) abandon(ctx context.Context, a *attempt) {
+	if a.collision.evidence == uniqueViolation {
+		s.conn().Abort(ctx)
+		s.stmt.Fail(a.collision.err)
+		return
+	}
 	if !s.noticed && s.mustNotBeSent(ctx, a, s.table) {
 		return
 	}

@@ -20,14 +20,24 @@ func (in *insert) prevent() {
 	}
 	ctx := in.stmt.DB.Statement.Context
 	entry, err := in.lookUpForUpsert(ctx, false)
-	if err != nil || entry == nil || in.advancePast(ctx, entry.Table) != sequence.Moved {
+	if err != nil || entry == nil || !in.advanceKeysPast(ctx, entry.Table) {
 		return
 	}
-	// The name stands for another table.
 	in.tables.Forget(in.stmt.Target, entry.Table)
 	if entry, err = in.lookUpForUpsert(ctx, true); err == nil && entry != nil {
-		in.advancePast(ctx, entry.Table)
+		in.advanceKeysPast(ctx, entry.Table)
 	}
+}
+
+// advanceKeysPast moves each sequence that feeds a key, and reports whether the name
+// stands for another table.
+func (in *insert) advanceKeysPast(ctx context.Context, t *catalog.Table) (moved bool) {
+	for _, key := range t.ByKeys() {
+		if in.advancePast(ctx, key) == sequence.Moved {
+			return true
+		}
+	}
+	return false
 }
 
 // advancePast moves the table's sequence past the ids that the statement named.
@@ -83,11 +93,14 @@ func (in *insert) cannotPrevent(t *catalog.Table, lacking, right string) {
 		"GRANT %s ON SEQUENCE %[2]s to it", t.QuotedName(), t.Sequence.QuotedName(), lacking, right))
 }
 
-// mayNameIDs reports whether a row names a value for one of the model's key columns;
-// without a model, only the table itself can tell.
+// mayNameIDs reports whether a row names a value for one of the model's key columns, or
+// for another key that is known; without a model, only the table itself can tell.
 func (in *insert) mayNameIDs() bool {
 	if in.stmt.DB.Error != nil || !in.stmt.Readable {
 		return false
+	}
+	if entry := in.tables.Get(in.stmt.Target); entry != nil && slices.ContainsFunc(entry.Table.Keys, in.names) {
+		return true
 	}
 	schema := in.stmt.DB.Statement.Schema
 	return schema == nil || slices.ContainsFunc(schema.PrimaryFieldDBNames, in.stmt.Insert.Names)

@@ -27,7 +27,7 @@ func (s *savepoint) send(ctx context.Context) *collision {
 	}
 	f := fence{}
 	if s.explained != nil {
-		f.explained, f.question = true, sequence.Unchanged(s.explained)
+		f.explained, f.questions = true, []string{sequence.Unchanged(s.explained)}
 	}
 	r := s.sendFenced(ctx, s.text, f)
 	switch {

@@ -5,7 +5,6 @@ import (
 
 	"github.com/seqheal/seqheal/internal/catalog"
 	"github.com/seqheal/seqheal/internal/conn"
-	"github.com/seqheal/seqheal/internal/facts"
 	"github.com/seqheal/seqheal/internal/pipeline"
 	"github.com/seqheal/seqheal/internal/statement"
 )
@@ -108,27 +107,43 @@ func (in *insert) chooseUpsert(ctx context.Context, fresh bool) strategy {
 		in.stmt.Fail(err)
 		return nil
 	}
-	switch {
-	case entry == nil || !in.mayDraw(entry.Table):
+	if entry == nil || !in.mayDraw(entry.Table) {
 		return passthrough{insert: in, text: text}
-	case !in.drawsFrom(entry.Table) || !predictable(entry.Table):
+	}
+	keys := in.drawnKeys(entry.Table)
+	if len(keys) == 0 {
 		// No sequence feeds the key, or one whose values cannot be predicted: the
 		// question is whether that still holds.
 		return &preflight{insert: in, text: text, table: entry.Table, blind: true}
 	}
-	t := entry.Table
-	switch in.stmt.Insert.ConflictTarget(columnNames(t), t.Constraint, in.stmt.PrimaryColumn()) {
+	switch t, target := in.conflictKey(keys); target {
 	case statement.OnOther:
 		return in.choosePlain(ctx, text) // a collision on the key is an ordinary 23505 here
 	case statement.OnKey:
-		return in.chooseKeyUpsert(ctx, entry)
+		return in.chooseKeyUpsert(ctx, t)
 	default:
-		in.effect = WouldDrop
-		if in.stmt.Insert.Rows() == 1 && !in.skips(t) && !t.Triggers.InsertStatement {
-			return &dropped{insert: in, table: t}
-		}
-		return newDroppedRows(in, t)
+		return in.chooseDropped(t)
 	}
+}
+
+// conflictKey is the key that ON CONFLICT waits for, of those from whose sequence a row
+// draws; the first of them when it waits for any.
+func (in *insert) conflictKey(keys []*catalog.Table) (*catalog.Table, statement.Target) {
+	for _, t := range keys {
+		if target := in.stmt.Insert.ConflictTarget(columnNames(t), t.Constraint, in.stmt.PrimaryColumn()); target != statement.OnOther {
+			return t, target
+		}
+	}
+	return nil, statement.OnOther
+}
+
+// chooseDropped picks the strategy of a statement under DO NOTHING without a target.
+func (in *insert) chooseDropped(t *catalog.Table) strategy {
+	in.effect = WouldDrop
+	if in.stmt.Insert.Rows() == 1 && !in.skips(t) && !t.Triggers.InsertStatement {
+		return &dropped{insert: in, table: t}
+	}
+	return newDroppedRows(in, t)
 }
 
 // skips reports whether something on the table may keep a row from being stored, so
@@ -141,9 +156,9 @@ func (in *insert) skips(t *catalog.Table) bool {
 // sequence's last one.
 func predictable(t *catalog.Table) bool { return t.Unsupported == "" && !t.Sequence.Cycle }
 
-// chooseKeyUpsert picks the strategy of a statement whose ON CONFLICT names the key.
-func (in *insert) chooseKeyUpsert(ctx context.Context, entry *facts.Entry) strategy {
-	t := entry.Table
+// chooseKeyUpsert picks the strategy of a statement whose ON CONFLICT names a key from whose
+// sequence a row draws.
+func (in *insert) chooseKeyUpsert(ctx context.Context, t *catalog.Table) strategy {
 	in.effect = WouldOverwrite
 	if in.stmt.Insert.OnConflict.DoNothing {
 		in.effect = WouldDrop

@@ -378,6 +378,7 @@ func TestAnUpsertThatFailsUnderASnapshotIsHealedAtOnce(t *testing.T) {
 					CREATE TRIGGER stamp BEFORE INSERT ON stamped FOR EACH ROW EXECUTE FUNCTION stamp()`)
 				var seen incidents
 				db := place.Open(nil, plugin.New(seen.option()))
+				warm(t, db)
 				err := db.Transaction(func(tx *gorm.DB) error {
 					if err := tx.Exec("SELECT count(*) FROM pg_class").Error; err != nil {
 						return err
@@ -387,7 +388,9 @@ func TestAnUpsertThatFailsUnderASnapshotIsHealedAtOnce(t *testing.T) {
 					}
 					return insert(tx)
 				}, &sql.TxOptions{Isolation: l.option})
-				if err == nil || !strings.Contains(err.Error(), "40001") {
+				// The look from a second connection foresees it.
+				inPlace := name == "under a BEFORE trigger" && l.option == sql.LevelSerializable
+				if inPlace == (err != nil) || !inPlace && !strings.Contains(err.Error(), "40001") {
 					t.Errorf("error %v", err)
 				}
 				i := seen.one(t)

@@ -3,7 +3,6 @@ package heal
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/seqheal/seqheal/internal/catalog"
 	"github.com/seqheal/seqheal/internal/conn"
@@ -236,9 +235,8 @@ func (s *dropped) abandon(ctx context.Context, a *attempt) {
 func (in *insert) takenForOthers(ctx context.Context, t *catalog.Table) (sequence.Answer, error) {
 	drawn, err := in.lastDrawn(ctx, t), error(conn.ErrNoSecond)
 	taken := false
-	if pool, poolErr := in.stmt.DB.DB(); poolErr == nil && drawn.Found && !conn.Exhausted(pool) {
-		budget := conn.Budget{Until: time.Now().Add(in.settings.Timeout), Lock: secondLock}
-		err = conn.OnSecond(ctx, pool, budget, func(ctx context.Context, c *conn.Conn, _ conn.Session) (err error) {
+	if drawn.Found {
+		err = in.onFreeSecond(ctx, func(ctx context.Context, c *conn.Conn) (err error) {
 			taken, err = sequence.Exists(ctx, c, t, drawn.Value, in.beside(0, t))
 			return err
 		})

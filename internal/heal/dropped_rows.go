@@ -12,8 +12,6 @@ import (
 // the statement is undone and sent again after a heal.
 type droppedRows struct {
 	preflight
-	// counted is true when every row must come back.
-	counted bool
 }
 
 func newDroppedRows(in *insert, t *catalog.Table) *droppedRows {

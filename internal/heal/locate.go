@@ -146,6 +146,20 @@ func (a *attempt) onSecond(ctx context.Context, budget conn.Budget, fn func(cont
 	return conn.OnSecond(ctx, pool, budget, fn)
 }
 
+// onFreeSecond runs fn on a second connection of the statement's pool, where one is free at
+// once.
+func (in *insert) onFreeSecond(ctx context.Context, fn func(context.Context, *conn.Conn) error) error {
+	pool, err := in.stmt.DB.DB()
+	if err != nil {
+		return err
+	}
+	if conn.Exhausted(pool) {
+		return conn.ErrNoSecond
+	}
+	budget := conn.Budget{Until: time.Now().Add(in.settings.Timeout), Lock: secondLock}
+	return conn.OnSecond(ctx, pool, budget, func(ctx context.Context, c *conn.Conn, _ conn.Session) error { return fn(ctx, c) })
+}
+
 // exists reports whether the colliding id is in the table, read as in furthest.
 func (a *attempt) exists(ctx context.Context, c *conn.Conn) (taken bool, err error) {
 	key := a.collision.key.Value

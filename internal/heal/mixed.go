@@ -14,8 +14,6 @@ import (
 // afterwards is evidence of drift: the statement is undone and sent again after a heal.
 type mixed struct {
 	preflight
-	// counted is true when every row must come back.
-	counted bool
 }
 
 func newMixed(in *insert, t *catalog.Table) *mixed {

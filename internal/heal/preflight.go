@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/seqheal/seqheal/internal/catalog"
+	"github.com/seqheal/seqheal/internal/conn"
 	"github.com/seqheal/seqheal/internal/pgerr"
 	"github.com/seqheal/seqheal/internal/sequence"
 	"github.com/seqheal/seqheal/internal/statement"
@@ -30,6 +31,10 @@ type preflight struct {
 	// blind is true when the values cannot be told: only that the table is the
 	// remembered one is asked.
 	blind bool
+	// counted is true when every row must come back, so that one which is missing tells.
+	counted bool
+	// elsewhere is true while the rows have been looked at from another connection.
+	elsewhere bool
 	// reread is true once the table was read again, because it was another one.
 	reread bool
 }
@@ -140,6 +145,8 @@ func (s *preflight) ask(ctx context.Context, f fence) (*collision, fenced) {
 			return met(t, foreseen, nil), fenced{}
 		case sequence.Moved:
 			return s.askAgain(ctx, f)
+		case sequence.Elsewhere:
+			return s.lookElsewhere(ctx, f)
 		}
 	}
 	r := s.sendFenced(ctx, s.text, f)
@@ -156,9 +163,30 @@ func (s *preflight) ask(ctx context.Context, f fence) (*collision, fenced) {
 		return met(s.asked()[r.asked], foreseen, nil), fenced{}
 	case r.answer == sequence.Moved && !s.reread:
 		return s.askAgain(ctx, f)
+	case r.answer == sequence.Elsewhere:
+		return s.lookElsewhere(ctx, f)
 	}
 	s.complainUnprotected(ctx, r.err)
 	return nil, s.sendUnasked(ctx, s.text, fence{})
+}
+
+// lookElsewhere looks at the rows from a second connection, because in SERIALIZABLE a look
+// on the statement's own makes other sessions fail (measured), and then sends the statement.
+// Rows of the transaction itself are not seen from there.
+func (s *preflight) lookElsewhere(ctx context.Context, f fence) (*collision, fenced) {
+	for _, t := range s.asked() {
+		answer := sequence.Unknown
+		_ = s.onFreeSecond(ctx, func(ctx context.Context, c *conn.Conn) (err error) {
+			answer, err = sequence.Preflight(ctx, c, t, s.ahead(t))
+			return err
+		})
+		if answer == sequence.Taken {
+			return met(t, foreseen, nil), fenced{}
+		}
+	}
+	s.elsewhere = true
+	defer func() { s.elsewhere = false }()
+	return s.ask(ctx, f)
 }
 
 // sendUnasked sends the statement in a savepoint, and where none can be opened as it is:
@@ -218,7 +246,9 @@ func (s *preflight) questions() (questions []string) {
 		return []string{sequence.StillThere(s.table)}
 	}
 	for _, t := range s.asked() {
-		question, ok := sequence.Ask(t, s.ahead(t))
+		ahead := s.ahead(t)
+		ahead.Elsewhere = !s.counted && !s.elsewhere
+		question, ok := sequence.Ask(t, ahead)
 		if !ok {
 			return nil
 		}
@@ -234,7 +264,9 @@ func (s *preflight) askInSteps(ctx context.Context) (*catalog.Table, sequence.An
 		return s.table, s.askAsAdmin(ctx)
 	}
 	for _, t := range s.asked() {
-		switch answer, err := sequence.Preflight(ctx, s.conn(), t, s.ahead(t)); {
+		ahead := s.ahead(t)
+		ahead.Elsewhere = !s.counted && !s.elsewhere
+		switch answer, err := sequence.Preflight(ctx, s.conn(), t, ahead); {
 		case err != nil:
 			return t, sequence.Unknown
 		case answer != sequence.Free:

@@ -18,6 +18,7 @@ import (
 const (
 	divisionByZero  = "22012" // a value is taken
 	invalidArgument = "2201E" // ln(0): the table is not the one that was read
+	invalidPower    = "2201F" // sqrt(-1): no row may be read here
 )
 
 // checked is false as long as a check holds, and fails otherwise.
@@ -29,10 +30,11 @@ const checked = "pg_catalog.ln(CASE WHEN %[8]s THEN 1 ELSE 0 END) <> 0"
 type Answer int
 
 const (
-	Free    Answer = iota // none of the values is taken
-	Taken                 // one is
-	Moved                 // the name stands for another table, or another sequence feeds it
-	Unknown               // the question failed otherwise
+	Free      Answer = iota // none of the values is taken
+	Taken                   // one is
+	Moved                   // the name stands for another table, or another sequence feeds it
+	Unknown                 // the question failed otherwise
+	Elsewhere               // nothing that may be looked at here is; the rows are to be read from another connection
 )
 
 // AnswerOf reads a question's error.
@@ -42,6 +44,8 @@ func AnswerOf(err error) Answer {
 		return Free
 	case pgerr.Is(err, divisionByZero):
 		return Taken
+	case pgerr.Is(err, invalidPower):
+		return Elsewhere
 	case pgerr.Is(err, invalidArgument, pgerr.UndefinedTable, pgerr.UndefinedColumn, invalidSchema, wrongObjectType, pgerr.InternalError):
 		return Moved
 	}
@@ -125,6 +129,7 @@ func lasts(seq catalog.Sequence) string {
 //	%[1]s column   %[2]s table   %[3]s last values   %[4]s nearest   %[5]s furthest step
 //	%[6]s the ids that the statement names, with commas   %[7]d increment
 //	%[8]s the check that the table is the remembered one; where it is not, ln(0) fails
+//	%[9]s notHere, or nothing
 //
 // Values between the sequence's own steps are never drawn: in an odd/even scheme
 // they are the other node's.
@@ -135,7 +140,12 @@ const preflight = `SELECT 1 / CASE
                           THEN EXISTS (SELECT 1 FROM %[2]s t WHERE t.%[1]s BETWEEN s.last + (%[4]d) AND s.last + (%[5]d) AND (t.%[1]s - s.last) %% (%[7]d) = 0)
                           ELSE false END
                   OR EXISTS (SELECT 1 FROM pg_catalog.unnest('{%[6]s}'::pg_catalog.int8[]) n(id)
-                             WHERE n.id BETWEEN s.last + (%[4]d) AND s.last + (%[5]d) AND (n.id - s.last) %% (%[7]d) = 0)) THEN 0 ELSE 1 END`
+                             WHERE n.id BETWEEN s.last + (%[4]d) AND s.last + (%[5]d) AND (n.id - s.last) %% (%[7]d) = 0)) THEN 0 %[9]s
+  ELSE 1 END`
+
+// notHere fails with sqrt(-1) in SERIALIZABLE. The argument must not be a constant, which
+// would be computed while the question is planned.
+const notHere = `WHEN pg_catalog.sqrt(CASE WHEN pg_catalog.current_setting('transaction_isolation') = 'serializable' THEN -1 ELSE 1 END) < 0 THEN 1`
 
 // Ahead is what an INSERT is about to do with a sequence.
 type Ahead struct {
@@ -145,6 +155,8 @@ type Ahead struct {
 	Named []int64
 	// Prefixes as in Look, one for each set of values among the drawing rows.
 	Prefixes []*Prefix
+	// Elsewhere asks for that answer in SERIALIZABLE, instead of Free.
+	Elsewhere bool
 	// Exactly leaves out the values that others may draw meanwhile.
 	Exactly bool
 }
@@ -162,7 +174,11 @@ func Ask(t *catalog.Table, a Ahead) (question string, ok bool) {
 	if seq.Descending() {
 		near, far = -reach, seq.Increment
 	}
-	return fmt.Sprintf(preflight, catalog.Quote(t.FedColumn()), t.QuotedName(), lasts(seq), near, far, commas(a.Named), seq.Increment, t.Identity.Check()), true
+	elsewhere := ""
+	if a.Elsewhere {
+		elsewhere = notHere
+	}
+	return fmt.Sprintf(preflight, catalog.Quote(t.FedColumn()), t.QuotedName(), lasts(seq), near, far, commas(a.Named), seq.Increment, t.Identity.Check(), elsewhere), true
 }
 
 // Askable reports whether the role may ask about the values that come next.
@@ -212,11 +228,7 @@ func Preflight(ctx context.Context, c *conn.Conn, t *catalog.Table, a Ahead) (An
 	if t.Sequence.Descending() {
 		near, far = -reach, t.Sequence.Increment
 	}
-	taken, err := preflightByPrefix(ctx, c, t, lasts(t.Sequence), near, far, a)
-	if taken {
-		return Taken, err
-	}
-	return AnswerOf(err), err
+	return preflightByPrefix(ctx, c, t, lasts(t.Sequence), near, far, a)
 }
 
 // Put sends a question in a transaction, which is left as it was, in one round trip when
@@ -243,13 +255,13 @@ func Put(ctx context.Context, c *conn.Conn, question string) (Answer, error) {
 const preflightLasts = `SELECT s.last, pg_catalog.current_setting('transaction_isolation') <> 'serializable' FROM (%[1]s) s`
 
 // preflightByPrefix asks for each prefix by itself, its values as parameters.
-func preflightByPrefix(ctx context.Context, c *conn.Conn, t *catalog.Table, last string, near, far int64, a Ahead) (taken bool, err error) {
+func preflightByPrefix(ctx context.Context, c *conn.Conn, t *catalog.Table, last string, near, far int64, a Ahead) (Answer, error) {
 	if err := c.Exec(ctx, setAside); err != nil {
-		return false, err
+		return AnswerOf(err), err
 	}
 	var from []int64
-	mayLook := true
-	err = c.Query(ctx, fmt.Sprintf(preflightLasts, last), nil, func(rows *sql.Rows) error {
+	mayLook, taken := true, false
+	err := c.Query(ctx, fmt.Sprintf(preflightLasts, last), nil, func(rows *sql.Rows) error {
 		from = append(from, 0)
 		return rows.Scan(&from[len(from)-1], &mayLook)
 	})
@@ -271,7 +283,15 @@ func preflightByPrefix(ctx context.Context, c *conn.Conn, t *catalog.Table, last
 	if undo := c.Undo(ctx, takeBack); err == nil {
 		err = undo
 	}
-	return taken && err == nil, err
+	switch {
+	case err != nil:
+		return AnswerOf(err), err
+	case taken:
+		return Taken, nil
+	case a.Elsewhere && !mayLook:
+		return Elsewhere, nil
+	}
+	return Free, nil
 }
 
 // commas writes numbers as the inside of an array.

@@ -249,6 +249,11 @@ var mutants = []mutant{
 		tests: in("./plugin", "^TestHealsEveryShapeOfInsert$/leaves_the_id_out"),
 	},
 	{
+		name:  "no look in SERIALIZABLE",
+		edits: []edit{{"internal/sequence/preflight.go", "	if a.Elsewhere {\n", "	if a.Elsewhere && a.Exactly {\n"}},
+		tests: in("./plugin", "^TestUpsertsInSerializable$"),
+	},
+	{
 		name:  "one key of a table with two",
 		edits: []edit{{"internal/heal/classify.go", "	for _, key := range t.ByKeys() {", "	for _, key := range []*catalog.Table{t} {"}},
 		tests: in("./plugin", "^TestTwoSequencesInOneTable$/^nothing$/^Create$"),

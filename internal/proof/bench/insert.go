@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"gorm.io/gorm"
@@ -30,8 +32,21 @@ type pet struct {
 	Name    string
 }
 
+// ticket has a number from a sequence of its own beside the key.
+type ticket struct {
+	ID     int64
+	Number int64 `gorm:"autoIncrement"`
+	Name   string
+}
+
+// An audit trigger is as most people write one: a copy of the row in another table.
 const healthyTables = `
-DROP TABLE IF EXISTS members, pets, owners;
+DROP TABLE IF EXISTS members, pets, owners, audited, audits, tickets;
+CREATE TABLE audited (id bigserial PRIMARY KEY, name text, surname text, email text, password text);
+CREATE TABLE audits (at timestamptz DEFAULT now(), of jsonb);
+CREATE OR REPLACE FUNCTION audit() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN INSERT INTO audits (of) VALUES (to_jsonb(NEW)); RETURN NULL; END';
+CREATE TRIGGER audit AFTER INSERT ON audited FOR EACH ROW EXECUTE FUNCTION audit();
+CREATE TABLE tickets (id bigserial PRIMARY KEY, number bigserial UNIQUE, name text);
 CREATE TABLE members (id bigserial PRIMARY KEY, name text, surname text, email text, password text);
 CREATE TABLE owners (id bigserial PRIMARY KEY, name text);
 CREATE TABLE pets (id bigserial PRIMARY KEY, owner_id bigint, name text)`
@@ -52,6 +67,8 @@ type shape struct {
 	remoteCalls int
 	noTx        bool
 	whole       bool // the slice is one transaction of the caller's
+	// goroutines insert at once, each its share of the calls; one when 0.
+	goroutines int
 	create      func(*gorm.DB) error
 }
 
@@ -69,14 +86,30 @@ func hasMany(db *gorm.DB) error {
 	return db.Create(&owner{Name: "Ada", Pets: []pet{{Name: "Rex"}, {Name: "Tom"}, {Name: "Kit"}}}).Error
 }
 
+func audited(rows int) func(*gorm.DB) error {
+	create := rowsOf(rows)
+	return func(db *gorm.DB) error { return create(db.Table("audited")) }
+}
+
+func twoKeys(db *gorm.DB) error { return db.Create(&ticket{Name: "new"}).Error }
+
 var shapes = []shape{
 	{name: "1 row, no transaction", calls: 30, remoteCalls: 5, noTx: true, create: rowsOf(1)},
 	{name: "1 row, GORM's transaction", calls: 15, remoteCalls: 3, create: rowsOf(1)},
 	{name: "1 row, each of 100 in the caller's transaction", calls: 100, remoteCalls: 100, whole: true, create: rowsOf(1)},
+	{name: "batch of 2, GORM's transaction", calls: 15, remoteCalls: 3, create: rowsOf(2)},
 	{name: "batch of 10, GORM's transaction", calls: 10, remoteCalls: 3, create: rowsOf(10)},
+	{name: "batch of 20, GORM's transaction", calls: 8, remoteCalls: 3, create: rowsOf(20)},
 	{name: "batch of 100, GORM's transaction", calls: 3, remoteCalls: 3, create: rowsOf(100)},
 	{name: "batch of 1,000, GORM's transaction", calls: 1, remoteCalls: 1, create: rowsOf(1000)},
+	{name: "batch of 10, each of 20 in the caller's transaction", calls: 20, remoteCalls: 20, whole: true, create: rowsOf(10)},
+	{name: "batch of 50, each of 5 in the caller's transaction", calls: 5, remoteCalls: 5, whole: true, create: rowsOf(50)},
 	{name: "has many: an owner with 3 pets", calls: 8, remoteCalls: 2, create: hasMany},
+	{name: "1 row, audit trigger, GORM's transaction", calls: 12, remoteCalls: 3, create: audited(1)},
+	{name: "batch of 10, audit trigger, GORM's transaction", calls: 8, remoteCalls: 3, create: audited(10)},
+	{name: "1 row, GORM's transaction, 16 goroutines", calls: 160, remoteCalls: 160, goroutines: 16, create: rowsOf(1)},
+	{name: "batch of 10, GORM's transaction, 16 goroutines", calls: 80, remoteCalls: 80, goroutines: 16, create: rowsOf(10)},
+	{name: "1 row, two sequence keys, GORM's transaction", calls: 15, remoteCalls: 3, create: twoKeys},
 }
 
 // network is how far away the server is.
@@ -144,7 +177,9 @@ func (s shape) compete(ctx context.Context, b *bench, n network) (all []*contend
 		return nil, 0, err
 	}
 	defer func() { _ = pool.Close() }()
-	pool.SetMaxOpenConns(1)
+	most := max(1, s.goroutines) + 1 // one more proves that a savepoint takes one round trip
+	pool.SetMaxOpenConns(most)
+	pool.SetMaxIdleConns(most)
 	all = contenders()
 	for _, c := range all {
 		if c.db, err = open(pool, gorm.Config{SkipDefaultTransaction: s.noTx}, c.plugins()...); err != nil {
@@ -176,8 +211,23 @@ func (s shape) slice(ctx context.Context, db *gorm.DB, calls int) error {
 		return nil
 	}
 	db = db.WithContext(ctx)
-	if s.whole {
+	switch {
+	case s.whole:
 		return db.Transaction(all)
+	case s.goroutines > 0:
+		calls /= s.goroutines
+		return atOnce(s.goroutines, func() error { return all(db) })
 	}
 	return all(db)
+}
+
+// atOnce runs fn in as many goroutines.
+func atOnce(count int, fn func() error) error {
+	failed := make([]error, count)
+	var group sync.WaitGroup
+	for i := range failed {
+		group.Go(func() { failed[i] = fn() })
+	}
+	group.Wait()
+	return errors.Join(failed...)
 }

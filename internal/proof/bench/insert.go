@@ -69,7 +69,7 @@ type shape struct {
 	whole       bool // the slice is one transaction of the caller's
 	// goroutines insert at once, each its share of the calls; one when 0.
 	goroutines int
-	create      func(*gorm.DB) error
+	create     func(*gorm.DB) error
 }
 
 func rowsOf(rows int) func(*gorm.DB) error {

@@ -133,7 +133,7 @@ func (r *run) unhealed(s step, rows []row) draws {
 		return draws{}
 	}
 	way := r.way(s, rows)
-	if way == fenced || way == lookedAhead && r.foreseen(rows) {
+	if way == fenced || way == lookedAhead && r.foreseen(s, rows) {
 		return draws{}
 	}
 	return draws{
@@ -157,11 +157,16 @@ func (r *run) inFront(rows []row, first int64, yes func(key) bool) bool {
 }
 
 // foreseen reports whether the look ahead finds drift. In SERIALIZABLE it looks at the
-// statement's own ids and at no row.
-func (r *run) foreseen(rows []row) bool {
+// statement's own ids and at the rows that others see; where a missing row tells, at none.
+func (r *run) foreseen(s step, rows []row) bool {
+	_, named := drawing(rows)
+	counted := s.conflict != doNothing && named > 0 && !r.kind.composite && !r.kind.trigger
 	return r.inFront(rows, r.sequence.next(r.kind), func(at key) bool {
 		_, there := r.now.rows[at]
-		return there && r.level != sql.LevelSerializable ||
+		if r.level == sql.LevelSerializable {
+			there = !counted && r.committed(at)
+		}
+		return there ||
 			slices.ContainsFunc(rows, func(one row) bool { return one.id != 0 && r.kind.keyOf(one) == at })
 	})
 }
@@ -223,7 +228,7 @@ func (r *run) underSnapshot(a attempt, e *expectation) {
 	switch {
 	case k.cache > 1 && way != fenced && (len(r.now.hidden.rows) > 0 || serializable):
 		e.unprotected = "under a snapshot, what a session has cached"
-	case way == lookedAhead && serializable && !r.foreseen(a.rows) && r.inFront(a.rows, r.sequence.next(k), met) &&
+	case way == lookedAhead && serializable && !r.foreseen(a.step, a.rows) && r.inFront(a.rows, r.sequence.next(k), met) &&
 		(k.trigger || k.composite || a.step.conflict == doNothing || a.step.conflict == nothingByKey):
 		e.unprotected = "rows in front of an upsert in SERIALIZABLE"
 	case serializable && r.ownAhead() && len(omitted) > 0 && (way == lookedAhead || way == guarded && a.step.conflict == doNothing):
@@ -251,7 +256,7 @@ func (r *run) movedForTheNextTry(a attempt, way way) bool {
 	k := r.kind
 	after := r.sequence.next(k) + int64(a.want.drew)*k.increment
 	switch {
-	case way == lookedAhead && r.foreseen(a.rows):
+	case way == lookedAhead && r.foreseen(a.step, a.rows):
 		return true // it did before
 	case way == lookedAhead:
 		return r.committedInFront(a.rows, after)

@@ -22,7 +22,7 @@ type Pooler struct {
 
 // StartPooler starts PgBouncer on a free loopback port and waits until it listens.
 // databases and settings are lines of the two sections of its file. It takes every
-// user without a password, also on its console. It ends with the program, as a
+// user without a password, and admin on its console. It ends with the program, as a
 // server that [Start] gives.
 func StartPooler(databases, settings string) (*Pooler, error) {
 	program, err := PoolerProgram()
@@ -121,6 +121,7 @@ listen_addr = %s
 listen_port = %s
 unix_socket_dir =
 auth_type = any
+admin_users = admin
 ignore_startup_parameters = extra_float_digits
 %s
 `, databases, host, port, settings)

@@ -154,7 +154,7 @@ func (s *shop) repeat(ctx context.Context, o operation) (runs, refused int, err 
 		pause(ctx, *turn/4)
 	}
 	for {
-		switch err := o.do(s); {
+		switch err = o.do(s); {
 		case err == nil:
 			runs++
 			s.margin = max(leastMargin, s.margin*3/4)
@@ -172,10 +172,13 @@ func (s *shop) repeat(ctx context.Context, o operation) (runs, refused int, err 
 			pause(ctx, *turn/4) // what came of it
 			return runs, refused, nil
 		}
+		if runs == 0 && refused < 20 {
+			continue
+		}
 		select {
 		case <-over:
 			if runs == 0 {
-				return runs, refused, errors.New("the writers were ahead of every run")
+				return runs, refused, fmt.Errorf("the writers were ahead of every run: %w", err)
 			}
 			return runs, refused, nil
 		case <-ctx.Done():

@@ -46,7 +46,7 @@ var copiedTables = []string{ownersTable, petsTable, plainTable, stampedTable, co
 
 const (
 	importRows  = 60
-	leastMargin = 20
+	leastMargin = 50
 )
 
 // fill brings new rows to tables of the source database, with ids in front of the
@@ -179,8 +179,7 @@ func (s *shop) pauseAndReload() error {
 	if err := s.bouncer.Configure(s.bouncerFile()); err != nil {
 		return err
 	}
-	return cmp.Or(s.setBack(), s.console("RELOAD"), s.setBack(), s.console("PAUSE"), s.setBack(), s.console("RESUME"),
-		s.setBack(), s.console("RECONNECT"))
+	return cmp.Or(s.setBack(), s.console("RELOAD"), s.setBack(), s.console("PAUSE"), s.setBack(), s.console("RESUME"), s.setBack())
 }
 
 // swap puts a view in a table's place, and takes it away again.

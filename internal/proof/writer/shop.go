@@ -40,7 +40,7 @@ type shop struct {
 const sourceDatabase = "source"
 
 func open(plain bool) (s *shop, err error) {
-	s = &shop{plain: plain, journal: newJournal(), poolSize: 5, margin: leastMargin}
+	s = &shop{plain: plain, journal: newJournal(), poolSize: 5, margin: 4 * leastMargin}
 	s.crew = &crew{journal: s.journal}
 	defer func() {
 		if err != nil {
@@ -101,7 +101,8 @@ func (s *shop) dsn(user, database string) string {
 func (s *shop) bouncerFile() (databases, settings string) {
 	u, _ := url.Parse(s.server.DSN()) // that of a server that pgserver started
 	return fmt.Sprintf("app = host=%s port=%s dbname=%s user=app", u.Hostname(), u.Port(), s.database),
-		fmt.Sprintf("pool_mode = transaction\ndefault_pool_size = %d", s.poolSize)
+		// It would wait 15 seconds after a server connection that PAUSE has cut off.
+		fmt.Sprintf("pool_mode = transaction\nserver_login_retry = 0.1\ndefault_pool_size = %d", s.poolSize)
 }
 
 // openDirect opens the pools that go to the database as it is called now.

@@ -53,7 +53,7 @@ func (s *preflight) watched() fence {
 	if s.noticed || s.blind || !s.drawsFrom(s.table) {
 		return fence{}
 	}
-	if _, ok := sequence.AskAfter(s.table, 0); !ok && !s.seenByAdmin() {
+	if _, ok := sequence.AskAfter(s.table, 0, 0); !ok && !s.seenByAdmin() {
 		return fence{}
 	}
 	return fence{keepOpen: true, last: sequence.AskLast(s.table)}
@@ -81,7 +81,7 @@ func (s *preflight) examine(ctx context.Context, by strategy, r fenced) *collisi
 // askAfter asks what the statement met, and releases the savepoint unless that is a row
 // that is not its own. Where it cannot be asked what the statement did stands.
 func (s *preflight) askAfter(ctx context.Context, r fenced) *collision {
-	question, ok := sequence.AskAfter(s.table, r.before.Value)
+	question, ok := sequence.AskAfter(s.table, r.before.Value, int64(s.omitted(s.table)))
 	if !ok {
 		if s.askAdminAfter(ctx, r.before.Value) == sequence.Taken {
 			return &collision{evidence: s.evidenceBehind(ctx, r.before.Value), undone: s.undo(ctx)}

@@ -6,12 +6,13 @@ import (
 
 	"gorm.io/gorm"
 
+	"github.com/seqheal/seqheal/internal/pgerr"
 	"github.com/seqheal/seqheal/internal/pgtest"
 	"github.com/seqheal/seqheal/plugin"
 )
 
 // R2: a table is renamed and a view takes its name, or the other way round, between two
-// statements of one heal.
+// statements of the plugin's.
 func TestHeal_tableReplacedBetweenItsStatements(t *testing.T) {
 	t.Parallel()
 	const behind = "ALTER TABLE users RENAME TO users_base; CREATE VIEW users AS SELECT * FROM users_base"
@@ -54,4 +55,34 @@ func TestHeal_tableReplacedBetweenItsStatements(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The sequence is taken off the key after the heal, and what comes instead collides: the
+// error is PostgreSQL's, and the heal is reported.
+func TestHeal_sequenceIsGoneWhenTheInsertIsSentAgain(t *testing.T) {
+	t.Parallel()
+	inModes(t, func(t *testing.T, m mode, place *pgtest.Place) {
+		place.Exec(drifted)
+		sent := 0
+		pool := tapped(t, place, func(_ *tappedConn, query string) error {
+			if strings.HasPrefix(query, `INSERT INTO "users"`) {
+				if sent++; sent == 2 {
+					place.Exec("ALTER TABLE users ALTER id SET DEFAULT 1")
+				}
+			}
+			return nil
+		})
+		var seen incidents
+		db := openOn(t, pool, withPlugin(&m.config, seen.option(), plugin.WithGuard(plugin.GuardSavepoint)))
+		err := m.within(db, func(tx *gorm.DB) error { return tx.Create(&user{Name: "new"}).Error })
+		if !pgerr.Is(err, pgerr.UniqueViolation) || sent < 2 {
+			t.Errorf("%v after %d sendings", err, sent)
+		}
+		if i := seen.one(t); i.Err == nil || i.To != 20 || i.Sequence == "" {
+			t.Errorf("incident %+v", i)
+		}
+		if rows := place.Text("SELECT id, name FROM users ORDER BY id"); rows != oldRows() {
+			t.Errorf("rows:\n%s", rows)
+		}
+	})
 }

@@ -21,8 +21,9 @@ type crew struct {
 	journal *journal
 	names   atomic.Int64
 
-	mutex sync.Mutex // of tally
-	tally tally
+	mutex   sync.Mutex // of tally
+	tally   tally
+	excuses map[string]string // by SQLSTATE, of the operation
 	// settled is true but while pg_restore --clean makes its table anew.
 	settled atomic.Bool
 }
@@ -30,7 +31,7 @@ type crew struct {
 // tally is what came of the calls of a turn.
 type tally struct {
 	inserts, healed, alreadyHealed int
-	// excused counts the errors that plain GORM has where the tool took a table away.
+	// excused counts errors that the tool causes itself.
 	excused int
 	failed  []string
 	faults  faults
@@ -48,13 +49,13 @@ func (t *tally) add(other tally) {
 }
 
 func (t tally) String() string {
-	return fmt.Sprintf("%d rows acknowledged, %d inserts healed and %d more after another's heal, %d errors while a table was not there, %d failed, %d lost, %d damaged",
+	return fmt.Sprintf("%d rows acknowledged, %d inserts healed and %d more after another's heal, %d errors that are not about drift, %d failed, %d lost, %d damaged",
 		t.inserts, t.healed, t.alreadyHealed, t.excused, len(t.failed), len(t.faults.lost), len(t.faults.damaged))
 }
 
 // work lets the workers insert into the tables until the tool is done.
-func (c *crew) work(pools []pool, tables []string, tool func() error) (tally, error) {
-	c.tally = tally{}
+func (c *crew) work(pools []pool, tables []string, excuses map[string]string, tool func() error) (tally, error) {
+	c.tally, c.excuses = tally{}, excuses
 	c.settled.Store(true)
 	ctx, stop := context.WithCancel(context.Background())
 	var done sync.WaitGroup
@@ -137,7 +138,7 @@ func (w *worker) settle(c call, how string, settled bool, heard []plugin.Inciden
 	switch {
 	case err == nil:
 		w.acknowledge(c, fmt.Sprintf("%s, %d incidents", how, len(heard)), excused)
-	case excused && tableIsNotThere[code(err)] != "":
+	case crew.excuses[code(err)] != "", excused && tableIsNotThere[code(err)] != "":
 		t.excused++
 	default:
 		t.failed = append(t.failed, fmt.Sprintf("%s: %v (incidents %v)", how, err, heard))

@@ -30,6 +30,7 @@ var (
 	turn  = flag.Duration("turn", 2*time.Second, "how long a tool runs")
 	plain = flag.Bool("plain", false, "without the plugin")
 	only  = flag.String("only", "", "the name of the one operation to run")
+	skip  = flag.String("skip", "", "the name of an operation to leave out")
 )
 
 func main() {
@@ -85,7 +86,7 @@ func write(ctx context.Context) (total total, err error) {
 	defer func() { err = errors.Join(err, shop.close()) }()
 	for rotation := 0; rotation == 0 || time.Since(started) < *lasts; rotation++ {
 		for _, o := range operations {
-			if *only != "" && o.name != *only {
+			if *only != "" && o.name != *only || o.name == *skip {
 				continue
 			}
 			if ctx.Err() != nil || rotation > 0 && time.Since(started) >= *lasts {
@@ -116,7 +117,7 @@ func (s *shop) turn(ctx context.Context, o operation, total *total) error {
 		tables = append(slices.Clone(tables), cleanedTable, cleanedTable, cleanedTable)
 	}
 	runs, refused, database := 0, 0, s.database
-	result, err := s.crew.work(pools, tables, func() (err error) {
+	result, err := s.crew.work(pools, tables, o.excuses, func() (err error) {
 		runs, refused, err = s.repeat(ctx, o)
 		return err
 	})

@@ -11,42 +11,65 @@ import (
 	"github.com/seqheal/seqheal/plugin"
 )
 
+// What replaces the table users by a view in front of it, and the other way round.
+const (
+	putInFront = "ALTER TABLE users RENAME TO users_base; CREATE VIEW users AS SELECT * FROM users_base"
+	takeAway   = "DROP VIEW users; ALTER TABLE users_base RENAME TO users"
+)
+
 // R2: a table is renamed and a view takes its name, or the other way round, between two
 // statements of the plugin's.
 func TestHeal_tableReplacedBetweenItsStatements(t *testing.T) {
 	t.Parallel()
-	const behind = "ALTER TABLE users RENAME TO users_base; CREATE VIEW users AS SELECT * FROM users_base"
+	create := func(tx *gorm.DB, rows []user) error { return tx.Create(&rows).Error }
+	save := func(tx *gorm.DB, rows []user) error { return tx.Save(&rows).Error }
+	const (
+		furthest = "SELECT pg_catalog.max("
+		relation = "c.relispartition, c.relpersistence"
+		view     = "SELECT w.ev_action"
+		question = "pg_catalog.to_regclass("
+	)
 	for _, test := range []struct {
-		name, before, meanwhile string
-		insert                  func(tx *gorm.DB, rows []user) error
+		name, before string
+		at           string
+		meanwhile    []string // at the first such statement, at the second
+		insert       func(tx *gorm.DB, rows []user) error
 	}{
-		{"a view takes its place, Create", "", behind, func(tx *gorm.DB, rows []user) error { return tx.Create(&rows).Error }},
-		{"a view takes its place, Save", "", behind, func(tx *gorm.DB, rows []user) error { return tx.Save(&rows).Error }},
-		{"the view is gone, Create", behind, "DROP VIEW users; ALTER TABLE users_base RENAME TO users",
-			func(tx *gorm.DB, rows []user) error { return tx.Create(&rows).Error }},
-		{"the view is gone, Save", behind, "DROP VIEW users; ALTER TABLE users_base RENAME TO users",
-			func(tx *gorm.DB, rows []user) error { return tx.Save(&rows).Error }},
+		{"a view takes its place, Create", "", furthest, []string{putInFront}, create},
+		{"a view takes its place, Save", "", furthest, []string{putInFront}, save},
+		{"the view is gone, Create", putInFront, furthest, []string{takeAway}, create},
+		{"the view is gone, Save", putInFront, furthest, []string{takeAway}, save},
+		{"the view is gone when it is followed, Create", putInFront, view, []string{takeAway}, create},
+		{"the view is gone and comes back, Create", putInFront, relation,
+			[]string{takeAway, putInFront + "; SELECT setval('users_id_seq', 1, false)"}, create},
+		{"replaced twice under a question, Save", "", question, []string{putInFront, takeAway}, save},
+		{"replaced four times under a question, Save", putInFront, question, []string{takeAway, putInFront, takeAway, putInFront}, save},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			inModes(t, func(t *testing.T, m mode, place *pgtest.Place) {
-				place.Exec(drifted + ";" + test.before)
-				replaced := 0
+				place.Exec("CREATE TABLE users (id bigserial PRIMARY KEY, name text);" + test.before)
+				replaced, healthy := 0, true
 				pool := tapped(t, place, func(_ *tappedConn, query string) error {
-					if strings.HasPrefix(query, "SELECT pg_catalog.max(") && replaced == 0 {
+					if !healthy && replaced < len(test.meanwhile) && strings.Contains(query, test.at) {
 						replaced++
-						place.Exec(test.meanwhile)
+						place.Exec(test.meanwhile[replaced-1])
 					}
 					return nil
 				})
 				var seen incidents
 				db := openOn(t, pool, withPlugin(&m.config, seen.option(), plugin.WithGuard(plugin.GuardSavepoint)))
+				if err := test.insert(db, []user{{Name: "old"}}); err != nil {
+					t.Fatal(err)
+				}
+				place.Exec("INSERT INTO users SELECT g, 'old ' || g FROM generate_series(2, 20) g")
+				healthy = false
 				rows := []user{{Name: "new 1"}, {Name: "new 2"}}
-				if err := m.within(db, func(tx *gorm.DB) error { return test.insert(tx, rows) }); err != nil || replaced != 1 {
+				if err := m.within(db, func(tx *gorm.DB) error { return test.insert(tx, rows) }); err != nil || replaced != len(test.meanwhile) {
 					t.Fatalf("%v; the table was replaced %d times", err, replaced)
 				}
 				stored := place.Text("SELECT name FROM users WHERE name LIKE 'new%' ORDER BY id")
-				if kept := place.Int("SELECT count(*) FROM users WHERE name NOT LIKE 'new%'"); stored != "new 1\nnew 2" || kept != 20 {
+				if kept := place.Int("SELECT count(*) FROM users WHERE name LIKE 'old%'"); stored != "new 1\nnew 2" || kept != 20 {
 					t.Errorf("%d old rows, and new ones:\n%s", kept, stored)
 				}
 				if all := seen.list(); len(all) != 1 || all[0].Outcome != plugin.Healed {

@@ -101,6 +101,9 @@ func (r *reading) readViolated(ctx context.Context, c *conn.Conn, violated Name)
 	if r.hit, err = r.hitBy(ctx, c, violated); err != nil || r.hit == r.table {
 		return err
 	}
+	if r.table != nil && r.hit.oid == r.table.oid { // it was renamed since it was read
+		return errChanged
+	}
 	above, err := ancestorsOf(ctx, c, r.hit)
 	if err != nil || r.table != nil && slices.Contains(above, r.table.oid) {
 		return err

@@ -146,9 +146,6 @@ func (a *attempt) healOn(ctx context.Context, c *conn.Conn) (err error) {
 	return err
 }
 
-// mostReadings bounds how often a table is read for one round.
-const mostReadings = 4
-
 // replacedMeanwhile reports whether a table was not found under the name that the catalog
 // gave a moment before, or not at all.
 func replacedMeanwhile(err error) bool {

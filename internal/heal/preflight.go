@@ -30,8 +30,6 @@ type preflight struct {
 	// blind is true when the values cannot be told: only that the table is the
 	// remembered one is asked.
 	blind bool
-	// reread is true once the table was read again, because it was another one.
-	reread bool
 }
 
 func (*preflight) guard() Guard { return Preflight }
@@ -129,7 +127,7 @@ func (s *preflight) ask(ctx context.Context, f fence) (*collision, fenced) {
 	switch {
 	case r.answer == sequence.Taken:
 		return &collision{evidence: foreseen}, fenced{}
-	case r.answer == sequence.Moved && !s.reread:
+	case r.answer == sequence.Moved && s.readsAgain():
 		return s.askAgain(ctx, f)
 	}
 	s.complainUnprotected(ctx, r.err)
@@ -157,7 +155,6 @@ func (in *insert) complainUnprotected(ctx context.Context, err error) {
 
 // askAgain reads the table anew and asks about that one.
 func (s *preflight) askAgain(ctx context.Context, f fence) (*collision, fenced) {
-	s.reread = true
 	s.tables.Forget(s.stmt.Target, s.table)
 	entry, err := s.readFirst(ctx, s.conn())
 	if err == nil && entry != nil {

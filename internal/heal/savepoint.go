@@ -16,7 +16,8 @@ type savepoint struct {
 	// explained is the table of an upsert that is sent without its clause, nil for any
 	// other statement: the server checks the caller's own in the same trip.
 	explained *catalog.Table
-	reread    bool
+	// next is how the statement is sent instead, once it turned out to be another table.
+	next strategy
 }
 
 func (*savepoint) guard() Guard { return Savepoint }
@@ -25,6 +26,7 @@ func (s *savepoint) send(ctx context.Context) *collision {
 	if !s.ensureTransaction(ctx) {
 		return nil
 	}
+	s.next = nil
 	f := fence{}
 	if s.explained != nil {
 		f.explained, f.question = true, sequence.Unchanged(s.explained)
@@ -34,7 +36,7 @@ func (s *savepoint) send(ctx context.Context) *collision {
 	case r.unopened:
 		_ = s.sendAsWritten() // an aborted transaction, a closed connection: GORM's own error
 		return nil
-	case r.unsent && r.answer == sequence.Moved && !s.reread:
+	case r.unsent && r.answer == sequence.Moved && s.readsAgain():
 		return s.chooseAgain(ctx)
 	case r.unsent:
 		s.sendRejected(ctx)
@@ -58,14 +60,11 @@ func (s *savepoint) chooseAgain(ctx context.Context) *collision {
 		return nil
 	}
 	s.tables.Forget(s.stmt.Target, s.explained)
-	next := s.chooseUpsert(ctx, true)
-	if again, ok := next.(*savepoint); ok {
-		again.reread = true
-	}
-	if next == nil {
+	s.next = s.chooseUpsert(ctx, true)
+	if s.next == nil {
 		return nil
 	}
-	return next.send(ctx)
+	return s.next.send(ctx)
 }
 
 // sendRejected sends an upsert whose clause the server rejects, for the caller to get
@@ -76,6 +75,9 @@ func (s *savepoint) sendRejected(ctx context.Context) {
 }
 
 func (s *savepoint) heal(ctx context.Context, a *attempt) strategy {
+	if s.next != nil {
+		return s.next.heal(ctx, a)
+	}
 	if !a.healHere(ctx) {
 		return nil
 	}
@@ -87,6 +89,10 @@ func (s *savepoint) heal(ctx context.Context, a *attempt) strategy {
 
 // abandon leaves the transaction aborted and the caller with what PostgreSQL said.
 func (s *savepoint) abandon(ctx context.Context, a *attempt) {
+	if s.next != nil {
+		s.next.abandon(ctx, a)
+		return
+	}
 	s.conn().Abort(ctx)
 	s.stmt.Fail(a.collision.err)
 }

@@ -109,3 +109,47 @@ func TestHeal_sequenceIsGoneWhenTheInsertIsSentAgain(t *testing.T) {
 		}
 	})
 }
+
+// The server cancels the question that goes before a statement. Rows that do not come back
+// are noticed all the same.
+func TestMixedUpsert_questionIsCanceled(t *testing.T) {
+	t.Parallel()
+	place := pgtest.New(t)
+	place.Exec("CREATE TABLE users (id bigserial PRIMARY KEY, name text); INSERT INTO users (name) VALUES ('old 1')")
+	locker := place.Open(nil)
+	var lock *gorm.DB
+	armed := false
+	pool := tapped(t, place, func(_ *tappedConn, query string) error {
+		switch {
+		case !armed:
+		case strings.Contains(query, "pg_catalog.to_regclass("):
+			armed = false
+			lock = locker.Begin()
+			return lock.Exec("LOCK TABLE " + place.Schema + ".users").Error
+		}
+		if lock != nil && strings.HasPrefix(query, "ROLLBACK TO") {
+			defer lock.Rollback()
+		}
+		return nil
+	})
+	var seen incidents
+	db := openOn(t, pool, withPlugin(&gorm.Config{}, seen.option()))
+	if err := db.Save(&[]user{{ID: 1, Name: "old 1"}, {Name: "old 2"}}).Error; err != nil {
+		t.Fatal(err)
+	}
+	place.Exec("INSERT INTO users SELECT g, 'old ' || g FROM generate_series(3, 20) g")
+	err := db.Transaction(func(tx *gorm.DB) error {
+		if err := tx.Exec("SET LOCAL statement_timeout = 200").Error; err != nil {
+			return err
+		}
+		armed = true
+		return tx.Save(&[]user{{ID: 1, Name: "old 1"}, {Name: "new 1"}, {Name: "new 2"}}).Error
+	})
+	if err != nil || lock == nil {
+		t.Error(err)
+	}
+	if n, old := place.Int("SELECT count(*) FROM users"), place.Int("SELECT count(*) FROM users WHERE name = 'old ' || id"); n != 22 || old != 20 {
+		t.Errorf("%d rows, %d of 20 old ones", n, old)
+	}
+	seen.one(t)
+}

@@ -131,7 +131,7 @@ func (s *preflight) ask(ctx context.Context, f fence) (*collision, fenced) {
 		return s.askAgain(ctx, f)
 	}
 	s.complainUnprotected(ctx, r.err)
-	return nil, s.sendUnasked(ctx, s.text, fence{})
+	return nil, s.sendUnasked(ctx, s.text, fence{keepOpen: f.keepOpen})
 }
 
 // sendUnasked sends the statement in a savepoint, and where none can be opened as it is:

@@ -39,8 +39,7 @@ func (s *savepoint) send(ctx context.Context) *collision {
 	case r.unsent && r.answer == sequence.Moved && s.readsAgain():
 		return s.chooseAgain(ctx)
 	case r.unsent:
-		s.sendRejected(ctx)
-		return nil
+		return s.sendRejected(ctx)
 	case r.err == nil || !serverSpoke(r.err):
 		s.settle(ctx, r)
 		return nil
@@ -67,11 +66,16 @@ func (s *savepoint) chooseAgain(ctx context.Context) *collision {
 	return s.next.send(ctx)
 }
 
-// sendRejected sends an upsert whose clause the server rejects, for the caller to get
-// the error of its own statement.
-func (s *savepoint) sendRejected(ctx context.Context) {
-	_ = s.conn().RollBack(ctx)
-	_ = s.sendAsWritten()
+// sendRejected sends an upsert that the server rejects, for the caller to get the error of
+// its own statement. The reason may be gone by now, a deadlock for example, so there is a
+// look before it.
+func (s *savepoint) sendRejected(ctx context.Context) *collision {
+	if s.conn().RollBack(ctx) != nil {
+		_ = s.sendAsWritten() // the connection is gone: GORM's own error
+		return nil
+	}
+	s.next = &preflight{insert: s.insert, text: s.stmt.Text(), table: s.explained}
+	return s.next.send(ctx)
 }
 
 func (s *savepoint) heal(ctx context.Context, a *attempt) strategy {

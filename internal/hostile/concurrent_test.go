@@ -108,3 +108,41 @@ func TestUpserts_othersInsertMeanwhileOnAHealthyTable(t *testing.T) {
 		})
 	}
 }
+
+// The server cancels what goes before an upsert, and not the upsert itself. It is looked
+// at all the same.
+func TestUpserts_checkOfTheClauseIsCanceled(t *testing.T) {
+	t.Parallel()
+	p := pgtest.New(t)
+	p.Exec("CREATE TABLE users (id bigserial PRIMARY KEY, name text)")
+	var seen incidents
+	db := p.OpenDSN(p.DSNFor(map[string]string{"application_name": p.Schema, "statement_timeout": "2000"}), &gorm.Config{}, plugin.New(plugin.OnIncident(seen.report)))
+	for range 2 {
+		if err := db.Save(&[]user{{Name: "old"}}).Error; err != nil {
+			t.Fatal(err)
+		}
+	}
+	p.Exec("INSERT INTO users SELECT g, 'old' FROM generate_series(3, 20) g")
+	lock := p.Open(nil).Begin()
+	defer lock.Rollback()
+	if err := lock.Exec("LOCK TABLE users").Error; err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	rows := []user{{Name: "new 1"}, {Name: "new 2"}}
+	go func() { done <- db.Save(&rows).Error }()
+	waiting := func(what string) func() bool {
+		return func() bool {
+			return p.Int("SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 AND wait_event_type = 'Lock' AND query "+what+" 'EXPLAIN%'", p.Schema) == 1
+		}
+	}
+	pgtest.Eventually(t, "the check of the clause to wait", waiting("LIKE"))
+	pgtest.Eventually(t, "what comes after it to wait", waiting("NOT LIKE"))
+	lock.Rollback()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if old, all := p.Int("SELECT count(*) FROM users WHERE name = 'old'"), p.Int("SELECT count(*) FROM users"); old != 20 || all != 22 {
+		t.Errorf("%d of 20 old rows, %d rows:\n%s", old, all, p.Text("SELECT id, name FROM users ORDER BY id"))
+	}
+}

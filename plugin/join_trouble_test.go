@@ -241,3 +241,63 @@ func TestNobodyFollowsAHealWithoutAConnection(t *testing.T) {
 		})
 	}
 }
+
+// P4: the one who asks for the furthest row waits for a migration, the migration for a
+// transaction that has collided, and that for the answer. It asks itself in time.
+func TestHeal_answerWaitsForAMigrationThatWaitsForTheHeal(t *testing.T) {
+	t.Parallel()
+	place := pgtest.New(t)
+	place.Exec("CREATE TABLE users (id bigserial PRIMARY KEY, name text)")
+	asks, collided, migrates := make(chan bool), make(chan bool), make(chan bool)
+	var armed atomic.Bool
+	var first, second sync.Once
+	pool := tapped(t, place, func(c *tappedConn, query string) error {
+		if !armed.Load() {
+			return nil
+		}
+		switch {
+		case strings.HasPrefix(query, "SELECT pg_catalog.max("):
+			first.Do(func() { close(asks); <-migrates }) // the answer is on its way now, and others wait for it
+		case strings.HasPrefix(query, "SAVEPOINT"):
+			select {
+			case <-asks:
+				second.Do(func() { close(collided) })
+			default:
+			}
+		}
+		return nil
+	})
+	var seen incidents
+	db := openOn(t, pool, withPlugin(&gorm.Config{}, seen.option(), plugin.WithResyncTimeout(4*time.Second)))
+	if err := db.Create(&user{Name: "old"}).Error; err != nil {
+		t.Fatal(err)
+	}
+	place.Exec("INSERT INTO users SELECT g, 'old ' || g FROM generate_series(2, 20) g")
+	armed.Store(true)
+	answers := make(chan error, 3)
+	go func() {
+		answers <- db.Session(&gorm.Session{SkipDefaultTransaction: true}).Create(&user{Name: "new 1"}).Error
+	}()
+	<-asks
+	go func() { answers <- db.Create(&user{Name: "new 2"}).Error }() // the conflict guard holds the table's lock
+	<-collided
+	go func() {
+		_, err := place.SQL.Exec("ALTER TABLE users ADD extra text")
+		answers <- err
+	}()
+	pgtest.Eventually(t, "the migration to wait", func() bool {
+		return place.Int("SELECT count(*) FROM pg_locks WHERE relation = 'users'::regclass AND mode = 'AccessExclusiveLock' AND NOT granted") == 1
+	})
+	close(migrates)
+	for range cap(answers) {
+		if err := <-answers; err != nil {
+			t.Error(err)
+		}
+	}
+	if n := place.Int("SELECT count(*) FROM users"); n != 22 {
+		t.Errorf("%d rows, want 22", n)
+	}
+	if all := seen.list(); len(all) != 2 {
+		t.Errorf("incidents %v", all)
+	}
+}

@@ -30,7 +30,8 @@ type Name struct{ Schema, Table string }
 // transaction that has written. No table is locked and no lock is waited for.
 func Read(ctx context.Context, c *conn.Conn, target, violated Name) (*Table, error) {
 	r, err := gather(ctx, c, target, violated)
-	if errors.Is(err, errChanged) {
+	for again := 0; again < mostReadings && errors.Is(err, errChanged) || again == 0 && errors.Is(err, ErrNotFound); again++ {
+		// A name that was given to another table a moment ago is found at the second look.
 		r, err = gather(ctx, c, target, violated)
 	}
 	switch {
@@ -41,6 +42,9 @@ func Read(ctx context.Context, c *conn.Conn, target, violated Name) (*Table, err
 	}
 	return r.judge(), nil
 }
+
+// mostReadings bounds how often a table is read again because it changed meanwhile.
+const mostReadings = 3
 
 // reading is what was asked about one table, not judged yet.
 type reading struct {
@@ -97,6 +101,9 @@ func (r *reading) readTarget(ctx context.Context, c *conn.Conn) (err error) {
 func (r *reading) readViolated(ctx context.Context, c *conn.Conn, violated Name) (err error) {
 	if r.hit, err = r.hitBy(ctx, c, violated); err != nil || r.hit == r.table {
 		return err
+	}
+	if r.table != nil && r.hit.oid == r.table.oid { // it was renamed since it was read
+		return errChanged
 	}
 	above, err := ancestorsOf(ctx, c, r.hit)
 	if err != nil || r.table != nil && slices.Contains(above, r.table.oid) {

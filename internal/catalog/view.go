@@ -72,8 +72,14 @@ func follow(ctx context.Context, c *conn.Conn, view *relation) (*path, *relation
 		if at == nil || at.kind != "v" {
 			return way, at, nil
 		}
-		var text sql.NullString
-		err := c.Query(ctx, readViewQuery, []any{at.oid}, func(rows *sql.Rows) error { return rows.Scan(&text) })
+		text, found := sql.NullString{}, false
+		err := c.Query(ctx, readViewQuery, []any{at.oid}, func(rows *sql.Rows) error {
+			found = true
+			return rows.Scan(&text)
+		})
+		if err == nil && !found {
+			err = errChanged // it was dropped since it was read
+		}
 		if err != nil {
 			return nil, nil, err
 		}
@@ -82,7 +88,10 @@ func follow(ctx context.Context, c *conn.Conn, view *relation) (*path, *relation
 			return way, nil, nil
 		}
 		way.views, way.steps, way.queries = append(way.views, at), append(way.steps, next), append(way.queries, text.String)
-		if at, err = relationOf(ctx, c, next.relation); err != nil {
+		if at, err = relationOf(ctx, c, next.relation); err == nil && at == nil {
+			err = errChanged
+		}
+		if err != nil {
 			return nil, nil, err
 		}
 	}

@@ -92,8 +92,11 @@ func (s *preflight) seenByAdmin() bool {
 // statement has drawn: its own rows are not seen from there.
 func (s *preflight) askAdminAfter(ctx context.Context, before int64) sequence.Answer {
 	last := s.lastDrawn(ctx, s.table)
-	if !last.Found {
+	switch {
+	case !last.Found:
 		return sequence.Unknown
+	case (last.Value-before)/s.table.Sequence.Increment < int64(s.omitted(s.table)):
+		return sequence.Taken // it was moved back meanwhile, and where the first draws were is not known
 	}
 	answer := sequence.Free
 	a := &attempt{insert: s.insert, started: time.Now(), table: s.table}

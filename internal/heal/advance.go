@@ -36,8 +36,8 @@ func (a *attempt) advance(ctx context.Context, c *conn.Conn, before sequence.Pos
 	if sequence.Explain(err).Has(sequence.Permission) && a.settings.ResyncDB != nil {
 		return a.advanceBothWays(ctx, c, margin)
 	}
-	if key := a.collision.key; move.Next && (!key.Found || key.Value == a.target.Value) {
-		move.Moved = true // the draw that collided went past the last row
+	if key := a.collision.key; move.Next && a.collision.evidence != suspected && (!key.Found || key.Value == a.target.Value) {
+		move.Moved = true // the draw that collided went past the last row; a suspicion is no collision
 	}
 	if a.collision.evidence == missingRows && err == nil {
 		move.Moved = true // the statement's own draws went past the rows

@@ -166,9 +166,22 @@ func (a *attempt) healAside(ctx context.Context) {
 }
 
 // healOn runs a round on a connection that is in a transaction, inside a savepoint
-// that is rolled back: the sequence stays moved, locks and settings do not.
-func (a *attempt) healOn(ctx context.Context, c *conn.Conn) error {
-	return c.InSavepoint(ctx, func() error { return a.round(ctx, c) })
+// that is rolled back: the sequence stays moved, locks and settings do not. It begins
+// anew where the table was renamed or replaced during the round.
+func (a *attempt) healOn(ctx context.Context, c *conn.Conn) (err error) {
+	for range mostReadings {
+		err = c.InSavepoint(ctx, func() error { return a.round(ctx, c) })
+		if !replacedMeanwhile(err) || a.stmt.Ended() {
+			break
+		}
+	}
+	return err
+}
+
+// replacedMeanwhile reports whether a table was not found under the name that the catalog
+// gave a moment before, or not at all.
+func replacedMeanwhile(err error) bool {
+	return errors.Is(err, catalog.ErrNotFound) || pgerr.Is(err, pgerr.UndefinedTable, pgerr.UndefinedColumn, pgerr.InternalError)
 }
 
 // round classifies the collision and, where drift caused it, locates the furthest row

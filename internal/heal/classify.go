@@ -106,7 +106,9 @@ func (a *attempt) classify(ctx context.Context, c *conn.Conn) (verdict, error) {
 	if err != nil {
 		return undecided, err
 	}
-	a.table = table
+	if table.Fed() || a.move == nil { // an earlier round is reported with its sequence
+		a.table = table
+	}
 	if owns(table) {
 		a.tables.Put(a.stmt.Target, table)
 	}

@@ -15,8 +15,7 @@ import (
 // id that was just drawn distinguishes them: if it exists, it collided.
 type dropped struct {
 	*insert
-	table  *catalog.Table
-	reread bool
+	table *catalog.Table
 }
 
 func (*dropped) guard() Guard { return None }
@@ -40,7 +39,7 @@ func (s *dropped) send(ctx context.Context) *collision {
 	case err != nil: // nothing was stored, and the reason cannot be known
 		s.conn().Abort(ctx)
 		s.stmt.Fail(err)
-	case answer == sequence.Moved && !s.reread:
+	case answer == sequence.Moved && s.readsAgain():
 		return s.askAgain(ctx)
 	case answer == sequence.Taken:
 		hit := met(t, droppedRow, nil)
@@ -105,7 +104,6 @@ func (s *dropped) sendBare(ctx context.Context) *collision {
 // askAgain reads the table anew, because it was another one, and sends the row again:
 // nothing was stored.
 func (s *dropped) askAgain(ctx context.Context) *collision {
-	s.reread = true
 	s.tables.Forget(s.stmt.Target, s.table)
 	entry, err := s.readFirst(ctx, s.conn())
 	if err != nil || entry == nil || s.skips(entry.Table) {

@@ -94,9 +94,10 @@ func (a *attempt) incident() Incident {
 	return i
 }
 
-// behind is how many values the sequence had to give to pass the furthest row.
+// behind is how many values the sequence had to give to pass the furthest row, 0 where no
+// sequence feeds the table any more.
 func (a *attempt) behind() int64 {
-	if a.move == nil || !a.target.Found || a.table.Sequence.Reached(a.move.From, a.target.Value) {
+	if a.move == nil || !a.target.Found || !a.table.Fed() || a.table.Sequence.Reached(a.move.From, a.target.Value) {
 		return 0
 	}
 	return sequence.Steps(a.move.From, a.target.Value, a.table.Sequence.Increment)

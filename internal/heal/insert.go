@@ -26,6 +26,17 @@ type insert struct {
 	connection *conn.Conn
 	// drifted are the attempts that became an incident.
 	drifted []*attempt
+	// readings counts how often the table turned out to be another one.
+	readings int
+}
+
+// mostReadings bounds how often a table is read because it is replaced again and again.
+const mostReadings = 8
+
+// readsAgain reports whether a table that turned out to be another one is read anew.
+func (in *insert) readsAgain() bool {
+	in.readings++
+	return in.readings <= mostReadings
 }
 
 // inTransaction reports whether the statement is in a transaction: the caller's,

@@ -111,7 +111,9 @@ func (a *attempt) readMax(ctx context.Context, c *conn.Conn, session conn.Sessio
 		if a.rounds > 1 || session.Isolation != conn.ReadCommitted {
 			one, err = read() // a shared answer did not show the row, or is not of this snapshot
 		} else {
-			one, err = a.maxima.Do(ctx, a.question(session, prefix), c.Left(), read)
+			// Half the time: the one who asks may wait for a migration that waits for this
+			// transaction.
+			one, err = a.maxima.Do(ctx, a.question(session, prefix), c.Left()/2, read)
 		}
 		if err != nil {
 			return found, err

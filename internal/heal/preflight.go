@@ -35,8 +35,6 @@ type preflight struct {
 	counted bool
 	// elsewhere is true while the rows have been looked at from another connection.
 	elsewhere bool
-	// reread is true once the table was read again, because it was another one.
-	reread bool
 }
 
 func (*preflight) guard() Guard { return Preflight }
@@ -79,7 +77,7 @@ func (s *preflight) watched() fence {
 	if s.noticed || s.blind || !s.drawsFrom(s.table) {
 		return fence{}
 	}
-	if _, ok := sequence.AskAfter(s.table, 0); !ok && !s.seenByAdmin() {
+	if _, ok := sequence.AskAfter(s.table, 0, 0); !ok && !s.seenByAdmin() {
 		return fence{}
 	}
 	return fence{keepOpen: true, last: sequence.AskLast(s.table)}
@@ -111,7 +109,7 @@ func (s *preflight) examine(ctx context.Context, by strategy, r fenced) *collisi
 // askAfter asks what the statement met, and releases the savepoint unless that is a row
 // that is not its own. Where it cannot be asked what the statement did stands.
 func (s *preflight) askAfter(ctx context.Context, r fenced) *collision {
-	question, ok := sequence.AskAfter(s.table, r.before.Value)
+	question, ok := sequence.AskAfter(s.table, r.before.Value, int64(s.omitted(s.table)))
 	if !ok {
 		if s.askAdminAfter(ctx, r.before.Value) == sequence.Taken {
 			return met(s.table, s.evidenceBehind(ctx, r.before.Value), s.undo(ctx))
@@ -125,6 +123,8 @@ func (s *preflight) askAfter(ctx context.Context, r fenced) *collision {
 		s.stmt.Fail(err)
 	case answer == sequence.Taken:
 		return met(s.table, s.evidenceBehind(ctx, r.before.Value), s.undo(ctx))
+	case answer == sequence.Moved:
+		return met(s.table, suspected, s.undo(ctx)) // it went into another table
 	case answer != sequence.Free:
 		s.release(ctx)
 	}
@@ -161,13 +161,13 @@ func (s *preflight) ask(ctx context.Context, f fence) (*collision, fenced) {
 	switch {
 	case r.answer == sequence.Taken:
 		return met(s.asked()[r.asked], foreseen, nil), fenced{}
-	case r.answer == sequence.Moved && !s.reread:
+	case r.answer == sequence.Moved && s.readsAgain():
 		return s.askAgain(ctx, f)
 	case r.answer == sequence.Elsewhere:
 		return s.lookElsewhere(ctx, f)
 	}
 	s.complainUnprotected(ctx, r.err)
-	return nil, s.sendUnasked(ctx, s.text, fence{})
+	return nil, s.sendUnasked(ctx, s.text, fence{keepOpen: f.keepOpen})
 }
 
 // lookElsewhere looks at the rows from a second connection, because in SERIALIZABLE a look
@@ -210,7 +210,6 @@ func (in *insert) complainUnprotected(ctx context.Context, err error) {
 
 // askAgain reads the table anew and asks about that one.
 func (s *preflight) askAgain(ctx context.Context, f fence) (*collision, fenced) {
-	s.reread = true
 	s.tables.Forget(s.stmt.Target, s.table)
 	entry, err := s.readFirst(ctx, s.conn())
 	if err == nil && entry != nil {

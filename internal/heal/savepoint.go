@@ -16,7 +16,8 @@ type savepoint struct {
 	// explained is the table of an upsert that is sent without its clause, nil for any
 	// other statement: the server checks the caller's own in the same trip.
 	explained *catalog.Table
-	reread    bool
+	// next is how the statement is sent instead, once it turned out to be another table.
+	next strategy
 }
 
 func (*savepoint) guard() Guard { return Savepoint }
@@ -25,6 +26,7 @@ func (s *savepoint) send(ctx context.Context) *collision {
 	if !s.ensureTransaction(ctx) {
 		return nil
 	}
+	s.next = nil
 	f := fence{}
 	if s.explained != nil {
 		f.explained, f.questions = true, []string{sequence.Unchanged(s.explained)}
@@ -34,11 +36,10 @@ func (s *savepoint) send(ctx context.Context) *collision {
 	case r.unopened:
 		_ = s.sendAsWritten() // an aborted transaction, a closed connection: GORM's own error
 		return nil
-	case r.unsent && r.answer == sequence.Moved && !s.reread:
+	case r.unsent && r.answer == sequence.Moved && s.readsAgain():
 		return s.chooseAgain(ctx)
 	case r.unsent:
-		s.sendRejected(ctx)
-		return nil
+		return s.sendRejected(ctx)
 	case r.err == nil || !serverSpoke(r.err):
 		s.settle(ctx, r)
 		return nil
@@ -58,24 +59,29 @@ func (s *savepoint) chooseAgain(ctx context.Context) *collision {
 		return nil
 	}
 	s.tables.Forget(s.stmt.Target, s.explained)
-	next := s.chooseUpsert(ctx, true)
-	if again, ok := next.(*savepoint); ok {
-		again.reread = true
-	}
-	if next == nil {
+	s.next = s.chooseUpsert(ctx, true)
+	if s.next == nil {
 		return nil
 	}
-	return next.send(ctx)
+	return s.next.send(ctx)
 }
 
-// sendRejected sends an upsert whose clause the server rejects, for the caller to get
-// the error of its own statement.
-func (s *savepoint) sendRejected(ctx context.Context) {
-	_ = s.conn().RollBack(ctx)
-	_ = s.sendAsWritten()
+// sendRejected sends an upsert that the server rejects, for the caller to get the error of
+// its own statement. The reason may be gone by now, a deadlock for example, so there is a
+// look before it.
+func (s *savepoint) sendRejected(ctx context.Context) *collision {
+	if s.conn().RollBack(ctx) != nil {
+		_ = s.sendAsWritten() // the connection is gone: GORM's own error
+		return nil
+	}
+	s.next = &preflight{insert: s.insert, text: s.stmt.Text(), table: s.explained}
+	return s.next.send(ctx)
 }
 
 func (s *savepoint) heal(ctx context.Context, a *attempt) strategy {
+	if s.next != nil {
+		return s.next.heal(ctx, a)
+	}
 	if !a.healHere(ctx) {
 		return nil
 	}
@@ -87,6 +93,10 @@ func (s *savepoint) heal(ctx context.Context, a *attempt) strategy {
 
 // abandon leaves the transaction aborted and the caller with what PostgreSQL said.
 func (s *savepoint) abandon(ctx context.Context, a *attempt) {
+	if s.next != nil {
+		s.next.abandon(ctx, a)
+		return
+	}
 	s.conn().Abort(ctx)
 	s.stmt.Fail(a.collision.err)
 }

@@ -66,7 +66,7 @@ func (r *running) start() error {
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- postgres.Wait() }()
-	watchdog, leash, err := watch(postgres.Process.Pid, r.dir)
+	watchdog, leash, err := watch(postgres.Process.Pid, r.dir, "INT")
 	if err != nil {
 		_ = postgres.Process.Kill()
 		return err
@@ -129,15 +129,15 @@ func (s *Server) Resume() error {
 	return nil
 }
 
-// watch starts the watchdog in a process group of its own, which Ctrl-C at the
-// terminal does not reach. The folder is removed again while a child of a server
+// watch starts the watchdog of a process, which ends it by the signal, in a process
+// group of its own that Ctrl-C at the terminal does not reach. The folder is removed again while a child of a server
 // that had to be killed still writes into it.
-func watch(pid int, dir string) (*exec.Cmd, interface{ Close() error }, error) {
-	const script = `cat >/dev/null; kill -INT "$1" 2>/dev/null
+func watch(pid int, dir, signal string) (*exec.Cmd, interface{ Close() error }, error) {
+	const script = `cat >/dev/null; kill -"$3" "$1" 2>/dev/null
 n=0; while kill -0 "$1" 2>/dev/null && [ $n -lt 100 ]; do n=$((n+1)); sleep 0.05; done
 kill -KILL "$1" 2>/dev/null
 n=0; until rm -rf "$2" 2>/dev/null || [ $n -ge 100 ]; do n=$((n+1)); sleep 0.05; done`
-	watchdog := exec.Command("/bin/sh", "-c", script, "sh", strconv.Itoa(pid), dir)
+	watchdog := exec.Command("/bin/sh", "-c", script, "sh", strconv.Itoa(pid), dir, signal)
 	watchdog.Dir = "/"
 	ownGroup(watchdog)
 	leash, err := watchdog.StdinPipe()

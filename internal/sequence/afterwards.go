@@ -23,9 +23,13 @@ func AskLast(t *catalog.Table) string { return fmt.Sprintf(lastDrawnBefore, t.Se
 // of another transaction is committed. It is a hint: another session may have
 // drawn in between, and a foreign key locks a row too. In SERIALIZABLE no row is read.
 //
+// It fails as well when the sequence is not as far as the statement's draws take it: it was
+// moved back meanwhile, and where the first draws were is not known.
+//
 //	%[1]s column   %[2]s table, with ONLY unless partitioned   %[3]d the sequence's oid
-//	%[4]d its last value before the statement   %[5]d increment
+//	%[4]d its last value before the statement   %[5]d increment   %[6]d draws
 const metStranger = `SELECT 1 / CASE WHEN pg_catalog.current_setting('transaction_isolation') = 'serializable' THEN 1
+  WHEN (pg_catalog.currval(%[3]d::pg_catalog.oid::pg_catalog.regclass) - '%[4]d'::pg_catalog.int8) / (%[5]d) < %[6]d THEN 0
   WHEN EXISTS (SELECT 1 FROM %[2]s t, (SELECT pg_catalog.currval(%[3]d::pg_catalog.oid::pg_catalog.regclass) AS last OFFSET 0) s
     WHERE t.%[1]s BETWEEN least('%[4]d'::pg_catalog.int8 + (%[5]d), s.last) AND greatest('%[4]d'::pg_catalog.int8 + (%[5]d), s.last)
       AND (t.%[1]s - '%[4]d'::pg_catalog.int8) %% (%[5]d) = 0
@@ -47,13 +51,13 @@ func PutAfter(ctx context.Context, c *conn.Conn, question string) (Answer, error
 }
 
 // AskAfter is a question about a statement that was sent after the sequence stood at
-// before: Taken when it may have met a row that is not its own. It reports false where
-// that cannot be asked.
-func AskAfter(t *catalog.Table, before int64) (question string, ok bool) {
+// before, and drew so many values: Taken when it may have met a row that is not its own.
+// It reports false where that cannot be asked.
+func AskAfter(t *catalog.Table, before, draws int64) (question string, ok bool) {
 	if !Askable(t) || len(t.Key) != 1 || t.Sequence.Cache > 1 || t.Partitions.Foreign > 0 || t.Foreign {
 		return "", false
 	}
-	return fmt.Sprintf(metStranger, catalog.Quote(t.FedColumn()), itself(t), t.Sequence.OID, before, t.Sequence.Increment), true
+	return fmt.Sprintf(metStranger, catalog.Quote(t.FedColumn()), itself(t), t.Sequence.OID, before, t.Sequence.Increment, draws), true
 }
 
 // behind answers whether a row holds the sequence's last value or one beyond it.

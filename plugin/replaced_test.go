@@ -1,0 +1,155 @@
+package plugin_test
+
+import (
+	"strings"
+	"testing"
+
+	"gorm.io/gorm"
+
+	"github.com/seqheal/seqheal/internal/pgerr"
+	"github.com/seqheal/seqheal/internal/pgtest"
+	"github.com/seqheal/seqheal/plugin"
+)
+
+// What replaces the table users by a view in front of it, and the other way round.
+const (
+	putInFront = "ALTER TABLE users RENAME TO users_base; CREATE VIEW users AS SELECT * FROM users_base"
+	takeAway   = "DROP VIEW users; ALTER TABLE users_base RENAME TO users"
+)
+
+// R2: a table is renamed and a view takes its name, or the other way round, between two
+// statements of the plugin's.
+func TestHeal_tableReplacedBetweenItsStatements(t *testing.T) {
+	t.Parallel()
+	create := func(tx *gorm.DB, rows []user) error { return tx.Create(&rows).Error }
+	save := func(tx *gorm.DB, rows []user) error { return tx.Save(&rows).Error }
+	const (
+		furthest = "SELECT pg_catalog.max("
+		relation = "c.relispartition, c.relpersistence"
+		view     = "SELECT w.ev_action"
+		question = "pg_catalog.to_regclass("
+	)
+	for _, test := range []struct {
+		name, before string
+		at           string
+		meanwhile    []string // at the first such statement, at the second
+		insert       func(tx *gorm.DB, rows []user) error
+	}{
+		{"a view takes its place, Create", "", furthest, []string{putInFront}, create},
+		{"a view takes its place, Save", "", furthest, []string{putInFront}, save},
+		{"the view is gone, Create", putInFront, furthest, []string{takeAway}, create},
+		{"the view is gone, Save", putInFront, furthest, []string{takeAway}, save},
+		{"the view is gone when it is followed, Create", putInFront, view, []string{takeAway}, create},
+		{"the view is gone and comes back, Create", putInFront, relation,
+			[]string{takeAway, putInFront + "; SELECT setval('users_id_seq', 1, false)"}, create},
+		{"replaced twice under a question, Save", "", question, []string{putInFront, takeAway}, save},
+		{"replaced four times under a question, Save", putInFront, question, []string{takeAway, putInFront, takeAway, putInFront}, save},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			inModes(t, func(t *testing.T, m mode, place *pgtest.Place) {
+				place.Exec("CREATE TABLE users (id bigserial PRIMARY KEY, name text);" + test.before)
+				replaced, healthy := 0, true
+				pool := tapped(t, place, func(_ *tappedConn, query string) error {
+					if !healthy && replaced < len(test.meanwhile) && strings.Contains(query, test.at) {
+						replaced++
+						place.Exec(test.meanwhile[replaced-1])
+					}
+					return nil
+				})
+				var seen incidents
+				db := openOn(t, pool, withPlugin(&m.config, seen.option(), plugin.WithGuard(plugin.GuardSavepoint)))
+				if err := test.insert(db, []user{{Name: "old"}}); err != nil {
+					t.Fatal(err)
+				}
+				place.Exec("INSERT INTO users SELECT g, 'old ' || g FROM generate_series(2, 20) g")
+				healthy = false
+				rows := []user{{Name: "new 1"}, {Name: "new 2"}}
+				if err := m.within(db, func(tx *gorm.DB) error { return test.insert(tx, rows) }); err != nil || replaced != len(test.meanwhile) {
+					t.Fatalf("%v; the table was replaced %d times", err, replaced)
+				}
+				stored := place.Text("SELECT name FROM users WHERE name LIKE 'new%' ORDER BY id")
+				if kept := place.Int("SELECT count(*) FROM users WHERE name LIKE 'old%'"); stored != "new 1\nnew 2" || kept != 20 {
+					t.Errorf("%d old rows, and new ones:\n%s", kept, stored)
+				}
+				if all := seen.list(); len(all) != 1 || all[0].Outcome != plugin.Healed {
+					t.Errorf("incidents %v", all)
+				}
+			})
+		})
+	}
+}
+
+// The sequence is taken off the key after the heal, and what comes instead collides: the
+// error is PostgreSQL's, and the heal is reported.
+func TestHeal_sequenceIsGoneWhenTheInsertIsSentAgain(t *testing.T) {
+	t.Parallel()
+	inModes(t, func(t *testing.T, m mode, place *pgtest.Place) {
+		place.Exec(drifted)
+		sent := 0
+		pool := tapped(t, place, func(_ *tappedConn, query string) error {
+			if strings.HasPrefix(query, `INSERT INTO "users"`) {
+				if sent++; sent == 2 {
+					place.Exec("ALTER TABLE users ALTER id SET DEFAULT 1")
+				}
+			}
+			return nil
+		})
+		var seen incidents
+		db := openOn(t, pool, withPlugin(&m.config, seen.option(), plugin.WithGuard(plugin.GuardSavepoint)))
+		err := m.within(db, func(tx *gorm.DB) error { return tx.Create(&user{Name: "new"}).Error })
+		if !pgerr.Is(err, pgerr.UniqueViolation) || sent < 2 {
+			t.Errorf("%v after %d sendings", err, sent)
+		}
+		if i := seen.one(t); i.Err == nil || i.To != 20 || i.Sequence == "" {
+			t.Errorf("incident %+v", i)
+		}
+		if rows := place.Text("SELECT id, name FROM users ORDER BY id"); rows != oldRows() {
+			t.Errorf("rows:\n%s", rows)
+		}
+	})
+}
+
+// The server cancels the question that goes before a statement. Rows that do not come back
+// are noticed all the same.
+func TestMixedUpsert_questionIsCanceled(t *testing.T) {
+	t.Parallel()
+	place := pgtest.New(t)
+	place.Exec("CREATE TABLE users (id bigserial PRIMARY KEY, name text); INSERT INTO users (name) VALUES ('old 1')")
+	locker := place.Open(nil)
+	var lock *gorm.DB
+	armed := false
+	pool := tapped(t, place, func(_ *tappedConn, query string) error {
+		switch {
+		case !armed:
+		case strings.Contains(query, "pg_catalog.to_regclass("):
+			armed = false
+			lock = locker.Begin()
+			return lock.Exec("LOCK TABLE " + place.Schema + ".users").Error
+		}
+		if lock != nil && strings.HasPrefix(query, "ROLLBACK TO") {
+			defer lock.Rollback()
+		}
+		return nil
+	})
+	var seen incidents
+	db := openOn(t, pool, withPlugin(&gorm.Config{}, seen.option()))
+	if err := db.Save(&[]user{{ID: 1, Name: "old 1"}, {Name: "old 2"}}).Error; err != nil {
+		t.Fatal(err)
+	}
+	place.Exec("INSERT INTO users SELECT g, 'old ' || g FROM generate_series(3, 20) g")
+	err := db.Transaction(func(tx *gorm.DB) error {
+		if err := tx.Exec("SET LOCAL statement_timeout = 200").Error; err != nil {
+			return err
+		}
+		armed = true
+		return tx.Save(&[]user{{ID: 1, Name: "old 1"}, {Name: "new 1"}, {Name: "new 2"}}).Error
+	})
+	if err != nil || lock == nil {
+		t.Error(err)
+	}
+	if n, old := place.Int("SELECT count(*) FROM users"), place.Int("SELECT count(*) FROM users WHERE name = 'old ' || id"); n != 22 || old != 20 {
+		t.Errorf("%d rows, %d of 20 old ones", n, old)
+	}
+	seen.one(t)
+}

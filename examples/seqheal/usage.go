@@ -52,7 +52,7 @@ Levels
   cycles       the sequence starts again at its end, and a row lies in front of it
   warning      as critical, from -warn on
   unreadable   it could not be looked at
-  skipped      its default is more than nextval of one sequence, or the table is a foreign table
+  skipped      its default is more than nextval of one sequence
   in_sync      none of these
   unused       nothing in the catalog draws from the sequence (with -unused)
 

@@ -89,6 +89,11 @@ func (a *attempt) classify(ctx context.Context, c *conn.Conn) (verdict, error) {
 		return undecided, err
 	}
 	a.table = table
+	if table.Elsewhere && a.inside && a.session.Isolation == conn.ReadCommitted {
+		// postgres_fdw reads under a snapshot that lasts as long as the transaction
+		// (PostgreSQL manual, F.38.4).
+		a.session.Isolation = conn.RepeatableRead
+	}
 	if owns(table) {
 		a.tables.Put(a.stmt.Target, table)
 	}
@@ -113,7 +118,10 @@ func (a *attempt) ofTheKey() bool {
 		return true
 	}
 	columns, _, known := e.Columns()
-	if !known {
+	switch {
+	case e.Table == "" && e.Constraint == "" && (!known || a.table.Elsewhere):
+		return a.mayBeTheKey(columns)
+	case !known:
 		return e.Constraint == a.table.Violated.Constraint || e.Constraint == a.table.Constraint
 	}
 	if len(columns) != len(a.table.Key) {
@@ -125,6 +133,12 @@ func (a *attempt) ofTheKey() bool {
 		}
 	}
 	return true
+}
+
+// mayBeTheKey is ofTheKey for a server that names neither table nor constraint. The columns,
+// if it names those, may have other names on that server.
+func (a *attempt) mayBeTheKey(columns []string) bool {
+	return slices.Contains(columns, a.table.FedColumn()) || !slices.ContainsFunc(columns, a.stmt.Insert.Has)
 }
 
 // leavesKeyOut reports whether a row of the statement leaves the key that collided to
@@ -166,10 +180,12 @@ func (a *attempt) classifyEmptyResult(ctx context.Context, c *conn.Conn) (verdic
 
 // classifyViolation distinguishes a drawn id from one that the statement names.
 func (a *attempt) classifyViolation(ctx context.Context, c *conn.Conn) (verdict, error) {
-	t := a.table
+	t, e := a.table, a.collision.server
 	key := &a.collision.key
-	key.Value, key.Found = a.collision.server.Key(t.Column, len(t.Key))
+	key.Value, key.Found = a.keyIn(e)
 	switch {
+	case e.Constraint == "" && !key.Found:
+		return a.classifyUnnamed(ctx, c)
 	case !owns(t) && key.Found && t.Sequence.CanRead:
 		// A trigger's insert into another table, which may name its ids itself.
 		drawn, err := sequence.WasDrawn(ctx, c, t.Sequence, key.Value)
@@ -178,6 +194,30 @@ func (a *attempt) classifyViolation(ctx context.Context, c *conn.Conn) (verdict,
 		return drift, nil
 	}
 	return a.classifyMixed(ctx, c)
+}
+
+// keyIn reads the colliding id out of the error's detail.
+func (a *attempt) keyIn(e pgerr.Error) (int64, bool) {
+	t := a.table
+	if columns, _, _ := e.Columns(); t.Elsewhere && e.Table == "" {
+		return e.Key(slices.Index(columns, t.FedColumn()), len(columns))
+	}
+	return e.Key(t.Column, len(t.Key))
+}
+
+// classifyUnnamed decides where the server does not say what collided: it is drift if the
+// id that was drawn exists. After a statement in a transaction of its own, which another
+// session of a pool may have sent, it is drift if a row lies beyond the sequence.
+func (a *attempt) classifyUnnamed(ctx context.Context, c *conn.Conn) (verdict, error) {
+	if a.met == None {
+		beyond, err := sequence.IsBehind(ctx, c, a.table)
+		return driftIf(beyond), err
+	}
+	if a.collision.key = a.lastDrawn(ctx); !a.collision.key.Found {
+		return callersOwn, nil
+	}
+	taken, err := a.exists(ctx, c)
+	return driftIf(taken), err
 }
 
 func driftIf(is bool) verdict {

@@ -107,8 +107,11 @@ func (s *preflight) askAfter(ctx context.Context, r fenced) *collision {
 func (s *preflight) ask(ctx context.Context, f fence) (*collision, fenced) {
 	f.question = s.question()
 	if f.question == "" && !s.blind {
-		if !sequence.Askable(s.table) && s.settings.ResyncDB == nil {
+		switch {
+		case !sequence.Askable(s.table) && s.settings.ResyncDB == nil:
 			s.complainUnprotected(ctx, sequence.NotAskable(s.table))
+		case s.table.Elsewhere && !s.table.Indexed:
+			s.complainUnprotected(ctx, sequence.NoIndexOf(s.table))
 		}
 		switch s.askInSteps(ctx) {
 		case sequence.Taken:
@@ -132,7 +135,9 @@ func (s *preflight) ask(ctx context.Context, f fence) (*collision, fenced) {
 	case r.answer == sequence.Moved && !s.reread:
 		return s.askAgain(ctx, f)
 	}
-	s.complainUnprotected(ctx, r.err)
+	if !pgerr.Lost(r.err) {
+		s.complainUnprotected(ctx, r.err)
+	}
 	return nil, s.sendUnasked(ctx, s.text, fence{})
 }
 
@@ -149,7 +154,7 @@ func (in *insert) sendUnasked(ctx context.Context, text statement.Text, f fence)
 
 // complainUnprotected reports a question that the server does not answer.
 func (in *insert) complainUnprotected(ctx context.Context, err error) {
-	if in.stmt.Ended() || pgerr.Lost(err) {
+	if in.stmt.Ended() {
 		return
 	}
 	in.complain(ctx, fmt.Sprintf("seqheal: upserts into table %s are sent without protection from drift: %v", in.stmt.Target.Table, err))

@@ -21,7 +21,7 @@ func (r *reading) judge() *Table {
 	r.judgeKey(t)
 	r.judgeIndexes(t)
 	r.judgeTriggers(t)
-	t.Own, t.Elsewhere = r.isOwn(t), r.isElsewhere()
+	t.Own, t.Elsewhere, t.Unlinked = r.isOwn(t), r.isElsewhere(), f.unlinked()
 	t.Violated = r.hit.violated()
 	t.Identity = r.identity(t)
 	t.NotGuardable = r.notGuardable(t)

@@ -88,6 +88,9 @@ type Table struct {
 	// partition. Its unique indexes are the other server's, so that a 23505 names neither
 	// table nor constraint, and Key may be nothing but the column that a sequence feeds.
 	Elsewhere bool
+	// Unlinked is true where the server does not say what defaults and identity columns
+	// refer to, so that their sequences are not known. PostgreSQL always does.
+	Unlinked bool
 	// NotGuardable says why the conflict guard must not be used, empty when the
 	// table qualifies for it.
 	NotGuardable string

@@ -97,6 +97,7 @@ func (a *attempt) classify(ctx context.Context, c *conn.Conn) (verdict, error) {
 	if owns(table) {
 		a.tables.Put(a.stmt.Target, table)
 	}
+	a.complainUnlinked(ctx, table)
 	if !table.Fed() || !a.ofTheKey() || !a.leavesKeyOut() {
 		return callersOwn, nil
 	}
@@ -206,12 +207,11 @@ func (a *attempt) keyIn(e pgerr.Error) (int64, bool) {
 }
 
 // classifyUnnamed decides where the server does not say what collided: it is drift if the
-// id that was drawn exists. After a statement in a transaction of its own, which another
-// session of a pool may have sent, it is drift if a row lies beyond the sequence.
+// id that was drawn exists. That can be asked only in the transaction that drew it: outside
+// one the first collision stays undecided, and the statement is sent again in a savepoint.
 func (a *attempt) classifyUnnamed(ctx context.Context, c *conn.Conn) (verdict, error) {
-	if a.met == None {
-		beyond, err := sequence.IsBehind(ctx, c, a.table)
-		return driftIf(beyond), err
+	if a.met == None && a.rounds == 1 {
+		return undecided, nil
 	}
 	if a.collision.key = a.lastDrawn(ctx); !a.collision.key.Found {
 		return callersOwn, nil

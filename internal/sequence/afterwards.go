@@ -58,7 +58,7 @@ func AskAfter(t *catalog.Table, before int64) (question string, ok bool) {
 
 // behind answers whether a row holds the sequence's last value or one beyond it.
 //
-//	%[1]s column   %[2]s table   %[3]d the sequence's oid   %[4]s the comparison, "at or beyond" or "beyond"
+//	%[1]s column   %[2]s table   %[3]d the sequence's oid   %[4]s the comparison "at or beyond"
 const behind = `SELECT EXISTS (SELECT 1 FROM (SELECT pg_catalog.pg_sequence_last_value(%[3]d::pg_catalog.oid::pg_catalog.regclass) AS last OFFSET 0) s, %[2]s t
   WHERE s.last IS NULL OR t.%[1]s %[4]s s.last)`
 
@@ -69,25 +69,12 @@ func MayBeBehind(ctx context.Context, c *conn.Conn, t *catalog.Table) (bool, err
 	if !t.Sequence.CanRead || t.Sequence.Cache > 1 || !t.Selectable || t.RowSecurity || !t.Indexed {
 		return true, nil
 	}
-	return rowBeyond(ctx, c, t, "=")
-}
-
-// IsBehind reports whether a row lies beyond the sequence's last value. It is false where
-// the role may not look. c must be in a savepoint that is rolled back on error.
-func IsBehind(ctx context.Context, c *conn.Conn, t *catalog.Table) (bool, error) {
-	if !Askable(t) || !t.Indexed {
-		return false, nil
-	}
-	return rowBeyond(ctx, c, t, "")
-}
-
-// rowBeyond asks for a row beyond the sequence's last value, and with "=" for one at it.
-func rowBeyond(ctx context.Context, c *conn.Conn, t *catalog.Table, orAt string) (found bool, err error) {
-	beyond := ">"
+	beyond := ">="
 	if t.Sequence.Descending() {
-		beyond = "<"
+		beyond = "<="
 	}
-	err = c.Row(ctx, fmt.Sprintf(behind, catalog.Quote(t.FedColumn()), t.QuotedName(), t.Sequence.OID, beyond+orAt), nil, &found)
+	var found bool
+	err := c.Row(ctx, fmt.Sprintf(behind, catalog.Quote(t.FedColumn()), t.QuotedName(), t.Sequence.OID, beyond), nil, &found)
 	return found, err
 }
 

@@ -139,7 +139,11 @@ func TestForeignTables_healthy(t *testing.T) {
 				}
 				e := event{Region: "far", Name: "new"}
 				err := m.within(db, func(tx *gorm.DB) error { return tx.Create(&e).Error })
-				if got, want := place.Text("SELECT * FROM events ORDER BY id"), before+"\n23|far|new"; err != nil || got != want || e.ID != 23 {
+				id := int64(23)
+				if name == "foreign columns of another name" && m.config.SkipDefaultTransaction {
+					id++ // whose error the taken name was is known only after a second try
+				}
+				if got, want := place.Text("SELECT * FROM events ORDER BY id"), fmt.Sprintf("%s\n%d|far|new", before, id); err != nil || got != want || e.ID != id {
 					t.Errorf("%v, %+v; rows\n%s", err, e, got)
 				}
 				seen.none(t)

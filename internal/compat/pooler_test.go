@@ -23,7 +23,11 @@ import (
 
 // pooler is a PgBouncer of the test's own before the place's server. Those who
 // connect through it are a role that owns nothing and may use the place's tables.
-type pooler struct{ address string }
+type pooler struct {
+	address string
+	// dir holds its ini file; a pooler that was shut down can be started from it again.
+	dir string
+}
 
 // poolerProgram finds PgBouncer, also where it is not on a user's PATH.
 func poolerProgram(t *testing.T) string {
@@ -101,7 +105,7 @@ default_pool_size = %d
 		}
 	}
 	run(t, dir, program, credential)
-	pool := pooler{address: fmt.Sprintf("127.0.0.1:%d", port)}
+	pool := pooler{address: fmt.Sprintf("127.0.0.1:%d", port), dir: dir}
 	pool.answers(t, filepath.Join(dir, "log"))
 	return pool
 }

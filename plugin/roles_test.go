@@ -1,10 +1,13 @@
 package plugin_test
 
 import (
+	"bytes"
+	"log/slog"
 	"strings"
 	"testing"
 
 	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
 
 	"github.com/seqheal/seqheal/internal/pgtest"
 	"github.com/seqheal/seqheal/plugin"
@@ -127,5 +130,25 @@ func TestRoles(t *testing.T) {
 				})
 			}
 		})
+	}
+}
+
+// P8: an upsert of a role that may not read the key is sent without a look, which is logged
+// once with the GRANT.
+func TestRoles_unprotectedUpsertIsLoggedOnce(t *testing.T) {
+	t.Parallel()
+	place := pgtest.New(t)
+	role := place.Role()
+	place.Exec(drifted + "; SELECT setval('users_id_seq', 20); GRANT INSERT, UPDATE, SELECT (name) ON users TO " + role + "; GRANT ALL ON SEQUENCE users_id_seq TO " + role)
+	var log bytes.Buffer
+	db := place.OpenDSN(place.DSNFor(map[string]string{"user": role}), nil, plugin.New(plugin.WithLogger(slog.New(slog.NewTextHandler(&log, nil)))))
+	for range 2 {
+		rows := []map[string]any{{"name": "new 1"}, {"name": "new 2"}}
+		if err := db.Table("users").Clauses(clause.OnConflict{DoNothing: true}).Create(rows).Error; err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := place.Int("SELECT count(*) FROM users WHERE name LIKE 'new%'"); got != 4 || strings.Count(log.String(), "GRANT SELECT") != 1 {
+		t.Errorf("%d rows; log:\n%s", got, log.String())
 	}
 }

@@ -92,6 +92,9 @@ func (s *session) reason(err error) string {
 }
 
 func (s *session) run(ctx context.Context) (code int, err error) {
+	if s.command == commandCheck {
+		return s.check(ctx)
+	}
 	if s.since != "" {
 		if s.earlier, err = readEarlier(s.since); err != nil {
 			return failure, err

@@ -19,9 +19,10 @@ const (
 	commandSQL   = "sql"
 	commandWatch = "watch"
 	commandPage  = "page"
+	commandCheck = "check"
 )
 
-var commands = []string{commandAudit, commandFix, commandSQL, commandWatch, commandPage}
+var commands = []string{commandAudit, commandFix, commandSQL, commandWatch, commandPage, commandCheck}
 
 type options struct {
 	command   string
@@ -38,6 +39,7 @@ type options struct {
 	every     seconds
 	dryRun    bool
 	listen    string
+	yes       bool
 	version   bool
 }
 
@@ -63,6 +65,7 @@ func (o *options) flags() *flag.FlagSet {
 	flags.Var(&o.every, "every", "")
 	flags.BoolVar(&o.dryRun, "dry-run", false, "")
 	flags.StringVar(&o.listen, "listen", "127.0.0.1:8090", "")
+	flags.BoolVar(&o.yes, "yes", false, "")
 	flags.BoolVar(&o.version, "version", false, "")
 	return flags
 }
@@ -112,6 +115,9 @@ func (o *options) take(words []string) error {
 	if o.command == "" {
 		o.command = commandAudit
 	}
+	if o.command == commandCheck && len(o.selection.tables) > 0 {
+		return errors.New("check takes no table: it makes one of its own")
+	}
 	if o.command == commandFix && o.dryRun {
 		o.command, o.dryRun = commandSQL, false
 	}
@@ -120,11 +126,12 @@ func (o *options) take(words []string) error {
 
 // notFor are the flags that have no meaning for a command.
 var notFor = map[string][]string{
-	commandAudit: {"every", "dry-run", "listen"},
-	commandFix:   {"every", "listen"},
-	commandSQL:   {"every", "listen", "json", "csv", "quiet", "only", "unused", "since", "warn", "critical"},
-	commandWatch: {"dry-run", "since", "listen"},
-	commandPage:  {"dry-run", "since", "every", "json", "csv", "quiet", "only", "unused", "critical"},
+	commandAudit: {"yes", "every", "dry-run", "listen"},
+	commandFix:   {"yes", "every", "listen"},
+	commandSQL:   {"yes", "every", "listen", "json", "csv", "quiet", "only", "unused", "since", "warn", "critical"},
+	commandWatch: {"yes", "dry-run", "since", "listen"},
+	commandPage:  {"yes", "dry-run", "since", "every", "json", "csv", "quiet", "only", "unused", "critical"},
+	commandCheck: {"schema", "table", "exclude", "unused", "timeout", "warn", "critical", "since", "only", "quiet", "json", "csv", "every", "dry-run", "listen"},
 }
 
 // contradiction finds flags that exclude each other.

@@ -8,6 +8,8 @@ const usage = `seqheal finds the PostgreSQL sequences that are behind their tabl
   seqheal sql     [flags] [table ...]   print SQL for psql that does what fix does
   seqheal watch   [flags] [table ...]   look again every minute and print what changed, until Ctrl-C
   seqheal page    [flags] [table ...]   serve a web page of the sequences, until Ctrl-C
+  seqheal check   [-yes]                try in a table of its own what the plugin heals on this server, as this role and
+                                        through this pooler; it asks before it creates the table, and drops it
 
 Examples
   seqheal -dsn postgres://app@db.example.com/shop
@@ -41,6 +43,7 @@ What to report
   -json, -csv        print the findings as JSON or CSV
   -every TIME        watch: time between two looks (default 1m)
   -dry-run           fix: the same as sql
+  -yes               check: do not ask
   -listen ADDRESS    page: where to serve it (default 127.0.0.1:8090). The page moves nothing, and has no login
 
   -version, -h
@@ -52,7 +55,7 @@ Levels
   cycles       the sequence starts again at its end, and a row lies in front of it
   warning      as critical, from -warn on
   unreadable   it could not be looked at
-  skipped      its default is more than nextval of one sequence, or the table is a foreign table
+  skipped      its default is more than nextval of one sequence
   in_sync      none of these
   unused       nothing in the catalog draws from the sequence (with -unused)
 
@@ -61,5 +64,6 @@ Exit codes
   1   something needs attention: exhausted, behind, critical, cycles or warning, even if not everything could be looked at
   2   an error: no connection, a wrong argument, a name that matches nothing, Ctrl-C before the end
   3   nothing needs attention, but not everything could be looked at
+  check ends with 0 when every kind of insert heals, 1 when one does not, 2 when it could not be tried
   watch ends with the code of its last look, page with 0
 `

@@ -11,8 +11,6 @@ import (
 func unreadable(f *catalog.Fed, role string) error {
 	column := catalog.Quote(f.FedColumn())
 	switch {
-	case f.Foreign:
-		return sequence.Refuse(sequence.Unsupported, "table %s is a foreign table; audit it on its own server", f.QuotedName())
 	case f.Unsupported != "":
 		return unsupported(f)
 	case f.RowSecurity:

@@ -42,9 +42,9 @@ func unitsOf(c *Column) []unit {
 	}
 	var units []unit
 	for _, d := range c.Below {
-		if d.Storage {
+		if d.Storage || d.Foreign {
 			units = append(units, unit{
-				column: c, from: "ONLY " + catalog.Quote(d.Schema, d.Name), indexed: d.Indexed, parts: []int64{d.OID}, locks: 1 + d.Indexes,
+				column: c, from: "ONLY " + catalog.Quote(d.Schema, d.Name), indexed: d.Indexed || d.Foreign, parts: []int64{d.OID}, locks: 1 + d.Indexes,
 			})
 		}
 	}
@@ -54,9 +54,9 @@ func unitsOf(c *Column) []unit {
 }
 
 // indexed reports whether an index tells the furthest value of every table that
-// holds rows.
+// holds rows. A foreign table's is on its own server, and taken to be there.
 func (c *Column) indexed() bool {
-	if !c.Partitioned && !c.Indexed {
+	if !c.Partitioned && !c.Foreign && !c.Indexed {
 		return false
 	}
 	for _, d := range c.Below {

@@ -34,6 +34,22 @@ func (r *relation) feed(a attribute) feed {
 	return found
 }
 
+// unlinked reports whether a default or an identity column depends on nothing: a default
+// depends on its own column at least. A partition's identity may be its root's.
+func (r *relation) unlinked() bool {
+	for _, d := range r.defaults {
+		if d.Object == 0 {
+			return true
+		}
+	}
+	for _, a := range r.columns {
+		if a.Identity && !r.partition && r.ownedBy(a.Number, "i") == 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // ownedBy is the sequence that belongs to a column, 0 without one.
 func (r *relation) ownedBy(column int64, dependency string) int64 {
 	for _, o := range r.owned {

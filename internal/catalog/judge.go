@@ -66,7 +66,7 @@ func (r *reading) judgeBy() *Table {
 	r.judgeKey(t)
 	r.judgeIndexes(t)
 	r.judgeTriggers(t)
-	t.Own = r.isOwn(t)
+	t.Own, t.Elsewhere, t.Unlinked = r.isOwn(t), r.isElsewhere(), f.unlinked()
 	t.Violated = r.hit.violated()
 	t.Identity = r.identity(t)
 	t.NotGuardable = r.notGuardable(t)
@@ -128,7 +128,8 @@ func (r *reading) judgeKey(t *Table) {
 		t.Selectable = t.Selectable && a.Selectable
 		if fed := r.table.feed(a); fed.sequence != 0 && t.Column < 0 {
 			t.Column, t.Sequence = i, r.sequences[fed.sequence]
-			t.Indexed, t.KeysBelow = r.table.hasIndexOn(number), key == nil
+			t.Indexed = r.table.hasIndexOn(number) || key == nil && r.indexedElsewhere(a.Name)
+			t.KeysBelow = key == nil && r.tree.primary() != nil
 			t.Unsupported = r.unsupported(a)
 		}
 	}

@@ -14,6 +14,8 @@ type Partitions struct {
 	Count int64
 	// Foreign is the number of those whose rows are on another server.
 	Foreign int64
+	// Bare is the number of those on this server that have no index at all.
+	Bare int64
 }
 
 // AllForeign reports whether every row is on another server.
@@ -38,6 +40,7 @@ type tree struct {
 // $2  the oid of the partition whose indexes come first
 //
 //	partitions, foreign   how many hold rows, and how many of those are foreign
+//	bare                  how many of the others have no index
 //	row_security          policies of one of them are active for the role
 //	own                   the own transaction wrote one's row in pg_class
 //	rules, triggers       JSON as in readRelation
@@ -48,9 +51,10 @@ WITH RECURSIVE below AS (
   UNION ALL
   SELECT i.inhrelid FROM below b JOIN pg_catalog.pg_inherits i ON i.inhparent = b.oid
 ), part AS MATERIALIZED (
-  SELECT c.oid, c.relkind, c.xmin FROM below b JOIN pg_catalog.pg_class c ON c.oid = b.oid
+  SELECT c.oid, c.relkind, c.relhasindex, c.xmin FROM below b JOIN pg_catalog.pg_class c ON c.oid = b.oid
 )
 SELECT pg_catalog.count(*) FILTER (WHERE p.relkind <> 'p'), pg_catalog.count(*) FILTER (WHERE p.relkind = 'f'),
+  pg_catalog.count(*) FILTER (WHERE p.relkind = 'r' AND NOT p.relhasindex) AS bare,
   coalesce(pg_catalog.bool_or(pg_catalog.row_security_active(p.oid)), false) AS row_security,
   coalesce(pg_catalog.bool_or(pg_catalog.age(p.xmin) <= 0), false) AS own,
   (SELECT pg_catalog.json_agg(pg_catalog.json_build_object('event', u.ev_type, 'enabled', u.ev_enabled, 'own', u.own))::pg_catalog.text
@@ -82,7 +86,7 @@ FROM part p`
 func treeOf(ctx context.Context, c *conn.Conn, oid, hit int64) (*tree, error) {
 	t := &tree{}
 	var rules, triggers, indexes sql.NullString
-	err := c.Row(ctx, readTree, []any{oid, hit}, &t.Count, &t.Foreign, &t.rowSecurity, &t.own, &rules, &triggers, &indexes)
+	err := c.Row(ctx, readTree, []any{oid, hit}, &t.Count, &t.Foreign, &t.Bare, &t.rowSecurity, &t.own, &rules, &triggers, &indexes)
 	if err != nil {
 		return nil, err
 	}

@@ -201,7 +201,46 @@ func (r *reading) key() []int64 {
 			}
 		}
 	}
+	if len(numbers) == 0 {
+		return r.keyElsewhere()
+	}
 	return numbers
+}
+
+// isElsewhere reports whether rows of the table are on other servers.
+func (r *reading) isElsewhere() bool {
+	return r.table.kind == "f" || r.tree != nil && r.tree.Foreign > 0
+}
+
+// keyElsewhere is the column that a sequence feeds, for a table whose unique indexes are
+// on other servers. It is empty when sequences feed none or several.
+func (r *reading) keyElsewhere() (numbers []int64) {
+	if !r.isElsewhere() {
+		return nil
+	}
+	for _, a := range r.table.columns {
+		if r.table.feed(a).sequence != 0 {
+			numbers = append(numbers, a.Number)
+		}
+	}
+	if len(numbers) != 1 {
+		return nil
+	}
+	return numbers
+}
+
+// indexedElsewhere reports whether the furthest value of the column can be asked for, of a
+// table that has no index of its own: other servers are taken to have one, as they keep
+// duplicates out, and the partitions here have a primary key that begins with it.
+func (r *reading) indexedElsewhere(column string) bool {
+	switch {
+	case !r.isElsewhere():
+		return false
+	case r.table.kind == "f" || r.tree.AllForeign():
+		return true
+	}
+	x := r.tree.primary()
+	return x != nil && r.tree.Bare == 0 && x.Names[0] == column
 }
 
 // keyIndex is the index of that key, nil for a partitioned table whose partitions alone

@@ -86,6 +86,13 @@ type Table struct {
 	Partitions Partitions
 	// Foreign is true for a foreign table, whose rows are elsewhere.
 	Foreign bool
+	// Elsewhere is true for a foreign table and for a partitioned one with a foreign
+	// partition. Its unique indexes are the other server's, so that a 23505 names neither
+	// table nor constraint, and Key may be nothing but the column that a sequence feeds.
+	Elsewhere bool
+	// Unlinked is true where the server does not say what defaults and identity columns
+	// refer to, so that their sequences are not known. PostgreSQL always does.
+	Unlinked bool
 	// NotGuardable says why the conflict guard must not be used, empty when the
 	// table qualifies for it.
 	NotGuardable string
@@ -178,6 +185,9 @@ func (t *Table) IntegerKey() bool {
 // OnlyKeyIsUnique reports whether nothing but the key can keep a row out: there is no
 // other unique index or exclusion constraint, on the table or on any partition.
 func (t *Table) OnlyKeyIsUnique() bool {
+	if t.Elsewhere {
+		return false // not known
+	}
 	for _, unique := range t.Uniques {
 		own := unique.Table == t.OID && unique.Name == t.Constraint
 		if !own && !(t.KeysBelow && unique.Primary) {

@@ -28,6 +28,15 @@ func TestTheCommandThroughPgBouncer(t *testing.T) {
 			p := pgtest.New(t)
 			p.Exec(drifted)
 			bouncer := startPooler(t, p, 1, settings)
+			p.Exec("GRANT CREATE ON SCHEMA $S TO PUBLIC")
+			// The check prepares what an application does.
+			unprepared := struct {
+				code int
+				want string
+			}{0, "all 15 kinds of insert heal here"}
+			if strings.Contains(settings, "transaction") && !poolerPrepares(t, poolerProgram(t)) {
+				unprepared.code, unprepared.want = 2, "add default_query_exec_mode=exec to the connection string"
+			}
 			dsn := "postgres://someone@" + bouncer.address + "/app?sslmode=disable"
 			for _, run := range []struct {
 				arguments []string
@@ -39,8 +48,10 @@ func TestTheCommandThroughPgBouncer(t *testing.T) {
 				{[]string{"sql", "-schema", p.Schema}, 1, "20 values forward"},
 				{[]string{"fix", "-schema", p.Schema}, 0, "moved 1 sequence"},
 				{[]string{"audit", "-schema", p.Schema, "-unused"}, 0, "1 column checked: 1 in sync"},
+				{[]string{"check", "-yes"}, unprepared.code, unprepared.want},
+				{[]string{"check", "-yes", "-dsn", dsn + "&default_query_exec_mode=exec"}, 0, "all 15 kinds of insert heal here"},
 			} {
-				c := exec.CommandContext(t.Context(), binary, append(run.arguments, "-dsn", dsn)...)
+				c := exec.CommandContext(t.Context(), binary, append([]string{"-dsn", dsn}, run.arguments...)...)
 				c.Env = append(os.Environ(), "DATABASE_URL=")
 				out, _ := c.CombinedOutput()
 				if code := c.ProcessState.ExitCode(); code != run.code || !strings.Contains(string(out), run.want) {

@@ -19,7 +19,10 @@ import (
 
 // pooler is a PgBouncer of the test's own before the place's server. Those who
 // connect through it are a role that owns nothing and may use the place's tables.
-type pooler struct{ address string }
+type pooler struct {
+	address string
+	bouncer *pgserver.Pooler
+}
 
 // poolerProgram finds PgBouncer.
 func poolerProgram(t *testing.T) string {
@@ -72,7 +75,7 @@ func startPooler(t *testing.T, p *pgtest.Place, serverConnections int, settings 
 		t.Fatal(err)
 	}
 	t.Cleanup(bouncer.Stop)
-	pool := pooler{address: bouncer.Address()}
+	pool := pooler{address: bouncer.Address(), bouncer: bouncer}
 	pool.answers(t, bouncer)
 	return pool
 }
@@ -111,4 +114,13 @@ func holdAll(t *testing.T, pool *sql.DB, count int, look func(*sql.Tx)) {
 		defer func() { _ = tx.Rollback() }()
 		look(tx)
 	}
+}
+
+func freePort(t *testing.T) int {
+	t.Helper()
+	port, err := pgserver.FreePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
 }

@@ -77,6 +77,11 @@ func (c *Conn) uncached() bool {
 	return ok
 }
 
+// OnPrimary stands in front of each question, so that it is answered where the INSERT goes:
+// Pgpool-II sends other SELECTs to a standby, which may be behind, also in a transaction
+// (its documentation, 5.8; measured). Others take it for a comment.
+const OnPrimary = "/*NO LOAD BALANCE*/ "
+
 // Exec sends statements without parameters and without a result, several in one
 // round trip when separated by semicolons.
 func (c *Conn) Exec(ctx context.Context, statements string) error {
@@ -118,7 +123,7 @@ func (c *Conn) Query(ctx context.Context, query string, args []any, scan func(*s
 	if c.uncached() {
 		args = append([]any{pgx.QueryExecModeExec}, args...)
 	}
-	rows, err := c.pool.QueryContext(ctx, query, args...)
+	rows, err := c.pool.QueryContext(ctx, OnPrimary+query, args...)
 	if err != nil {
 		return err
 	}

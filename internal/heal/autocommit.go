@@ -26,8 +26,12 @@ func (s *autocommit) heal(ctx context.Context, a *attempt) strategy {
 		a.fail(err)
 		return nil
 	}
-	if a.verdict == callersOwn {
+	switch a.verdict {
+	case callersOwn:
 		return nil
+	case undecided:
+		s.drop()
+		return &savepoint{insert: s.insert, text: s.text}
 	}
 	return s
 }
@@ -53,7 +57,7 @@ func (s *autocommit) healInOwn(ctx context.Context, a *attempt) error {
 	}
 	err = a.healOn(ctx, tx.Conn)
 	tx.Rollback()
-	if err != nil || a.verdict == callersOwn {
+	if err != nil || a.verdict != drift {
 		return err
 	}
 	if err := s.enter(ctx); err != nil {

@@ -2,6 +2,7 @@ package heal
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/seqheal/seqheal/internal/catalog"
@@ -51,7 +52,8 @@ func (c collision) by(t *catalog.Table) *catalog.Table {
 	}
 	columns, _, known := c.server.Columns()
 	for _, key := range t.ByKeys() {
-		if known && key.HasKey(columns) || !known && (c.server.Constraint == key.Constraint || c.server.Constraint == key.Violated.Constraint) {
+		if known && key.HasKey(columns) ||
+			!known && c.server.Constraint != "" && (c.server.Constraint == key.Constraint || c.server.Constraint == key.Violated.Constraint) {
 			return key
 		}
 	}
@@ -109,10 +111,19 @@ func (a *attempt) classify(ctx context.Context, c *conn.Conn) (verdict, error) {
 	if table.Fed() || a.move == nil { // an earlier round is reported with its sequence
 		a.table = table
 	}
+	if table.Elsewhere && a.inside && a.session.Isolation == conn.ReadCommitted {
+		// postgres_fdw reads under a snapshot that lasts as long as the transaction
+		// (PostgreSQL manual, F.38.4).
+		a.session.Isolation = conn.RepeatableRead
+	}
 	if owns(table) {
 		a.tables.Put(a.stmt.Target, table)
 	}
+	a.complainUnlinked(ctx, table)
 	key := a.collision.by(table)
+	if key == nil && a.mayBeTheKey(table) {
+		key = table
+	}
 	if key == nil || !key.Fed() {
 		return callersOwn, nil
 	}
@@ -126,6 +137,17 @@ func (a *attempt) classify(ctx context.Context, c *conn.Conn) (verdict, error) {
 		return a.classifyViolation(ctx, c)
 	}
 	return drift, nil
+}
+
+// mayBeTheKey reports whether a server that names neither table nor constraint may mean the
+// key. The columns, if it names those, may have other names on that server.
+func (a *attempt) mayBeTheKey(t *catalog.Table) bool {
+	e := a.collision.server
+	columns, _, known := e.Columns()
+	if a.collision.evidence != uniqueViolation || e.Table != "" || e.Constraint != "" || known && !t.Elsewhere || !t.Fed() {
+		return false
+	}
+	return slices.Contains(columns, t.FedColumn()) || !slices.ContainsFunc(columns, a.stmt.Insert.Has)
 }
 
 // leavesKeyOut reports whether a row of the statement leaves the key that collided to
@@ -167,10 +189,12 @@ func (a *attempt) classifyEmptyResult(ctx context.Context, c *conn.Conn) (verdic
 
 // classifyViolation distinguishes a drawn id from one that the statement names.
 func (a *attempt) classifyViolation(ctx context.Context, c *conn.Conn) (verdict, error) {
-	t := a.table
+	t, e := a.table, a.collision.server
 	key := &a.collision.key
-	key.Value, key.Found = a.collision.server.Key(t.Column, len(t.Key))
+	key.Value, key.Found = a.keyIn(e)
 	switch {
+	case e.Constraint == "" && !key.Found:
+		return a.classifyUnnamed(ctx, c)
 	case !owns(t) && key.Found && t.Sequence.CanRead:
 		// A trigger's insert into another table, which may name its ids itself.
 		drawn, err := sequence.WasDrawn(ctx, c, t.Sequence, key.Value)
@@ -179,6 +203,29 @@ func (a *attempt) classifyViolation(ctx context.Context, c *conn.Conn) (verdict,
 		return drift, nil
 	}
 	return a.classifyMixed(ctx, c)
+}
+
+// keyIn reads the colliding id out of the error's detail.
+func (a *attempt) keyIn(e pgerr.Error) (int64, bool) {
+	t := a.table
+	if columns, _, _ := e.Columns(); t.Elsewhere && e.Table == "" {
+		return e.Key(slices.Index(columns, t.FedColumn()), len(columns))
+	}
+	return e.Key(t.Column, len(t.Key))
+}
+
+// classifyUnnamed decides where the server does not say what collided: it is drift if the
+// id that was drawn exists. That can be asked only in the transaction that drew it: outside
+// one the first collision stays undecided, and the statement is sent again in a savepoint.
+func (a *attempt) classifyUnnamed(ctx context.Context, c *conn.Conn) (verdict, error) {
+	if a.met == None && a.rounds == 1 {
+		return undecided, nil
+	}
+	if a.collision.key = a.lastDrawn(ctx, a.table); !a.collision.key.Found {
+		return callersOwn, nil
+	}
+	taken, err := a.exists(ctx, c)
+	return driftIf(taken), err
 }
 
 func driftIf(is bool) verdict {

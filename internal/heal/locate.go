@@ -38,9 +38,7 @@ func (a *attempt) furthest(ctx context.Context, c *conn.Conn) (sequence.Position
 		if a.target.guessed = named.Found; a.target.guessed {
 			return named, nil
 		}
-		return named, sequence.Refuse(sequence.NoIndex,
-			"table %s: no index begins with column %s, so only a sequential scan would find its furthest value; CREATE INDEX ON %[1]s (%[2]s)",
-			t.QuotedName(), catalog.Quote(t.FedColumn()))
+		return named, sequence.NoIndexOf(t)
 	}
 	found := named
 	if a.session.Isolation != conn.Serializable {

@@ -93,12 +93,21 @@ func (in *insert) readFirst(ctx context.Context, c *conn.Conn) (*facts.Entry, er
 	case gone != nil:
 		return nil, gone
 	case err == nil:
+		in.complainUnlinked(ctx, table)
 		return in.tables.Put(in.stmt.Target, table), nil
 	case upsert && !errors.Is(err, catalog.ErrNotFound) && !in.stmt.Ended():
 		in.complain(ctx, fmt.Sprintf("seqheal: an upsert is sent without protection from drift, "+
 			"because its table could not be read: %v; raise statement_timeout", err))
 	}
 	return nil, nil
+}
+
+// complainUnlinked reports a table whose sequences the server does not name.
+func (in *insert) complainUnlinked(ctx context.Context, t *catalog.Table) {
+	if t.Unlinked && in.mayDraw(t) && !t.Fed() {
+		in.complain(ctx, fmt.Sprintf("seqheal: inserts into table %s are not protected from drift: pg_depend of this server does not say which sequence "+
+			"feeds its key; keep the sequence in front of its rows with SELECT setval(...) after imports", t.QuotedName()))
+	}
 }
 
 // read reads the table in a savepoint that is rolled back, under these settings. gone

@@ -137,8 +137,11 @@ func (s *preflight) askAfter(ctx context.Context, r fenced) *collision {
 func (s *preflight) ask(ctx context.Context, f fence) (*collision, fenced) {
 	f.questions = s.questions()
 	if len(f.questions) == 0 && !s.blind {
-		if !sequence.Askable(s.table) && s.settings.ResyncDB == nil {
+		switch {
+		case !sequence.Askable(s.table) && s.settings.ResyncDB == nil:
 			s.complainUnprotected(ctx, sequence.NotAskable(s.table))
+		case s.table.Elsewhere && !s.table.Indexed:
+			s.complainUnprotected(ctx, sequence.NoIndexOf(s.table))
 		}
 		switch t, answer := s.askInSteps(ctx); answer {
 		case sequence.Taken:
@@ -166,7 +169,9 @@ func (s *preflight) ask(ctx context.Context, f fence) (*collision, fenced) {
 	case r.answer == sequence.Elsewhere:
 		return s.lookElsewhere(ctx, f)
 	}
-	s.complainUnprotected(ctx, r.err)
+	if !pgerr.Lost(r.err) {
+		s.complainUnprotected(ctx, r.err)
+	}
 	return nil, s.sendUnasked(ctx, s.text, fence{keepOpen: f.keepOpen})
 }
 
@@ -202,7 +207,7 @@ func (in *insert) sendUnasked(ctx context.Context, text statement.Text, f fence)
 
 // complainUnprotected reports a question that the server does not answer.
 func (in *insert) complainUnprotected(ctx context.Context, err error) {
-	if in.stmt.Ended() || pgerr.Lost(err) {
+	if in.stmt.Ended() {
 		return
 	}
 	in.complain(ctx, fmt.Sprintf("seqheal: upserts into table %s are sent without protection from drift: %v", in.stmt.Target.Table, err))

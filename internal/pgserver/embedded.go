@@ -11,7 +11,7 @@ import (
 // startEmbedded fetches server programs and starts them, where the machine has
 // none.
 func startEmbedded() (*Server, error) {
-	port, err := freePort()
+	port, err := FreePort()
 	if err != nil {
 		return nil, err
 	}

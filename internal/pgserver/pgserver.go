@@ -138,7 +138,8 @@ func (a *account) folder(prefix string) (string, error) {
 	return dir, nil
 }
 
-func freePort() (int, error) {
+// FreePort is a TCP port on the loopback interface that nothing listened on a moment ago.
+func FreePort() (int, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return 0, err

@@ -13,11 +13,13 @@ import (
 
 // Pooler is a running PgBouncer.
 type Pooler struct {
-	address  string
-	dir      string
-	ended    chan error
-	watchdog *exec.Cmd
-	leash    interface{ Close() error }
+	address string
+	dir     string
+	account *account
+	program string
+	ended   chan error
+	// stop ends the process and those before it, and removes the folder.
+	stop []func()
 }
 
 // StartPooler starts PgBouncer on a free loopback port and waits until it listens.
@@ -37,35 +39,40 @@ func StartPooler(databases, settings string) (*Pooler, error) {
 	if err != nil {
 		return nil, err
 	}
-	port, err := freePort()
+	port, err := FreePort()
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
-	p := &Pooler{address: fmt.Sprintf("127.0.0.1:%d", port), dir: dir, ended: make(chan error, 1)}
-	if err := p.start(account, program, databases, settings); err != nil {
+	p := &Pooler{address: fmt.Sprintf("127.0.0.1:%d", port), dir: dir, account: account, program: program}
+	if err := errors.Join(p.Configure(databases, settings), p.Start()); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
 	return p, nil
 }
 
-func (p *Pooler) start(account *account, program, databases, settings string) error {
-	if err := p.Configure(databases, settings); err != nil {
-		return err
-	}
+// Start starts PgBouncer again after SHUTDOWN on its console.
+func (p *Pooler) Start() error {
 	log, err := os.Create(filepath.Join(p.dir, "log"))
 	if err != nil {
 		return err
 	}
 	defer func() { _ = log.Close() }()
-	bouncer := account.command(program, p.file())
+	bouncer := p.account.command(p.program, p.file())
 	bouncer.Dir, bouncer.Stdout, bouncer.Stderr = p.dir, log, log
 	if err := bouncer.Start(); err != nil {
 		return err
 	}
-	go func() { p.ended <- bouncer.Wait() }()
-	if p.watchdog, p.leash, err = watch(bouncer.Process.Pid, p.dir, "KILL"); err != nil {
+	ended := make(chan error, 1)
+	go func() { ended <- bouncer.Wait() }()
+	p.ended = ended
+	watchdog, leash, err := watch(bouncer.Process.Pid, p.dir, "KILL")
+	if err != nil {
 		return errors.Join(err, bouncer.Process.Kill())
 	}
+	p.stop = append(p.stop, func() {
+		_ = leash.Close()
+		_ = watchdog.Wait()
+	})
 	if err := p.listens(); err != nil {
 		text, _ := os.ReadFile(log.Name())
 		p.Stop()
@@ -130,8 +137,9 @@ ignore_startup_parameters = extra_float_digits
 
 // Stop ends PgBouncer and its connections, and removes its folder.
 func (p *Pooler) Stop() {
-	_ = p.leash.Close()
-	_ = p.watchdog.Wait()
+	for _, stop := range p.stop {
+		stop()
+	}
 }
 
 // PoolerProgram finds PgBouncer, also where it is not on a user's PATH.

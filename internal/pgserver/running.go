@@ -29,7 +29,7 @@ type running struct {
 
 // run starts the server of a cluster on a free port and waits until it answers.
 func run(account *account, bin, dir, data string, settings []string) (*Server, error) {
-	port, err := freePort()
+	port, err := FreePort()
 	if err != nil {
 		return nil, err
 	}

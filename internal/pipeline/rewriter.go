@@ -8,6 +8,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/seqheal/seqheal/internal/conn"
 )
 
 const (
@@ -139,7 +141,7 @@ func (r *rewriter) attempt(ctx context.Context, w *wire, args []any, opening str
 	case StepInsert:
 		w.session.failed(r.insert, r.answer.Err)
 	case StepQuestion:
-		w.session.failed(r.plan.Questions[r.answer.Question].SQL, r.answer.Err)
+		w.session.failed(conn.OnPrimary+r.plan.Questions[r.answer.Question].SQL, r.answer.Err)
 	}
 }
 
@@ -147,7 +149,7 @@ func (r *rewriter) attempt(ctx context.Context, w *wire, args []any, opening str
 func (r *rewriter) messages(args []any) []*message {
 	messages := make([]*message, 0, len(r.plan.Questions)+1)
 	for i, q := range r.plan.Questions {
-		m := &message{step: StepQuestion, index: i, sql: q.SQL, args: q.Args, bare: len(q.Args) == 0, read: r.readAnswer}
+		m := &message{step: StepQuestion, index: i, sql: conn.OnPrimary + q.SQL, args: q.Args, bare: len(q.Args) == 0, read: r.readAnswer}
 		messages = append(messages, m)
 	}
 	m := &message{step: StepInsert, sql: r.insert, args: args, read: r.readRows}

@@ -91,7 +91,7 @@ func Permitted(t *catalog.Table, s conn.Session) error {
 	case t.Unsupported != "":
 		return Refuse(Unsupported, "table %s: %s; seqheal moves only sequences that a plain nextval or an identity column draws from: "+
 			"correct the sequence by hand", t.QuotedName(), t.Unsupported)
-	case t.KeysBelow:
+	case t.KeysBelow && !t.Elsewhere:
 		return Refuse(Unsupported, "table %s has no primary key, only its partitions have, so that a collision in one of them is not healed: "+
 			"move sequence %s with plugin.Resync", t.QuotedName(), seq.QuotedName())
 	case seq.Cycle:
@@ -102,6 +102,17 @@ func Permitted(t *catalog.Table, s conn.Session) error {
 			"send inserts to the primary", t.QuotedName(), seq.QuotedName())
 	}
 	return nil
+}
+
+// NoIndexOf refuses because no index tells the furthest value.
+func NoIndexOf(t *catalog.Table) error {
+	table, column := t.QuotedName(), catalog.Quote(t.FedColumn())
+	if t.Elsewhere {
+		return Refuse(NoIndex, "table %s: a partition on this server has no primary key that begins with column %[2]s, so only a sequential scan "+
+			"would find its furthest value; ALTER TABLE ... ADD PRIMARY KEY (%[2]s) to each such partition", table, column)
+	}
+	return Refuse(NoIndex, "table %s: no index begins with column %s, so only a sequential scan would find its furthest value; CREATE INDEX ON %[1]s (%[2]s)",
+		table, column)
 }
 
 func exhausted(t *catalog.Table, limit int64) error {

@@ -98,6 +98,9 @@ func (in Insert) column(name string) int {
 	return -1
 }
 
+// Has reports whether the statement lists the column.
+func (in Insert) Has(column string) bool { return in.column(column) >= 0 }
+
 // Omitted is the number of rows that leave the column to the database.
 func (in Insert) Omitted(column string) int {
 	index := in.column(column)

@@ -100,12 +100,19 @@ func (h *Healer) Create(db *gorm.DB) {
 	}
 	in := &insert{Healer: h, stmt: stmt, tables: h.tablesOf(db)}
 	in.endedBefore = in.tables.HealsEnded()
+	if stmt.Readable {
+		in.memory = in.tables.Memory(stmt.Target)
+		in.highest = in.memory.Highest()
+	}
 	defer stmt.Translate()
 	defer in.report()
 	if s := in.choose(db.Statement.Context); s != nil {
 		in.run(db.Statement.Context, s)
 	}
 	in.noticeExhausted()
+	in.rememberNamed()
+	in.explain(db.Statement.Context)
+	in.rememberDrawn()
 	if h.settings.Prevention {
 		in.prevent()
 	}

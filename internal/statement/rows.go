@@ -135,6 +135,23 @@ func (in Insert) Explicit(column string) (ids []int64, ok bool) {
 	return ids, ok
 }
 
+// Highest is the highest integer that a row names for the column itself, false without one.
+func (in Insert) Highest(column string) (highest int64, found bool) {
+	index := in.column(column)
+	if index < 0 {
+		return 0, false
+	}
+	for _, row := range in.Values.Values {
+		if isDefault(row[index]) {
+			continue
+		}
+		if id, known := integer(row[index]); known && (!found || id > highest) {
+			highest, found = id, true
+		}
+	}
+	return highest, found
+}
+
 // Value returns what a row names for the column. It reports false for a row
 // that leaves it to the database or gives an expression.
 func (in Insert) Value(row int, column string) (any, bool) {

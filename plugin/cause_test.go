@@ -14,7 +14,7 @@ import (
 )
 
 // The tests share a slow machine: 5 ms are not always enough there for a look.
-func init() { cause.Limit = 5 * time.Second }
+func init() { cause.Limit = time.Second }
 
 const emptyUsers = `CREATE TABLE users (id bigserial PRIMARY KEY, name text)`
 

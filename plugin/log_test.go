@@ -89,7 +89,7 @@ var tellings = []telling{
 		return newUser(db)
 	}},
 	{name: "healed, cause replication", lines: 1, insert: newUser,
-		make: `CREATE TABLE users (id bigserial PRIMARY KEY, name text); INSERT INTO users VALUES (1, 'applied')`,
+		make:   `CREATE TABLE users (id bigserial PRIMARY KEY, name text); INSERT INTO users VALUES (1, 'applied')`,
 		before: func(t *testing.T, place *pgtest.Place) { subscribe(t, place, "users") }},
 	{name: "healed, cause unknown", lines: 1, insert: newUser, make: `CREATE TABLE users (id bigserial PRIMARY KEY, name text); INSERT INTO users VALUES (1, 'by hand')`},
 	{name: "already healed", make: drifted, config: gorm.Config{SkipDefaultTransaction: true}, insert: newUser, lines: 1,

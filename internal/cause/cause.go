@@ -47,6 +47,11 @@ type Question struct {
 	// From and To are the first value that may be taken, and the furthest one that is, in
 	// the sequence's direction.
 	From, To int64
+	// Path is the search_path under which the statement's name stood for the table, empty for
+	// a name with a schema. What the process remembers is remembered by name, and counts
+	// only under the path that its connections begin with: under another one the name may
+	// have stood for another table.
+	Path string
 	// Given is the highest value that the process had seen of the sequence before, and
 	// when; zero without one. It counts only if a row holds it.
 	Given   int64
@@ -99,12 +104,13 @@ func (q Question) Front(seen Seen) Front {
 // Judge returns every cause that is proved, the strongest first, or [Unknown]. failed is
 // why the look has not seen all, nil when it has.
 func (q Question) Judge(seen Seen, failed error) (causes []Cause) {
-	if q.given() && seen.given {
+	same := q.Path == "" || q.Path == seen.path
+	if same && q.given() && seen.given {
 		causes = append(causes, Cause{SetBack, fmt.Sprintf(
 			"this process had seen the sequence at %d at %s, and it was at %d now: setval, RESTART or a restore has set it back",
 			q.Given, stamp(q.GivenAt), q.At)})
 	}
-	if q.named() && seen.named {
+	if same && q.named() && seen.named {
 		causes = append(causes, Cause{NamedIDs, fmt.Sprintf(
 			"this process stored id %d, which an INSERT of its own named at %s%s",
 			q.Named.Highest, stamp(q.Named.At), by(q.Named))})
@@ -116,7 +122,7 @@ func (q Question) Judge(seen Seen, failed error) (causes []Cause) {
 		}
 		causes = append(causes, Cause{Replication, text + ": replication stores rows and moves no sequence"})
 	}
-	if text := seen.atOnce(); text != "" {
+	if text := seen.together(); text != "" {
 		causes = append(causes, Cause{Bulk, text})
 	}
 	switch {

@@ -41,6 +41,7 @@ func Limits() string { return fmt.Sprintf(limited, max(1, Limit.Milliseconds()))
 //	bulk, low, high     the same of those that came in transactions of at least $5 rows
 //	transactions, at    how many these are, and when the last of them was committed
 //	given, named        whether rows hold the ids $3 and $4
+//	path                the search_path that the connection began with
 //
 //	%[1]s table   %[2]s column   %[3]s DESC for a descending sequence
 const rowsInFront = `
@@ -51,7 +52,8 @@ SELECT coalesce(pg_catalog.sum(g.rows), 0)::pg_catalog.int8, coalesce(pg_catalog
   coalesce(pg_catalog.max(g.last) FILTER (WHERE g.rows >= $5::pg_catalog.int8), 0),
   pg_catalog.count(*) FILTER (WHERE g.rows >= $5::pg_catalog.int8),
   EXTRACT(epoch FROM pg_catalog.max(g.committed) FILTER (WHERE g.rows >= $5::pg_catalog.int8))::pg_catalog.float8,
-  EXISTS (SELECT 1 FROM %[1]s t WHERE t.%[2]s = $3::pg_catalog.int8), EXISTS (SELECT 1 FROM %[1]s t WHERE t.%[2]s = $4::pg_catalog.int8)
+  EXISTS (SELECT 1 FROM %[1]s t WHERE t.%[2]s = $3::pg_catalog.int8), EXISTS (SELECT 1 FROM %[1]s t WHERE t.%[2]s = $4::pg_catalog.int8),
+  coalesce((SELECT s.reset_val FROM pg_catalog.pg_settings s WHERE s.name = 'search_path'), '')
 FROM (
   SELECT pg_catalog.count(*) AS rows, pg_catalog.min(f.id) AS first, pg_catalog.max(f.id) AS last, pg_catalog.max(f.committed) AS committed
   FROM (
@@ -76,6 +78,7 @@ type Seen struct {
 		at                              sql.NullFloat64
 	}
 	given, named bool
+	path         string
 	subscribed   bool
 	subscription string
 }
@@ -98,7 +101,7 @@ func (q Question) Look(ctx context.Context, c *conn.Conn) (seen Seen, err error)
 	bulk := &found.bulk
 	err = c.Row(ctx, text, []any{q.low(), q.high(), q.Given, named, int64(leastBulk)},
 		&found.rows, &found.first, &found.last, &found.since, &found.until,
-		&bulk.rows, &bulk.first, &bulk.last, &bulk.transactions, &bulk.at, &found.given, &found.named)
+		&bulk.rows, &bulk.first, &bulk.last, &bulk.transactions, &bulk.at, &found.given, &found.named, &found.path)
 	if err != nil {
 		return Seen{}, notLooked("the rows in front", err)
 	}
@@ -143,8 +146,8 @@ func Readable(t *catalog.Table) string {
 	return ""
 }
 
-// atOnce says how the rows came all at once, empty when most of them did not.
-func (s Seen) atOnce() string {
+// together says how the rows came all at once, empty when most of them did not.
+func (s Seen) together() string {
 	bulk := s.bulk
 	switch {
 	case s.rows < leastBulk:

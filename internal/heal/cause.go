@@ -2,6 +2,7 @@ package heal
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/seqheal/seqheal/internal/caller"
@@ -34,7 +35,9 @@ func (in *insert) explain(ctx context.Context) {
 
 // owned reports whether what is remembered under the statement's name concerns the
 // attempt's table.
-func (a *attempt) owned() bool { return a.table.Fed() && a.table.Own && owns(a.table) }
+func (a *attempt) owned() bool {
+	return a.table.Fed() && a.table.Own && a.table.View == nil && !a.table.Temporary
+}
 
 // explain sets the attempt's causes and what lay in front.
 func (a *attempt) explain(ctx context.Context) {
@@ -57,6 +60,9 @@ func (a *attempt) asked() cause.Question {
 	memory := a.tables.Memory(a.stmt.Target)
 	if memory == nil || !a.owned() {
 		return q
+	}
+	if a.stmt.Target.Schema == "" {
+		q.Path = a.session.SearchPath[:max(0, strings.LastIndexByte(a.session.SearchPath, '/'))]
 	}
 	if memory == a.memory && a.given.known {
 		q.Given, q.GivenAt = a.given.value, a.given.at

@@ -76,9 +76,20 @@ func (c causes) list() []Cause {
 	return append([]Cause(nil), c[:]...)
 }
 
+// causesWith are all causes, the first alone where a program has set that itself.
+func causesWith(first Cause, all causes) []Cause {
+	switch {
+	case all[0] == first:
+		return all.list()
+	case first.Kind == "":
+		return nil
+	}
+	return []Cause{first}
+}
+
 // recordOf names the strongest cause, and all where several hold.
 func recordOf(all []Cause) (attrs []slog.Attr) {
-	if len(all) > 0 && all[0].Kind != "" {
+	if len(all) > 0 {
 		attrs = append(attrs, slog.String("cause", string(all[0].Kind)), slog.String("evidence", all[0].Evidence))
 	}
 	if len(all) > 1 {

@@ -83,12 +83,7 @@ type Incident struct {
 
 // Causes are all causes that are proved, the strongest first; one of [CauseUnknown] where
 // none is.
-func (i Incident) Causes() []Cause {
-	if i.causes[0] != i.Cause {
-		return []Cause{i.Cause} // an incident that a program has put together
-	}
-	return i.causes.list()
-}
+func (i Incident) Causes() []Cause { return causesWith(i.Cause, i.causes) }
 
 // SchemaAndTable returns Table as the names that the server keeps, unquoted, as they
 // are in Finding.Schema and Finding.Table. The schema is empty where Table has none.

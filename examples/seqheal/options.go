@@ -28,6 +28,7 @@ type options struct {
 	dsn       string
 	selection selection
 	unused    bool
+	explain   bool
 	timeout   seconds
 	warn      percentage
 	critical  percentage
@@ -52,6 +53,7 @@ func (o *options) flags() *flag.FlagSet {
 	flags.Var((*tablePatterns)(&o.selection.tables), "table", "")
 	flags.Var((*tablePatterns)(&o.selection.excluded), "exclude", "")
 	flags.BoolVar(&o.unused, "unused", false, "")
+	flags.BoolVar(&o.explain, "explain", false, "")
 	flags.Var(&o.timeout, "timeout", "")
 	flags.Var(&o.warn, "warn", "")
 	flags.Var(&o.critical, "critical", "")
@@ -122,7 +124,7 @@ func (o *options) take(words []string) error {
 var notFor = map[string][]string{
 	commandAudit: {"every", "dry-run", "listen"},
 	commandFix:   {"every", "listen"},
-	commandSQL:   {"every", "listen", "json", "csv", "quiet", "only", "unused", "since", "warn", "critical"},
+	commandSQL:   {"every", "listen", "json", "csv", "quiet", "only", "unused", "explain", "since", "warn", "critical"},
 	commandWatch: {"dry-run", "since", "listen"},
 	commandPage:  {"dry-run", "since", "every", "json", "csv", "quiet", "only", "unused", "critical"},
 }

@@ -103,7 +103,7 @@ func (q Question) Look(ctx context.Context, c *conn.Conn) (seen Seen, err error)
 		&found.rows, &found.first, &found.last, &found.since, &found.until,
 		&bulk.rows, &bulk.first, &bulk.last, &bulk.transactions, &bulk.at, &found.given, &found.named, &found.path)
 	if err != nil {
-		return Seen{}, notLooked("the rows in front", err)
+		return Seen{}, &notSeen{"the rows in front", err}
 	}
 	if t.Sequence.Descending() {
 		found.first, found.last = found.last, found.first
@@ -113,23 +113,31 @@ func (q Question) Look(ctx context.Context, c *conn.Conn) (seen Seen, err error)
 	case err == nil:
 		found.subscribed, found.subscription = true, name.String
 	case !errors.Is(err, sql.ErrNoRows):
-		return found, notLooked("pg_subscription_rel", err)
+		return found, &notSeen{"pg_subscription_rel", err}
 	}
 	return found, nil
 }
 
-// notLooked names what could not be read and why.
-func notLooked(what string, err error) error {
-	switch {
-	case pgerr.Is(err, pgerr.QueryCanceled):
-		return fmt.Errorf("%s could not be read within %s", what, Limit)
-	case pgerr.Is(err, pgerr.LockNotAvailable):
-		return fmt.Errorf("%s could not be read: the table is locked", what)
-	case pgerr.Is(err, pgerr.InsufficientPrivilege):
-		return fmt.Errorf("%s could not be read: the role has no right to", what)
-	}
-	return fmt.Errorf("%s could not be read: %w", what, err)
+// notSeen says what could not be read and why.
+type notSeen struct {
+	what string
+	err  error
 }
+
+func (n *notSeen) Error() string {
+	why := n.err.Error()
+	switch {
+	case pgerr.Is(n.err, pgerr.QueryCanceled):
+		why = fmt.Sprintf("it takes longer than %s", Limit)
+	case pgerr.Is(n.err, pgerr.LockNotAvailable):
+		why = "the table is locked"
+	case pgerr.Is(n.err, pgerr.InsufficientPrivilege):
+		why = "the role has no right to"
+	}
+	return n.what + " could not be read: " + why
+}
+
+func (n *notSeen) Unwrap() error { return n.err }
 
 // Readable says why the rows in front must not be looked at, empty where they may.
 func Readable(t *catalog.Table) string {
@@ -165,7 +173,7 @@ func (s Seen) together() string {
 func (s Seen) which(rows, first, last int64) string {
 	which := count(rows, "row")
 	if s.rows == MaxRows {
-		which += fmt.Sprintf(" of the first %d in front", MaxRows)
+		which = fmt.Sprintf("%d of the first %d rows in front", rows, MaxRows)
 	}
 	return fmt.Sprintf("%s, ids %d to %d,", which, min(first, last), max(first, last))
 }

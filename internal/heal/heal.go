@@ -79,6 +79,15 @@ func (h *Healer) Savepoints() (ways []string) {
 	return ways
 }
 
+// Memory is what was seen of a sequence in the database of db, nil for nothing.
+func (h *Healer) Memory(db *gorm.DB, seq facts.Sequence) *facts.Memory {
+	tables, ok := h.pools.Load(conn.PoolOf(db))
+	if !ok {
+		return nil
+	}
+	return tables.(*facts.Tables).MemoryOf(seq)
+}
+
 func (h *Healer) tablesOf(db *gorm.DB) *facts.Tables {
 	pool := conn.PoolOf(db)
 	if tables, ok := h.pools.Load(pool); ok {

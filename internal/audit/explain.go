@@ -33,30 +33,38 @@ func (r *Report) Explain(ctx context.Context, within Transaction, remembered fun
 	}
 	slices.SortStableFunc(behind, func(a, b *Column) int { return cmp.Compare(b.Behind(), a.Behind()) })
 	for n, c := range behind {
-		q := c.question()
-		if m := remembered(facts.Sequence{Database: r.session.Database, OID: c.Sequence.OID}); m != nil {
-			q.Given, q.GivenAt, _ = m.Given()
-			if named := m.LastNamed(); named != nil && named.Column == c.FedColumn() {
-				q.Named = named
-			}
-		}
-		c.Explained = &Explained{Front: q.Front(cause.Seen{})}
-		if reason := r.unseen(n, c); reason != "" {
-			c.Explained.Causes = []cause.Cause{cause.Without(reason)}
-			continue
-		}
-		var seen cause.Seen
-		err := within(ctx, func(ctx context.Context, conn *conn.Conn) (err error) {
-			if err = conn.Exec(ctx, cause.Limits()); err == nil {
-				seen, err = q.Look(ctx, conn)
-			}
-			return err
-		})
-		if lost(ctx, err) {
+		if err := r.explain(ctx, within, n, c, remembered); err != nil {
 			return err
 		}
-		c.Explained.Front, c.Explained.Causes = q.Front(seen), q.Judge(seen, err)
 	}
+	return nil
+}
+
+// explain explains the nth column.
+func (r *Report) explain(ctx context.Context, within Transaction, n int, c *Column, remembered func(facts.Sequence) *facts.Memory) error {
+	q := c.question()
+	if m := remembered(facts.Sequence{Database: r.session.Database, OID: c.Sequence.OID}); m != nil {
+		q.Given, q.GivenAt, _ = m.Given()
+		if named := m.LastNamed(); named != nil && named.Column == c.FedColumn() {
+			q.Named = named
+		}
+	}
+	c.Explained = &Explained{Front: q.Front(cause.Seen{})}
+	if reason := r.unseen(n, c); reason != "" {
+		c.Explained.Causes = []cause.Cause{cause.Without(reason)}
+		return nil
+	}
+	var seen cause.Seen
+	err := within(ctx, func(ctx context.Context, conn *conn.Conn) (err error) {
+		if err = conn.Exec(ctx, cause.Limits()); err == nil {
+			seen, err = q.Look(ctx, conn)
+		}
+		return err
+	})
+	if lost(ctx, err) {
+		return err
+	}
+	c.Explained.Front, c.Explained.Causes = q.Front(seen), q.Judge(seen, err)
 	return nil
 }
 

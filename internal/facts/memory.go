@@ -46,10 +46,8 @@ func (m *Memory) Highest() int64 {
 func (m *Memory) Drew(id, before int64, at time.Time) {
 	switch {
 	case m == nil || id <= 0:
-	case id <= before:
-		if m.highest.Load() >= before { // else a heal has restarted it meanwhile
-			m.mixed.Store(true)
-		}
+	case id <= before && m.highest.Load() >= before: // else a heal has restarted it meanwhile
+		m.mixed.Store(true)
 	default:
 		m.raise(id, at)
 	}

@@ -158,13 +158,19 @@ func TestDocs_theProgramOfTheReadmeRuns(t *testing.T) {
 	source := readme.blocks("go")[0]
 	dir := moduleBeside(t)
 	write(t, filepath.Join(dir, "main.go"), source)
-	place := pgtest.New(t)
-	run := exec.Command("go", "run", ".")
-	run.Dir = dir
-	run.Env = append(os.Environ(), "DATABASE_URL="+place.DSN)
-	out, err := run.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v: %s", err, out)
+	var out []byte
+	for range 5 {
+		place := pgtest.New(t)
+		run := exec.Command("go", "run", ".")
+		run.Dir = dir
+		run.Env = append(os.Environ(), "DATABASE_URL="+place.DSN)
+		var err error
+		if out, err = run.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		if !strings.Contains(string(out), "takes longer than 5ms") { // the look for the cause, on a busy machine
+			break
+		}
 	}
 	got, want := printed(string(out)), printed(readme.blocks("text")[0])
 	if got != want {
@@ -179,6 +185,7 @@ func printed(out string) string {
 		{`(?m)^.*SLOW SQL.*\n.*\n`, ""}, // GORM's own, on a busy machine
 		{`\x1b\[[0-9;]*m`, ""},
 		{`\d{4}/\d\d/\d\d \S+ \S*(/plugin/report\.go):\d+`, "TIME $1"},
+		{`sent by \S*/main\.go:\d+`, "sent by main.go"},
 		{`"t\d+_\d+"\.`, `"public".`},
 		{`\d+(\.\d+)?(ms|µs)`, "DURATION"},
 	} {

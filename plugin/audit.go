@@ -11,6 +11,8 @@ import (
 
 	"github.com/seqheal/seqheal/internal/audit"
 	"github.com/seqheal/seqheal/internal/conn"
+	"github.com/seqheal/seqheal/internal/facts"
+	"github.com/seqheal/seqheal/internal/heal"
 )
 
 // Audit reads every column that a sequence feeds, in a key or not, and reports how it
@@ -69,6 +71,9 @@ func (s auditSettings) run(ctx context.Context, db *gorm.DB) ([]Finding, error) 
 		Schemas: s.schemas, EverySchema: s.everySchema, Tables: s.tables, Only: s.only, Unused: s.unused, Inserted: s.forecast && s.earlier == nil,
 		Nearly: s.nearly, TableTimeout: s.timeout, Inside: inside, Progress: s.progress,
 	})
+	if err == nil && s.causes {
+		err = report.Explain(ctx, within, func(seq facts.Sequence) *facts.Memory { return remembered(db, seq) })
+	}
 	if err == nil && s.resync {
 		err = errors.Join(report.Move(ctx, within), report.Failures())
 	}
@@ -77,6 +82,19 @@ func (s auditSettings) run(ctx context.Context, db *gorm.DB) ([]Finding, error) 
 		err = fmt.Errorf("seqheal: %w", err)
 	}
 	return findings, err
+}
+
+// remembered is what the plugin of db, if it has one, remembers of a sequence.
+func remembered(db *gorm.DB, seq facts.Sequence) (memory *facts.Memory) {
+	p, ok := db.Plugins[(*Plugin)(nil).Name()].(*Plugin)
+	if !ok {
+		return nil
+	}
+	p.healers.Range(func(h, _ any) bool {
+		memory = h.(*heal.Healer).Memory(db, seq)
+		return memory == nil
+	})
+	return memory
 }
 
 // transactions are what an audit runs in: short ones of its own, or savepoints of the

@@ -89,7 +89,17 @@ type Finding struct {
 	// before and after.
 	Moved    bool
 	From, To int64
+	// Cause is what made the sequence drift, as far as that is proved, and Front are the
+	// rows in front of it, both before Resync moved it. Filled in by [WithCauses] where the
+	// sequence is behind.
+	Cause Cause
+	Front Front
+
+	causes causes
 }
+
+// Causes are all causes that are proved, the strongest first; none without [WithCauses].
+func (f Finding) Causes() []Cause { return causesWith(f.Cause, f.causes) }
 
 // NarrowKey is a foreign key whose type ends before the column that it points to: once
 // the sequence is past Limit, no row can refer to the new ones.
@@ -134,6 +144,9 @@ func (f Finding) String() string {
 	}
 	if f.CycleAhead > 0 {
 		text += fmt.Sprintf("; it cycles, and a row lies %d values ahead", f.CycleAhead)
+	}
+	if f.Cause.Kind != "" {
+		text += fmt.Sprintf("; cause %s", f.Cause)
 	}
 	for _, key := range f.Narrow {
 		text += fmt.Sprintf("; foreign key %s.%s ends at %d", catalog.Quote(key.Schema, key.Table), catalog.Quote(key.Column), key.Limit)

@@ -54,5 +54,9 @@ func finding(c *audit.Column) Finding {
 	if c.Move != nil {
 		f.Moved, f.From, f.To = c.Move.Moved, c.Move.From, c.Move.To
 	}
+	if e := c.Explained; e != nil {
+		f.causes, f.Front = causesOf(e.Causes), frontOf(e.Front)
+		f.Cause = f.causes[0]
+	}
 	return f
 }

@@ -67,9 +67,23 @@ type Incident struct {
 	// Err is why it was refused or failed, or what the insert itself came to
 	// after the sequence was healed.
 	Err error
+	// Caller is the line of the application that sent the insert, "file:line": the
+	// innermost one outside GORM, its plugins and seqheal. Empty where there is none.
+	Caller string
+	// Cause is what made the sequence drift, as far as that is proved; [Incident.Causes]
+	// has every cause that is.
+	Cause Cause
+	// Front are the rows that lay in front of the sequence.
+	Front Front
 
 	effect string // what Silent is short for
+	causes causes
+	pc     uintptr // of Caller
 }
+
+// Causes are all causes that are proved, the strongest first; one of [CauseUnknown] where
+// none is.
+func (i Incident) Causes() []Cause { return causesWith(i.Cause, i.causes) }
 
 // SchemaAndTable returns Table as the names that the server keeps, unquoted, as they
 // are in Finding.Schema and Finding.Table. The schema is empty where Table has none.
@@ -133,6 +147,11 @@ func (i Incident) record() []slog.Attr {
 	if i.Err != nil {
 		attrs = append(attrs, slog.String("error", i.Err.Error()))
 	}
+	if i.Caller != "" {
+		attrs = append(attrs, slog.String("caller", i.Caller))
+	}
+	attrs = append(attrs, recordOf(i.Causes())...)
+	attrs = append(attrs, i.Front.record()...)
 	return append(attrs, slog.String("advice", i.Advice()))
 }
 
@@ -149,7 +168,7 @@ func (i Incident) MarshalJSON() ([]byte, error) {
 }
 
 // String is the log line: what happened, where, how far behind, who else is
-// affected, and what to do.
+// affected, who sent the insert, what caused it, and what to do.
 func (i Incident) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "seqheal: %s: table %s, column %s, sequence %s", i.headline(), i.Table, i.Column, i.Sequence)
@@ -175,6 +194,15 @@ func (i Incident) String() string {
 	if i.Err != nil {
 		fmt.Fprintf(&b, "; %v", i.Err)
 	}
+	if i.Caller != "" {
+		b.WriteString("; sent by " + i.Caller)
+	}
+	if i.Cause.Kind != "" && (i.Cause.Kind != CauseUnknown || i.Outcome == Healed) {
+		fmt.Fprintf(&b, "; cause %s", i.Cause)
+		for _, other := range i.Causes()[1:] {
+			fmt.Fprintf(&b, ", also %s", other.Kind)
+		}
+	}
 	if !i.errNamesTheNextStep() {
 		b.WriteString("; " + i.Advice())
 	}
@@ -196,6 +224,7 @@ func (i Incident) headline() string {
 
 // incidentOf is the one place where the engine's incident becomes the public one.
 func incidentOf(found heal.Incident) Incident {
+	causes := causesOf(found.Causes)
 	outcome := map[heal.Outcome]Outcome{heal.AlreadyHealed: AlreadyHealed, heal.Healed: Healed, heal.Refused: Refused, heal.Failed: Failed}
 	return Incident{
 		Time: found.Time, Outcome: outcome[found.Outcome], Reason: Reason(found.Reason),
@@ -203,6 +232,7 @@ func incidentOf(found heal.Incident) Incident {
 		Key: found.Key.Value, KeyKnown: found.Key.Found, From: found.From, To: found.To, Behind: found.Behind,
 		OtherColumns: found.OtherColumns, Left: found.Left.Value, Rows: found.Rows, Guard: string(found.Guard),
 		Silent: found.Effect != "", Rounds: found.Rounds, Duration: found.Duration, Err: found.Err,
-		effect: string(found.Effect),
+		Caller: found.Sender.String(), Cause: causes[0], Front: frontOf(found.Front),
+		effect: string(found.Effect), causes: causes, pc: found.Sender.PC,
 	}
 }

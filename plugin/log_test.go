@@ -79,6 +79,19 @@ var tellings = []telling{
 		make: `CREATE TABLE users (id serial PRIMARY KEY, name text); CREATE TABLE others (id integer PRIMARY KEY DEFAULT nextval('users_id_seq'));
 			INSERT INTO users SELECT g, 'old' FROM generate_series(1, 20) g; INSERT INTO users VALUES (2147483640, 'sentinel'); INSERT INTO others VALUES (30)`},
 	{name: "healed, and the insert fails for another reason", make: drifted + "; ALTER TABLE users ADD CHECK (name <> 'new' OR id < 20)", insert: newUser, lines: 1},
+	{name: "healed, cause set_back", make: `CREATE TABLE users (id bigserial PRIMARY KEY, name text)`, lines: 1, insert: func(db *gorm.DB) error {
+		_, _ = newUser(db), newUser(db)
+		db.Exec("SELECT setval('users_id_seq', 1, false)")
+		return newUser(db)
+	}},
+	{name: "healed, cause named_ids", make: `CREATE TABLE users (id bigserial PRIMARY KEY, name text)`, lines: 1, insert: func(db *gorm.DB) error {
+		db.Create(&user{ID: 1, Name: "named"})
+		return newUser(db)
+	}},
+	{name: "healed, cause replication", lines: 1, insert: newUser,
+		make:   `CREATE TABLE users (id bigserial PRIMARY KEY, name text); INSERT INTO users VALUES (1, 'applied')`,
+		before: func(t *testing.T, place *pgtest.Place) { subscribe(t, place, "users") }},
+	{name: "healed, cause unknown", lines: 1, insert: newUser, make: `CREATE TABLE users (id bigserial PRIMARY KEY, name text); INSERT INTO users VALUES (1, 'by hand')`},
 	{name: "already healed", make: drifted, config: gorm.Config{SkipDefaultTransaction: true}, insert: newUser, lines: 1,
 		meddle: "SELECT setval('users_id_seq', 100)"},
 	{name: "refused", make: strings.Replace(drifted, "bigserial", "bigint", 1) + "; CREATE SEQUENCE s CYCLE; ALTER TABLE users ALTER id SET DEFAULT nextval('s')",
@@ -180,6 +193,8 @@ func (c telling) tell(t *testing.T, place *pgtest.Place, kind string) string {
 }
 
 var (
+	anyCaller = regexp.MustCompile(`/[^ "]*/(plugin/[a-z_]+\.go):\d+`)
+
 	anyTime = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)`)
 	// The two limits end at the same moment.
 	anyTimeout  = regexp.MustCompile(`canceling statement due to (?:lock|statement) timeout \(SQLSTATE (?:55P03|57014)\)`)
@@ -189,6 +204,7 @@ var (
 // normal leaves out what differs from run to run.
 func normal(place *pgtest.Place, text string) string {
 	text = strings.ReplaceAll(text, place.Schema, "public")
+	text = anyCaller.ReplaceAllString(text, "FOLDER/${1}:LINE")
 	text = anyTime.ReplaceAllString(text, "TIME")
 	text = anyTimeout.ReplaceAllString(text, "canceling statement due to TIMEOUT")
 	return anyDuration.ReplaceAllString(text, "${1}DURATION")

@@ -1,6 +1,8 @@
 package plugin
 
 import (
+	"cmp"
+
 	"github.com/seqheal/seqheal/internal/pgerr"
 )
 
@@ -57,7 +59,7 @@ var adviceByReason = map[Reason]string{
 func (i Incident) Advice() string {
 	switch i.Outcome {
 	case Healed:
-		return adviceHealed
+		return cmp.Or(adviceByCause[i.Cause.Kind], adviceHealed)
 	case AlreadyHealed:
 		return adviceAlreadyHealed
 	}

@@ -4,10 +4,13 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"reflect"
+	"strings"
 	"time"
 
 	"gorm.io/gorm/logger"
 
+	"github.com/seqheal/seqheal/internal/caller"
 	"github.com/seqheal/seqheal/internal/heal"
 	"github.com/seqheal/seqheal/internal/report"
 )
@@ -37,11 +40,11 @@ func (r reporter) Report(ctx context.Context, gormLogger logger.Interface, found
 
 // Note logs at debug level with WithLogger, and at GORM's Info level otherwise.
 func (r reporter) Note(ctx context.Context, gormLogger logger.Interface, message string) {
-	if l := r.plugin.settings.logger; l != nil {
-		l.DebugContext(ctx, message)
+	if r.plugin.settings.logger != nil {
+		r.plugin.logRecord(ctx, slog.LevelDebug, caller.Here().PC, message)
 		return
 	}
-	gormLogger.Info(ctx, "%s", message)
+	logText(gormLogger, gormLogger.Info, ctx, message)
 }
 
 // Complain logs what keeps statements from being protected.
@@ -72,11 +75,11 @@ func (p *Plugin) write(ctx context.Context, line report.Line[entry]) {
 		}
 		switch {
 		case p.settings.logger != nil:
-			p.settings.logger.LogAttrs(ctx, level, "seqheal: "+i.headline(), slog.Any("seqheal", fields(line)))
+			p.logRecord(ctx, level, i.pc, "seqheal: "+i.headline(), slog.Any("seqheal", fields(line)))
 		case level == slog.LevelError:
-			i.logger.Error(ctx, "%s", text(line))
+			logText(i.logger, i.logger.Error, ctx, text(line))
 		default:
-			i.logger.Warn(ctx, "%s", text(line))
+			logText(i.logger, i.logger.Warn, ctx, text(line))
 		}
 	})
 }
@@ -112,8 +115,34 @@ func (p *Plugin) safely(ctx context.Context, gormLogger logger.Interface, fn fun
 // complain logs what is wrong with the plugin's surroundings.
 func (p *Plugin) complain(ctx context.Context, gormLogger logger.Interface, message string) {
 	if p.settings.logger != nil {
-		p.settings.logger.LogAttrs(ctx, slog.LevelError, message)
+		p.logRecord(ctx, slog.LevelError, caller.Here().PC, message)
 		return
 	}
-	gormLogger.Error(ctx, "%s", message)
+	logText(gormLogger, gormLogger.Error, ctx, message)
+}
+
+// logRecord writes a record to WithLogger's logger whose source is the application's line.
+func (p *Plugin) logRecord(ctx context.Context, level slog.Level, pc uintptr, message string, attrs ...slog.Attr) {
+	if !p.settings.logger.Enabled(ctx, level) {
+		return
+	}
+	record := slog.NewRecord(time.Now(), level, message, pc)
+	record.AddAttrs(attrs...)
+	_ = p.settings.logger.Handler().Handle(ctx, record)
+}
+
+// logText writes a text to a GORM logger. Most take it for a format of package fmt, and
+// GORM's own for slog takes it as it is and its arguments for data, so that the text must be the message.
+func logText(to logger.Interface, write func(context.Context, string, ...any), ctx context.Context, text string) {
+	if strings.Contains(text, "%") && !isGormsSlog(to) {
+		write(ctx, "%s", text)
+		return
+	}
+	write(ctx, text)
+}
+
+// isGormsSlog reports whether a logger is that of logger.NewSlogLogger.
+func isGormsSlog(l logger.Interface) bool {
+	t := reflect.TypeOf(l)
+	return t != nil && t.Kind() == reflect.Pointer && t.Elem().PkgPath() == "gorm.io/gorm/logger" && t.Elem().Name() == "slogLogger"
 }

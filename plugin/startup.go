@@ -6,6 +6,8 @@ import (
 	"log/slog"
 
 	"gorm.io/gorm"
+
+	"github.com/seqheal/seqheal/internal/caller"
 )
 
 // startupLines is how many columns are logged one by one.
@@ -31,18 +33,18 @@ func (p *Plugin) auditAtStartup(db *gorm.DB) {
 	case err != nil && len(findings) == 0: // the columns' own errors have been logged
 		p.complain(ctx, db.Logger, fmt.Sprintf("seqheal: startup audit: %v", err))
 	case p.settings.logger != nil:
-		p.settings.logger.LogAttrs(ctx, slog.LevelInfo, summary)
+		p.logRecord(ctx, slog.LevelInfo, caller.Here().PC, summary)
 	default:
-		db.Logger.Info(ctx, "%s", summary)
+		logText(db.Logger, db.Logger.Info, ctx, summary)
 	}
 }
 
 func (p *Plugin) logFinding(ctx context.Context, db *gorm.DB, f Finding) {
 	if p.settings.logger != nil {
-		p.settings.logger.LogAttrs(ctx, slog.LevelWarn, "seqheal: startup audit", slog.Any("finding", f))
+		p.logRecord(ctx, slog.LevelWarn, caller.Here().PC, "seqheal: startup audit", slog.Any("finding", f))
 		return
 	}
-	db.Logger.Warn(ctx, "%s", "seqheal: startup audit: "+f.String())
+	logText(db.Logger, db.Logger.Warn, ctx, "seqheal: startup audit: "+f.String())
 }
 
 func checked(columns int) string {

@@ -14,12 +14,17 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	_ "github.com/jackc/pgx/v5/stdlib"
 
+	"github.com/seqheal/seqheal/internal/cause"
 	"github.com/seqheal/seqheal/internal/pgserver"
 	"github.com/seqheal/seqheal/internal/pgtest"
 )
+
+// The tests share a slow machine: 5 ms are not always enough there for a look.
+func init() { cause.Limit = time.Second }
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
@@ -206,6 +211,7 @@ func (d *database) golden(t *testing.T, name string, r result) {
 const (
 	fine      = `CREATE TABLE fine (id bigserial PRIMARY KEY); INSERT INTO fine DEFAULT VALUES;`
 	users     = `CREATE TABLE "Users" (id serial PRIMARY KEY); INSERT INTO "Users" VALUES (20);`
+	imported  = `CREATE TABLE imported (id serial PRIMARY KEY); INSERT INTO imported SELECT generate_series(1, 2000);`
 	orders    = `CREATE TABLE orders (id serial PRIMARY KEY); INSERT INTO orders VALUES (2000);`
 	billing   = `CREATE SCHEMA billing; CREATE TABLE billing.invoices (id bigserial PRIMARY KEY); INSERT INTO billing.invoices VALUES (912443);`
 	events    = `CREATE TABLE events (id serial PRIMARY KEY); SELECT setval('events_id_seq', 2147000000);`

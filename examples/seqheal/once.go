@@ -64,6 +64,9 @@ func (s *session) auditOptions() []plugin.AuditOption {
 	if s.command == commandFix {
 		options = append(options, plugin.AndResync())
 	}
+	if s.explain {
+		options = append(options, plugin.WithCauses())
+	}
 	if s.unused {
 		options = append(options, plugin.WithUnusedSequences())
 	}

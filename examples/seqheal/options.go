@@ -29,6 +29,7 @@ type options struct {
 	dsn       string
 	selection selection
 	unused    bool
+	explain   bool
 	timeout   seconds
 	warn      percentage
 	critical  percentage
@@ -54,6 +55,7 @@ func (o *options) flags() *flag.FlagSet {
 	flags.Var((*tablePatterns)(&o.selection.tables), "table", "")
 	flags.Var((*tablePatterns)(&o.selection.excluded), "exclude", "")
 	flags.BoolVar(&o.unused, "unused", false, "")
+	flags.BoolVar(&o.explain, "explain", false, "")
 	flags.Var(&o.timeout, "timeout", "")
 	flags.Var(&o.warn, "warn", "")
 	flags.Var(&o.critical, "critical", "")
@@ -128,10 +130,10 @@ func (o *options) take(words []string) error {
 var notFor = map[string][]string{
 	commandAudit: {"yes", "every", "dry-run", "listen"},
 	commandFix:   {"yes", "every", "listen"},
-	commandSQL:   {"yes", "every", "listen", "json", "csv", "quiet", "only", "unused", "since", "warn", "critical"},
+	commandSQL:   {"yes", "every", "listen", "json", "csv", "quiet", "only", "unused", "explain", "since", "warn", "critical"},
 	commandWatch: {"yes", "dry-run", "since", "listen"},
 	commandPage:  {"yes", "dry-run", "since", "every", "json", "csv", "quiet", "only", "unused", "critical"},
-	commandCheck: {"schema", "table", "exclude", "unused", "timeout", "warn", "critical", "since", "only", "quiet", "json", "csv", "every", "dry-run", "listen"},
+	commandCheck: {"schema", "table", "exclude", "unused", "explain", "timeout", "warn", "critical", "since", "only", "quiet", "json", "csv", "every", "dry-run", "listen"},
 }
 
 // contradiction finds flags that exclude each other.

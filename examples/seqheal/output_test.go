@@ -27,6 +27,7 @@ func TestOutput(t *testing.T) {
 		{"only_critical", everyLevel, []string{"-only", "critical,in-sync"}},
 		{"quiet", everyLevel, []string{"-quiet"}},
 		{"quiet_in_sync", fine, []string{"-quiet"}},
+		{"explain", fine + users + imported, []string{"-explain"}},
 		{"fix", everyLevel, []string{"fix"}},
 		{"sql", everyLevel, []string{"sql"}},
 		{"sql_nothing", fine, []string{"sql"}},

@@ -38,7 +38,7 @@ func (s *session) summary(all, visible []graded) string {
 	if len(visible) < len(all) {
 		text += fmt.Sprintf("; %s listed", count(int64(len(visible))))
 	}
-	text += "\n" + s.rights(all) + next(visible)
+	text += "\n" + s.rights(all) + why(visible) + next(visible)
 	if s.command == commandAudit && counts[behind] > 0 {
 		text += "seqheal fix moves what is behind; seqheal sql prints the statements\n"
 	}
@@ -64,6 +64,25 @@ func next(visible []graded) string {
 		steps = append(steps[:mostAdvised:mostAdvised], fmt.Sprintf("  and %s\n", plural(more, "more", "more")))
 	}
 	return "Next steps that fix does not take (changing a column's type rewrites and locks its table):\n" + strings.Join(steps, "")
+}
+
+// why lists what made the sequences drift, with a statement that shows the rows.
+func why(visible []graded) string {
+	text, told := "", 0
+	for _, f := range visible {
+		if f.Cause.Kind == "" || told == mostAdvised {
+			continue
+		}
+		told++
+		for _, cause := range f.Causes() {
+			text += fmt.Sprintf("  %s.%s: %s\n", tableCell(f), shown(f.Column), shown(cause.String()))
+		}
+		text += "    " + shown(f.Front.Select) + ";\n"
+	}
+	if text == "" {
+		return ""
+	}
+	return "Causes, as far as they are proved, and the rows in front:\n" + text
 }
 
 func sequencesMoved(all []graded) int {

@@ -31,6 +31,8 @@ What to look at
                      -schema, -table and -exclude may be repeated, or list names with commas.
                      A name or pattern that matches nothing is an error
   -unused            also list the sequences that nothing in the catalog draws from
+  -explain           also look for what made the sequences drift that are behind: what lies in front of each, and what
+                     proves an import, a restore or replication. Reads at most 1,000 rows of each of 50
   -timeout TIME      time limit for one table (default 5s); a plain number is in seconds
 
 What to report

@@ -67,6 +67,8 @@ type Column struct {
 	Err error
 	// Move is what Move did, nil when it did nothing.
 	Move *sequence.Move
+	// Explained is what Explain found, nil where it was not asked.
+	Explained *Explained
 	// read is true once Last and Furthest are known, and stays so when only the move
 	// fails; unseen when part of the table
 	// was too large to be read without an index.

@@ -49,3 +49,16 @@ func (c *Conn) InSavepoint(ctx context.Context, fn func() error) error {
 	}
 	return err
 }
+
+// InLimitedSavepoint is InSavepoint with settings, SET LOCALs, that are sent in the same
+// round trip as the savepoint.
+func (c *Conn) InLimitedSavepoint(ctx context.Context, settings string, fn func(*Conn) error) error {
+	if err := c.Exec(ctx, savepoint+"; "+settings); err != nil {
+		return err
+	}
+	err := fn(c)
+	if undo := c.RollBack(ctx); err == nil {
+		err = undo
+	}
+	return err
+}

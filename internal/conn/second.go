@@ -67,3 +67,28 @@ func OnSecond(ctx context.Context, pool *sql.DB, budget Budget, fn func(context.
 	defer c.Within(budget.Until, session.StatementTimeout, lock)()
 	return fn(patient, c, session)
 }
+
+// Aside runs fn on another connection of the pool with settings, SET LOCALs, in a READ
+// COMMITTED transaction that only reads and is rolled back. It returns [ErrNoSecond] when
+// no connection is free at once.
+func Aside(ctx context.Context, pool *sql.DB, settings string, fn func(*Conn) error) error {
+	if Exhausted(pool) {
+		return ErrNoSecond
+	}
+	patient, stop := context.WithCancel(ctx)
+	defer stop()
+	waiting := time.AfterFunc(secondWait, stop)
+	tx, err := pool.BeginTx(patient, &sql.TxOptions{Isolation: sql.LevelReadCommitted, ReadOnly: true})
+	if err != nil {
+		return errors.Join(ErrNoSecond, err)
+	}
+	defer func() { _ = tx.Rollback() }()
+	if !waiting.Stop() {
+		return ErrNoSecond
+	}
+	c := InTransaction(pool, tx)
+	if err := c.Exec(ctx, settings); err != nil {
+		return err
+	}
+	return fn(c)
+}

@@ -30,6 +30,10 @@ type Tables struct {
 	names map[catalog.Name]*named
 	// highWater holds a value that a sequence has passed.
 	highWater map[Sequence]int64
+	// memories holds what was seen of sequences by the name that statements render, and
+	// sequences those of them that a read of the table has confirmed.
+	memories  map[catalog.Name]*Memory
+	sequences map[Sequence]*Memory
 	// said holds what was complained about.
 	said map[string]bool
 	// began and ended count heals.
@@ -63,7 +67,10 @@ type Entry struct {
 
 // New returns an empty Tables.
 func New() *Tables {
-	return &Tables{names: map[catalog.Name]*named{}, highWater: map[Sequence]int64{}, said: map[string]bool{}}
+	return &Tables{
+		names: map[catalog.Name]*named{}, highWater: map[Sequence]int64{}, said: map[string]bool{},
+		memories: map[catalog.Name]*Memory{}, sequences: map[Sequence]*Memory{},
+	}
 }
 
 // Get returns what is remembered under the name of a statement, or nil. Of a name that
@@ -116,6 +123,7 @@ func (t *Tables) Put(name catalog.Name, table *catalog.Table) *Entry {
 			n.sessions = map[string]*Entry{sessionKeyOf(was): {Table: before.Table, Moved: true}}
 		}
 	}
+	t.confirm(name, table, n.moved)
 	if table.ServesOnce() && n.entry != nil && !n.moved && !n.entry.Table.ServesOnce() {
 		return entry // it serves this statement; what was read before stays
 	}
@@ -143,6 +151,7 @@ func (t *Tables) Unguard(name catalog.Name) {
 		n.sessions = map[string]*Entry{}
 	}
 	n.moved = true
+	t.forgetMemory(name)
 	n.entry = &Entry{Table: n.entry.Table, Moved: true}
 	n.sessions[sessionKeyOf(n.entry.Table.Identity)] = n.entry
 }
@@ -159,6 +168,7 @@ func (t *Tables) Forget(name catalog.Name, table *catalog.Table) {
 	if !n.moved {
 		n.moved, n.sessions = true, map[string]*Entry{}
 	}
+	t.forgetMemory(name)
 	n.sessions[sessionKeyOf(table.Identity)] = &Entry{Table: table, Moved: true}
 	n.entry = n.sessions[sessionKeyOf(table.Identity)]
 }

@@ -53,6 +53,7 @@ func (a *attempt) advance(ctx context.Context, c *conn.Conn, before sequence.Pos
 func (a *attempt) record(move sequence.Move) {
 	if a.move == nil {
 		a.move = &move
+		a.low = a.lowest(move)
 	} else {
 		a.move.To, a.move.Moved = move.To, a.move.Moved || move.Moved
 		if move.Outlier.Found {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/seqheal/seqheal/internal/catalog"
+	"github.com/seqheal/seqheal/internal/cause"
 	"github.com/seqheal/seqheal/internal/conn"
 	"github.com/seqheal/seqheal/internal/facts"
 	"github.com/seqheal/seqheal/internal/pgerr"
@@ -33,6 +34,20 @@ type attempt struct {
 	// second is why no second connection can be used; it is waited for once.
 	second  error
 	failure *sequence.Refusal
+	// given is the highest value that was seen of the sequence before the heal.
+	given given
+	// low is the first value that may have been taken when the heal looked; front and
+	// causes are what was found there afterwards.
+	low    int64
+	front  cause.Front
+	causes []cause.Cause
+}
+
+// given is a value that a sequence had given, and when.
+type given struct {
+	value int64
+	at    time.Time
+	known bool
 }
 
 // previous is the collision of the round before.
@@ -54,7 +69,9 @@ type target struct {
 // begin opens the attempt of a statement that collided.
 func (in *insert) begin(s strategy, c collision) *attempt {
 	in.tables.HealBegins()
-	return &attempt{insert: in, started: time.Now(), met: s.guard(), collision: c}
+	a := &attempt{insert: in, started: time.Now(), met: s.guard(), collision: c}
+	a.given.value, a.given.at, a.given.known = in.memory.Given()
+	return a
 }
 
 // attempts are those of one INSERT, one for each key that collided.
@@ -115,7 +132,7 @@ func (a *attempt) end() {
 		return
 	}
 	if a.table.Fed() {
-		a.tables.NotPassed(sequenceOf(a.table))
+		a.tables.NotPassed(facts.SequenceOf(a.table))
 	}
 	a.drifted = append(a.drifted, a)
 }
@@ -235,11 +252,6 @@ func (in *insert) healForRetry(ctx context.Context, s strategy, err error, count
 		}
 		a.end()
 	}
-}
-
-// sequenceOf identifies the sequence that feeds a table's key.
-func sequenceOf(t *catalog.Table) facts.Sequence {
-	return facts.Sequence{Database: t.Identity.Database, OID: t.Sequence.OID}
 }
 
 // noticeExhausted reports an insert that failed because its sequence has no value left.

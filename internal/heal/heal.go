@@ -79,6 +79,15 @@ func (h *Healer) Savepoints() (ways []string) {
 	return ways
 }
 
+// Memory is what was seen of a sequence in the database of db, nil for nothing.
+func (h *Healer) Memory(db *gorm.DB, seq facts.Sequence) *facts.Memory {
+	tables, ok := h.pools.Load(conn.PoolOf(db))
+	if !ok {
+		return nil
+	}
+	return tables.(*facts.Tables).MemoryOf(seq)
+}
+
 func (h *Healer) tablesOf(db *gorm.DB) *facts.Tables {
 	pool := conn.PoolOf(db)
 	if tables, ok := h.pools.Load(pool); ok {
@@ -100,12 +109,19 @@ func (h *Healer) Create(db *gorm.DB) {
 	}
 	in := &insert{Healer: h, stmt: stmt, tables: h.tablesOf(db)}
 	in.endedBefore = in.tables.HealsEnded()
+	if stmt.Readable {
+		in.memory = in.tables.Memory(stmt.Target)
+		in.highest = in.memory.Highest()
+	}
 	defer stmt.Translate()
 	defer in.report()
 	if s := in.choose(db.Statement.Context); s != nil {
 		in.run(db.Statement.Context, s)
 	}
 	in.noticeExhausted()
+	in.rememberNamed()
+	in.explain(db.Statement.Context)
+	in.rememberDrawn()
 	if h.settings.Prevention {
 		in.prevent()
 	}

@@ -3,7 +3,9 @@ package heal
 import (
 	"time"
 
+	"github.com/seqheal/seqheal/internal/caller"
 	"github.com/seqheal/seqheal/internal/catalog"
+	"github.com/seqheal/seqheal/internal/cause"
 	"github.com/seqheal/seqheal/internal/sequence"
 )
 
@@ -57,6 +59,11 @@ type Incident struct {
 	Guard                   Guard
 	Effect                  Effect
 	Err                     error
+	// Sender is the application's line that sent the insert, Front what lay in front of the
+	// sequence, and Causes what made it drift, the strongest first.
+	Sender caller.Line
+	Front  cause.Front
+	Causes []cause.Cause
 }
 
 // incident is what the attempt came to.
@@ -65,6 +72,7 @@ func (a *attempt) incident() Incident {
 		Time: a.started, Duration: time.Since(a.started), Behind: a.behind(),
 		Constraint: a.collision.server.Constraint, Key: a.collision.key,
 		Rows: a.stmt.Insert.Rows(), Rounds: max(1, a.rounds), Guard: a.met, Effect: a.effect, Err: a.stmt.DB.Error,
+		Sender: a.sender, Front: a.front, Causes: a.causes,
 	}
 	if v := a.collision.server; v.Table != "" {
 		i.Table = catalog.Quote(v.Schema, v.Table)

@@ -5,6 +5,7 @@ import (
 
 	"gorm.io/gorm"
 
+	"github.com/seqheal/seqheal/internal/caller"
 	"github.com/seqheal/seqheal/internal/conn"
 	"github.com/seqheal/seqheal/internal/facts"
 	"github.com/seqheal/seqheal/internal/statement"
@@ -15,6 +16,10 @@ type insert struct {
 	*Healer
 	stmt   *statement.Statement
 	tables *facts.Tables
+	// memory is what was seen of the table's sequence, nil where nothing may be kept, and
+	// highest the highest id in it when the statement was prepared.
+	memory  *facts.Memory
+	highest int64
 	// endedBefore is how many heals had ended when the statement was prepared.
 	endedBefore int64
 	// effect is what drift would do to the statement without an error.
@@ -24,8 +29,10 @@ type insert struct {
 	// own is a transaction that the plugin began for the statement, nil without one.
 	own        *conn.Transaction
 	connection *conn.Conn
-	// drifted are the attempts that became an incident.
+	// drifted are the attempts that became an incident, and sender is the application's line
+	// that sent their statement.
 	drifted []*attempt
+	sender  caller.Line
 	// readings counts how often the table turned out to be another one.
 	readings int
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/seqheal/seqheal/internal/catalog"
+	"github.com/seqheal/seqheal/internal/facts"
 	"github.com/seqheal/seqheal/internal/pgerr"
 	"github.com/seqheal/seqheal/internal/sequence"
 )
@@ -56,20 +57,20 @@ func (in *insert) advancePast(ctx context.Context, t *catalog.Table) sequence.An
 	// A value that was passed before may choose how the question is put: the server
 	// compares.
 	passed := sequence.Position{}
-	passed.Value, passed.Found = in.tables.HighWater(sequenceOf(t))
+	passed.Value, passed.Found = in.tables.HighWater(facts.SequenceOf(t))
 	if passed.Found && passed.Value == t.Limit() {
 		return sequence.Free
 	}
 	switch err := sequence.Pass(ctx, in.conn(), t, passed, furthest, in.inTransaction()); {
 	case errors.Is(err, sequence.ErrTooFar):
-		in.tables.Passed(sequenceOf(t), t.Limit()) // each try would use up a value
+		in.tables.Passed(facts.SequenceOf(t), t.Limit()) // each try would use up a value
 		in.cannotPrevent(t, "may not set it and they are too far for drawing", "UPDATE")
 	case pgerr.Is(err, pgerr.InsufficientPrivilege):
 		in.cannotPrevent(t, "may not both draw from it and ask for its last value", "USAGE, SELECT")
 	case err != nil:
 		return sequence.AnswerOf(err)
 	case !sequence.Near(t, furthest):
-		in.tables.Passed(sequenceOf(t), furthest)
+		in.tables.Passed(facts.SequenceOf(t), furthest)
 	}
 	return sequence.Free
 }

@@ -160,6 +160,12 @@ func eventOf(i plugin.Incident, schema, table string) []attribute.KeyValue {
 	if i.Reason != "" {
 		event = append(event, attribute.String("seqheal.reason", string(i.Reason)))
 	}
+	if i.Caller != "" {
+		event = append(event, named("seqheal.caller", i.Caller))
+	}
+	if i.Cause.Kind != "" {
+		event = append(event, attribute.String("seqheal.cause", string(i.Cause.Kind)), named("seqheal.evidence", i.Cause.Evidence))
+	}
 	if i.Err != nil {
 		event = append(event, named("seqheal.error", i.Err.Error()))
 	}

@@ -167,6 +167,16 @@ func TestTheInsertsSpanHasTheEvent(t *testing.T) {
 				switch a.Key {
 				case "seqheal.outcome", "seqheal.table", "seqheal.behind", "seqheal.reason":
 					text += " " + a.Value.String()
+				case "seqheal.caller":
+					if !strings.Contains(a.Value.AsString(), "/otel/otel_test.go:") {
+						t.Errorf("caller %s", a.Value.AsString())
+					}
+					told = append(told, span.Name()+" has a caller")
+				case "seqheal.cause":
+					if a.Value.AsString() != "bulk" && a.Value.AsString() != "unknown" {
+						t.Errorf("cause %s", a.Value.AsString())
+					}
+					told = append(told, span.Name()+" has a cause")
 				case "seqheal.schema":
 					if a.Value.AsString() != place.Schema {
 						t.Errorf("schema %s", a.Value.AsString())
@@ -177,7 +187,7 @@ func TestTheInsertsSpanHasTheEvent(t *testing.T) {
 		}
 	}
 	slices.Sort(told)
-	if want := "rings seqheal.incident refused rings 0 cycle, users seqheal.incident healed users 19"; strings.Join(told, ", ") != want {
+	if want := "rings has a caller, rings has a cause, rings seqheal.incident refused rings 0 cycle, users has a caller, users has a cause, users seqheal.incident healed users 19"; strings.Join(told, ", ") != want {
 		t.Errorf("events %s\nwant   %s", strings.Join(told, ", "), want)
 	}
 	// Without a span, and without audits.

@@ -125,6 +125,17 @@ func (r row) Ending() string {
 type event struct {
 	plugin.Incident
 	Age string
+	// Key names the incident among the page's ids.
+	Key string
+}
+
+// Told are the causes that the page shows: one that is unknown only where something was
+// looked at.
+func (e event) Told() []plugin.Cause {
+	if e.Cause.Kind == plugin.CauseUnknown && e.Outcome != plugin.Healed {
+		return nil
+	}
+	return e.Causes()
 }
 
 type tableRow struct {
@@ -157,7 +168,7 @@ func (h *handler) write(w http.ResponseWriter, d document, v view) {
 	}
 	for _, i := range slices.Backward(d.Incidents) {
 		if len(p.Latest) < shownIncidents {
-			p.Latest = append(p.Latest, event{i, age(d.Time.Sub(i.Time))})
+			p.Latest = append(p.Latest, event{i, age(d.Time.Sub(i.Time)), strconv.FormatInt(i.Time.UnixNano(), 36)})
 		}
 	}
 	p.Tables = tableRows(d)

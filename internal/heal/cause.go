@@ -1,0 +1,131 @@
+package heal
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/seqheal/seqheal/internal/caller"
+	"github.com/seqheal/seqheal/internal/cause"
+	"github.com/seqheal/seqheal/internal/conn"
+	"github.com/seqheal/seqheal/internal/sequence"
+)
+
+// lookWait bounds a look on the program's side, where the server does not answer.
+const lookWait = time.Second
+
+// explain finds out who sent a statement that met drift, and what made the sequence drift.
+// It runs after the statement has its result and changes nothing of it.
+func (in *insert) explain(ctx context.Context) {
+	if len(in.drifted) == 0 {
+		return
+	}
+	in.sender = caller.Here()
+	for _, a := range in.drifted {
+		a.explain(ctx)
+	}
+	// From here on ids are measured against where the heal left the sequence.
+	in.memory, in.highest = in.tables.Memory(in.stmt.Target), 0
+	for _, a := range in.drifted {
+		if a.move != nil && a.owned() {
+			in.memory.Restart(a.move.To, time.Now())
+		}
+	}
+}
+
+// owned reports whether what is remembered under the statement's name concerns the
+// attempt's key: of a table with several it is the one that decides.
+func (a *attempt) owned() bool {
+	return a.table.Fed() && a.table.ByKeys()[0] == a.table && a.table.Own && a.table.View == nil && !a.table.Temporary
+}
+
+// explain sets the attempt's causes and what lay in front.
+func (a *attempt) explain(ctx context.Context) {
+	located := a.move != nil && a.target.Found
+	if located && a.move.Moved {
+		a.front = a.asked().Front(cause.Seen{})
+	}
+	if reason := a.unseen(ctx, located); reason != "" {
+		a.causes = []cause.Cause{cause.Without(reason)}
+		return
+	}
+	q := a.asked()
+	seen, err := a.look(ctx, q)
+	a.front, a.causes = q.Front(seen), q.Judge(seen, err)
+}
+
+// asked is the question about what lay in front of the sequence.
+func (a *attempt) asked() cause.Question {
+	q := cause.Question{Table: a.table, At: a.move.From, From: a.low, To: a.target.Value}
+	memory := a.tables.Memory(a.stmt.Target)
+	if memory == nil || !a.owned() {
+		return q
+	}
+	if a.stmt.Target.Schema == "" {
+		q.Path = a.session.SearchPath[:max(0, strings.LastIndexByte(a.session.SearchPath, '/'))]
+	}
+	if memory == a.memory && a.given.known {
+		q.Given, q.GivenAt = a.given.value, a.given.at
+	}
+	if n := memory.LastNamed(); n != nil && n.Column == fedColumn(a.table) {
+		q.Named = n
+	}
+	return q
+}
+
+// unseen says why the rows must not be looked at, empty where they may.
+func (a *attempt) unseen(ctx context.Context, located bool) string {
+	switch {
+	case a.stmt.DB.Error != nil:
+		return "the rows in front are looked at only after an insert that succeeded"
+	case !located:
+		return "the rows in front were not looked at"
+	case !a.move.Moved:
+		return "the incident of the insert that moved the sequence has the cause"
+	case a.session.Isolation == conn.Serializable:
+		return "the rows in front are not looked at in SERIALIZABLE"
+	case ctx.Err() != nil:
+		return "the rows in front were not looked at: the insert's context has ended"
+	}
+	return cause.Readable(a.table)
+}
+
+// look reads what lay in front: in READ COMMITTED in a savepoint of the statement's own
+// transaction, elsewhere on another connection, if one is free at once. A context that
+// ends meanwhile would close the caller's connection, so the server's limits bound it.
+func (a *attempt) look(ctx context.Context, q cause.Question) (seen cause.Seen, err error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookWait)
+	defer cancel()
+	fn := func(c *conn.Conn) error {
+		seen, err = q.Look(ctx, c)
+		return err
+	}
+	if a.inTransaction() && a.session.Isolation == conn.ReadCommitted {
+		return seen, a.conn().InLimitedSavepoint(ctx, cause.Limits(), fn)
+	}
+	pool, err := a.stmt.DB.DB()
+	if err != nil {
+		return seen, err
+	}
+	failed := conn.Aside(ctx, pool, cause.Limits(), fn)
+	return seen, failed
+}
+
+// lowest is the first value that may have been taken, in the sequence's direction: the id
+// that collided, or what the statement had drawn.
+func (a *attempt) lowest(move sequence.Move) int64 {
+	seq := a.table.Sequence
+	switch {
+	case a.collision.evidence == foreseen:
+		return move.First
+	case a.collision.key.Found && seq.Reached(move.From, a.collision.key.Value):
+		return a.collision.key.Value
+	case a.collision.evidence != missingRows && a.collision.evidence != suspected:
+		return move.From
+	}
+	drawn := int64(max(1, a.omitted(a.table)))
+	if sequence.Steps(seq.First(), move.From, seq.Increment) < drawn {
+		return seq.First()
+	}
+	return move.From - (drawn-1)*seq.Increment
+}

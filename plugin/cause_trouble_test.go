@@ -1,0 +1,277 @@
+package plugin_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
+	"gorm.io/gorm/logger"
+
+	"github.com/seqheal/seqheal/internal/pgtest"
+	"github.com/seqheal/seqheal/plugin"
+)
+
+// isLook reports whether a statement is one of those that look for a cause.
+func isLook(query string) bool {
+	return strings.Contains(query, "pg_xact_commit_timestamp") || strings.Contains(query, "pg_subscription_rel")
+}
+
+// A look that cannot be finished leaves the cause unknown and says why. The insert and its
+// transaction are as without it.
+func TestCause_lookThatFails(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name string
+		// role has these rights and none else, empty for the superuser.
+		grants string
+		// meet runs before a statement of the look is sent.
+		meet     func(t *testing.T, place *pgtest.Place, query string) error
+		cancel   bool
+		evidence string
+	}{
+		{name: "a role that may read the key alone", grants: "GRANT INSERT, SELECT (id) ON users TO $R; GRANT ALL ON SEQUENCE users_id_seq TO $R",
+			evidence: "the rows in front could not be read: the role has no right to"},
+		{name: "a server that has no such catalog", meet: func(_ *testing.T, _ *pgtest.Place, query string) error {
+			if strings.Contains(query, "pg_xact_commit_timestamp") {
+				return errors.New("no such function")
+			}
+			return nil
+		}, evidence: "the rows in front could not be read: no such function"},
+		{name: "a context that ends", cancel: true, evidence: "20 rows, ids 1 to 20, came in 1 transaction"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			inModes(t, func(t *testing.T, m mode, place *pgtest.Place) {
+				place.Exec(drifted)
+				if test.grants != "" {
+					role := place.Role()
+					place.Exec(strings.ReplaceAll(test.grants, "$R", role))
+					place.DSN = place.DSNFor(map[string]string{"user": role})
+				}
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				var looks atomic.Int32
+				pool := tapped(t, place, func(_ *tappedConn, query string) error {
+					if !isLook(query) {
+						return nil
+					}
+					looks.Add(1)
+					if test.cancel {
+						cancel()
+					}
+					if test.meet != nil {
+						return test.meet(t, place, query)
+					}
+					return nil
+				})
+				var seen incidents
+				config := m.config
+				db := openOn(t, pool, withPlugin(&config, seen.option()))
+				if err := m.within(db, func(tx *gorm.DB) error {
+					if err := newUser(tx.WithContext(ctx)); err != nil {
+						return err
+					}
+					return tx.Create(&user{Name: "after"}).Error // the transaction goes on
+				}); err != nil && !(test.cancel && m.name == "GORM's transaction") {
+					t.Fatal(err)
+				}
+				i := seen.one(t)
+				if i.Outcome != plugin.Healed || !strings.HasPrefix(i.Cause.Evidence, test.evidence) || looks.Load() == 0 {
+					t.Errorf("%d looks: %v", looks.Load(), i)
+				}
+				if m.name == "GORM's transaction" && test.cancel {
+					return // GORM's own COMMIT fails with the context
+				}
+				if got := place.Text("SELECT id, name FROM users WHERE id > 20 ORDER BY id"); got != "21|new\n22|after" {
+					t.Errorf("stored %s", got)
+				}
+			})
+		})
+	}
+}
+
+// A table that is locked behind the insert's transaction is not waited for longer than the limit.
+func TestCause_tableLockedMeanwhile(t *testing.T) {
+	t.Parallel()
+	place := pgtest.New(t)
+	place.Exec(drifted)
+	var once atomic.Bool
+	var lock *sql.Tx
+	pool := tapped(t, place, func(_ *tappedConn, query string) error {
+		if !isLook(query) || once.Swap(true) {
+			return nil
+		}
+		var err error
+		if lock, err = place.SQL.Begin(); err == nil {
+			_, err = lock.Exec("LOCK TABLE users IN ACCESS EXCLUSIVE MODE")
+		}
+		return err
+	})
+	var seen incidents
+	db := openOn(t, pool, withPlugin(&gorm.Config{SkipDefaultTransaction: true}, seen.option()))
+	err := newUser(db)
+	if lock == nil {
+		t.Fatal("nothing was looked at")
+	}
+	if err := errors.Join(err, lock.Rollback()); err != nil {
+		t.Fatal(err)
+	}
+	i := seen.one(t)
+	if i.Cause.Kind != plugin.CauseUnknown || !strings.HasPrefix(i.Cause.Evidence, "the rows in front could not be read") || i.Front.Rows != 0 {
+		t.Errorf("%v", i)
+	}
+	if i.Front.Select == "" || place.Int("SELECT count(*) FROM users WHERE id > 20") != 1 {
+		t.Errorf("%v", i)
+	}
+}
+
+// Where the rows must not be looked at, no statement of a look is sent.
+func TestCause_notLookedAt(t *testing.T) {
+	t.Parallel()
+	level := func(l sql.IsolationLevel) func(*gorm.DB) error {
+		return func(db *gorm.DB) error { return db.Transaction(newUser, &sql.TxOptions{Isolation: l}) }
+	}
+	for _, test := range []struct {
+		name, make  string
+		connections int
+		insert      func(*gorm.DB) error
+		evidence    string
+		looks       bool
+	}{
+		{"SERIALIZABLE", drifted, 0, level(sql.LevelSerializable), "the rows in front are not looked at in SERIALIZABLE", false},
+		{"REPEATABLE READ", drifted, 0, level(sql.LevelRepeatableRead), "20 rows, ids 1 to 20, came in 1 transaction", true},
+		{"REPEATABLE READ with one connection", drifted, 1, level(sql.LevelRepeatableRead), "no second connection was free", false},
+		{"no index that begins with the column", `CREATE TABLE users (name text, id bigserial, PRIMARY KEY (name, id)); INSERT INTO users SELECT 'new', g FROM generate_series(1, 20) g`,
+			0, newUser, "the rows in front were not looked at: no index begins with the column", false},
+		{"an insert that fails", drifted + "; ALTER TABLE users ADD CHECK (name <> 'new' OR id < 20)", 0, newUser, "the rows in front are looked at only after an insert that succeeded", false},
+		{"one connection and no transaction", drifted, 1, func(db *gorm.DB) error {
+			return newUser(db.Session(&gorm.Session{SkipDefaultTransaction: true}))
+		}, "20 rows, ids 1 to 20, came in 1 transaction", true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			place := pgtest.New(t)
+			place.Exec(test.make)
+			var looks atomic.Int32
+			pool := tapped(t, place, func(_ *tappedConn, query string) error {
+				if isLook(query) {
+					looks.Add(1)
+				}
+				return nil
+			})
+			pool.SetMaxOpenConns(test.connections)
+			var seen incidents
+			db := openOn(t, pool, withPlugin(&gorm.Config{}, seen.option()))
+			if err := test.insert(db); err != nil && !strings.Contains(err.Error(), "check constraint") {
+				t.Fatal(err)
+			}
+			i := seen.one(t)
+			if !strings.HasPrefix(i.Cause.Evidence, test.evidence) || (looks.Load() > 0) != test.looks {
+				t.Errorf("%d looks: %v", looks.Load(), i)
+			}
+			if test.looks != (i.Cause.Kind == plugin.CauseBulk) {
+				t.Errorf("%v", i.Causes())
+			}
+		})
+	}
+}
+
+// What is remembered under a name proves nothing of another table under it.
+func TestCause_namesThatMove(t *testing.T) {
+	t.Parallel()
+	inModes(t, func(t *testing.T, m mode, place *pgtest.Place) {
+		other := place.Schema + "_b"
+		place.Exec("CREATE SCHEMA " + other)
+		t.Cleanup(func() { _, _ = place.SQL.Exec("DROP SCHEMA " + other + " CASCADE") })
+		place.Exec(emptyUsers + "; CREATE TABLE " + other + ".users (id bigserial PRIMARY KEY, name text); INSERT INTO " + other + ".users SELECT g, 'by hand' FROM generate_series(1, 5) g")
+		var seen incidents
+		config := m.config
+		db := place.Open(&config, plugin.New(seen.option()))
+		pool, err := db.DB()
+		if err != nil {
+			t.Fatal(err)
+		}
+		pool.SetMaxOpenConns(1)
+		for range 5 {
+			mustCreate(t, db, &user{Name: "here"})
+		}
+		mustCreate(t, db, &user{ID: 3_000, Name: "named here"})
+		if err := db.Exec("SET search_path = " + other).Error; err != nil {
+			t.Fatal(err)
+		}
+		if err := m.within(db, newUser); err != nil {
+			t.Fatal(err)
+		}
+		if i := seen.one(t); causesOf(i) != "unknown" || frontText(i.Front) != "1 5 5" {
+			t.Errorf("%v", i)
+		}
+	})
+}
+
+// Statements that answer or name ids of rows that were there before prove nothing.
+func TestCause_upsertsAreNoEvidence(t *testing.T) {
+	t.Parallel()
+	type account struct {
+		ID    int64
+		Email string `gorm:"unique"`
+	}
+	place := pgtest.New(t)
+	place.Exec(`CREATE TABLE accounts (id bigserial PRIMARY KEY, email text UNIQUE); INSERT INTO accounts VALUES (3, 'three')`)
+	var seen incidents
+	db := place.Open(nil, plugin.New(seen.option()))
+	mustCreate(t, db, &account{Email: "one"})
+	byEmail := clause.OnConflict{Columns: []clause.Column{{Name: "email"}}, DoUpdates: clause.AssignmentColumns([]string{"email"})}
+	found := account{Email: "three"}
+	if err := db.Clauses(byEmail).Create(&found).Error; err != nil || found.ID != 3 {
+		t.Fatalf("%+v, %v", found, err)
+	}
+	if err := db.Clauses(clause.OnConflict{DoNothing: true}).Create(&account{ID: 3, Email: "three"}).Error; err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Clauses(clause.OnConflict{UpdateAll: true}).Create(&account{ID: 3, Email: "three"}).Error; err != nil {
+		t.Fatal(err)
+	}
+	for len(seen.list()) == 0 {
+		mustCreate(t, db, &account{Email: place.Text("SELECT count(*) FROM accounts") + place.Text("SELECT last_value FROM accounts_id_seq")})
+	}
+	if i := seen.one(t); causesOf(i) != "unknown" || frontText(i.Front) != "3 3 1" {
+		t.Errorf("%v", i)
+	}
+}
+
+// A busy program whose inserts overlap is no proof that its sequence was set back.
+func TestCause_herdIsNoEvidence(t *testing.T) {
+	t.Parallel()
+	place := pgtest.New(t)
+	place.Exec(emptyUsers + "; INSERT INTO users SELECT g, 'old' FROM generate_series(100, 400, 20) g")
+	var seen incidents
+	db := place.Open(&gorm.Config{SkipDefaultTransaction: true, Logger: logger.Discard}, plugin.New(seen.option()))
+	errs := make(chan error, 8)
+	for range cap(errs) {
+		go func() {
+			var err error
+			for n := 0; n < 60 && err == nil; n++ {
+				err = newUser(db)
+			}
+			errs <- err
+		}()
+	}
+	for range cap(errs) {
+		if err := <-errs; err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(seen.list()) == 0 {
+		t.Fatal("no incident")
+	}
+	for _, i := range seen.list() {
+		if all := causesOf(i); strings.Contains(all, "set_back") || strings.Contains(all, "named_ids") {
+			t.Errorf("%v", i)
+		}
+	}
+}

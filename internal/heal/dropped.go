@@ -175,12 +175,7 @@ func (s *dropped) sendOutside(ctx context.Context) (behind *catalog.Table, again
 	if behind != nil {
 		return behind, true
 	}
-	// Nothing but the key drops rows of this table, unless something was put on it since.
-	answer, err := sequence.Put(ctx, s.conn(), sequence.Unchanged(s.table))
-	if err != nil && !serverSpoke(err) {
-		s.stmt.Fail(err)
-	}
-	return s.table, answer == sequence.Free
+	return s.table, s.onlyKeyDrops(ctx, s.table)
 }
 
 // mayBeBehind is the table by a key of which a row lies at the sequence's last value or

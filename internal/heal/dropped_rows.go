@@ -36,20 +36,17 @@ func (s *droppedRows) send(ctx context.Context) *collision {
 	case r.err == nil && r.open && complete:
 		s.release(ctx)
 		return nil
-	case r.err == nil && r.open && s.counted && asked == s.table && s.onlyKeyDrops(ctx):
+	case r.err == nil && r.open && s.counted && asked == s.table && s.onlyKeyDrops(ctx, s.table):
 		return met(s.table, missingRows, s.undo(ctx))
 	}
 	return s.examine(ctx, s, r)
 }
 
-// onlyKeyDrops reads the table again: an index that was added since may be what
-// dropped the rows.
-func (s *droppedRows) onlyKeyDrops(ctx context.Context) bool {
-	if s.table.Triggers.BeforeInsertRow {
-		return false
-	}
-	table, err := catalog.Read(ctx, s.conn(), s.stmt.Target, catalog.Name{})
-	return err == nil && table.OnlyKeyIsUnique() && !s.skips(table) && table.Identity.OID == s.table.Identity.OID
+// onlyKeyDrops reads the table again, and reports whether nothing but its key can have kept
+// a row out: an index or a trigger may have been put on it or on a partition since.
+func (in *insert) onlyKeyDrops(ctx context.Context, t *catalog.Table) bool {
+	now, err := catalog.Read(ctx, in.conn(), in.stmt.Target, catalog.Name{})
+	return err == nil && now.OnlyKeyIsUnique() && !in.skips(now) && !now.Triggers.InsertStatement && now.Identity.OID == t.Identity.OID
 }
 
 func (s *droppedRows) heal(ctx context.Context, a *attempt) strategy {

@@ -130,6 +130,37 @@ func TestCause_tableLockedMeanwhile(t *testing.T) {
 	}
 }
 
+// The limit of the look binds its rollback too. One that it ends is sent again, and the
+// caller's transaction goes on.
+func TestCause_rollbackThatIsCanceled(t *testing.T) {
+	t.Parallel()
+	place := pgtest.New(t)
+	place.Exec(drifted)
+	looked, canceled := false, 0
+	pool := tapped(t, place, func(c *tappedConn, query string) error {
+		looked = looked || isLook(query)
+		if !looked || canceled > 0 || !strings.HasPrefix(query, "ROLLBACK TO SAVEPOINT") {
+			return nil
+		}
+		canceled++
+		_, err := c.Conn.ExecContext(t.Context(), "SET LOCAL statement_timeout = 1; SELECT pg_sleep(9)", nil)
+		return err
+	})
+	var seen incidents
+	db := openOn(t, pool, withPlugin(&gorm.Config{}, seen.option()))
+	if err := db.Transaction(func(tx *gorm.DB) error {
+		return errors.Join(newUser(tx), tx.Create(&user{Name: "after"}).Error)
+	}); err != nil || canceled != 1 {
+		t.Fatal(err, canceled)
+	}
+	if i := seen.one(t); i.Cause.Kind != plugin.CauseBulk && i.Cause.Kind != plugin.CauseUnknown {
+		t.Errorf("%v", i)
+	}
+	if got := place.Text("SELECT id, name FROM users WHERE id > 20 ORDER BY id"); got != "21|new\n22|after" {
+		t.Errorf("stored %s", got)
+	}
+}
+
 // Where the rows must not be looked at, no statement of a look is sent.
 func TestCause_notLookedAt(t *testing.T) {
 	t.Parallel()

@@ -130,6 +130,37 @@ func TestCause_tableLockedMeanwhile(t *testing.T) {
 	}
 }
 
+// The limit of the look binds its rollback too. One that it ends is sent again, and the
+// caller's transaction goes on.
+func TestCause_rollbackThatIsCanceled(t *testing.T) {
+	t.Parallel()
+	place := pgtest.New(t)
+	place.Exec(drifted)
+	looked, canceled := false, 0
+	pool := tapped(t, place, func(c *tappedConn, query string) error {
+		looked = looked || isLook(query)
+		if !looked || canceled > 0 || !strings.HasPrefix(query, "ROLLBACK TO SAVEPOINT") {
+			return nil
+		}
+		canceled++
+		_, err := c.Conn.ExecContext(t.Context(), "SET LOCAL statement_timeout = 1; SELECT pg_sleep(9)", nil)
+		return err
+	})
+	var seen incidents
+	db := openOn(t, pool, withPlugin(&gorm.Config{}, seen.option()))
+	if err := db.Transaction(func(tx *gorm.DB) error {
+		return errors.Join(newUser(tx), tx.Create(&user{Name: "after"}).Error)
+	}); err != nil || canceled != 1 {
+		t.Fatal(err, canceled)
+	}
+	if i := seen.one(t); i.Cause.Kind != plugin.CauseBulk && i.Cause.Kind != plugin.CauseUnknown {
+		t.Errorf("%v", i)
+	}
+	if got := place.Text("SELECT id, name FROM users WHERE id > 20 ORDER BY id"); got != "21|new\n22|after" {
+		t.Errorf("stored %s", got)
+	}
+}
+
 // Where the rows must not be looked at, no statement of a look is sent.
 func TestCause_notLookedAt(t *testing.T) {
 	t.Parallel()
@@ -221,13 +252,13 @@ func TestCause_upsertsAreNoEvidence(t *testing.T) {
 		Email string `gorm:"unique"`
 	}
 	place := pgtest.New(t)
-	place.Exec(`CREATE TABLE accounts (id bigserial PRIMARY KEY, email text UNIQUE); INSERT INTO accounts VALUES (3, 'three')`)
+	place.Exec(`CREATE TABLE accounts (id bigserial PRIMARY KEY, email text UNIQUE); INSERT INTO accounts VALUES (3, 'three'), (30, 'thirty')`)
 	var seen incidents
 	db := place.Open(nil, plugin.New(seen.option()))
 	mustCreate(t, db, &account{Email: "one"})
 	byEmail := clause.OnConflict{Columns: []clause.Column{{Name: "email"}}, DoUpdates: clause.AssignmentColumns([]string{"email"})}
-	found := account{Email: "three"}
-	if err := db.Clauses(byEmail).Create(&found).Error; err != nil || found.ID != 3 {
+	found := account{Email: "thirty"}
+	if err := db.Clauses(byEmail).Create(&found).Error; err != nil || found.ID != 30 {
 		t.Fatalf("%+v, %v", found, err)
 	}
 	if err := db.Clauses(clause.OnConflict{DoNothing: true}).Create(&account{ID: 3, Email: "three"}).Error; err != nil {
@@ -239,9 +270,28 @@ func TestCause_upsertsAreNoEvidence(t *testing.T) {
 	for len(seen.list()) == 0 {
 		mustCreate(t, db, &account{Email: place.Text("SELECT count(*) FROM accounts") + place.Text("SELECT last_value FROM accounts_id_seq")})
 	}
-	if i := seen.one(t); causesOf(i) != "unknown" || frontText(i.Front) != "3 3 1" {
+	if i := seen.one(t); causesOf(i) != "unknown" || frontText(i.Front) != "3 30 2" {
 		t.Errorf("%v", i)
 	}
+}
+
+// A sequence that has not gone back is not said to have: rows came in front of it.
+func TestCause_drawnBeforeAnImport(t *testing.T) {
+	t.Parallel()
+	inModes(t, func(t *testing.T, m mode, place *pgtest.Place) {
+		place.Exec(emptyUsers)
+		var seen incidents
+		config := m.config
+		db := place.Open(&config, plugin.New(seen.option()))
+		mustCreate(t, db, &[]user{{Name: "a"}, {Name: "b"}, {Name: "c"}})
+		place.Exec("INSERT INTO users SELECT g, 'old' FROM generate_series(4, 9) g")
+		if err := m.within(db, newUser); err != nil {
+			t.Fatal(err)
+		}
+		if i := seen.one(t); causesOf(i) != "unknown" || frontText(i.Front) != "4 9 6" {
+			t.Errorf("%v", i)
+		}
+	})
 }
 
 // A busy program whose inserts overlap is no proof that its sequence was set back.

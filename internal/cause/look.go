@@ -26,9 +26,9 @@ const (
 // variable for tests, which share a slow machine.
 var Limit = 5 * time.Millisecond
 
-// limited bounds the statements of a look, and keeps the planner from reading a large
-// table from end to end. Undone with the savepoint or the transaction.
-const limited = "SET LOCAL statement_timeout = %[1]d; SET LOCAL lock_timeout = %[1]d; SET LOCAL jit = off"
+// limited bounds the statements of a look. Undone with the savepoint or the transaction.
+// statement_timeout comes last, because it would bind what follows it.
+const limited = "SET LOCAL jit = off; SET LOCAL lock_timeout = %[1]d; SET LOCAL statement_timeout = %[1]d"
 
 // Limits is what to send before a look, in a savepoint or a transaction of its own.
 func Limits() string { return fmt.Sprintf(limited, max(1, Limit.Milliseconds())) }

@@ -7,13 +7,18 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/logger"
 
+	"github.com/seqheal/seqheal/internal/cause"
 	"github.com/seqheal/seqheal/internal/pgtest"
 	"github.com/seqheal/seqheal/plugin"
 )
+
+// The tests share a slow machine: 5 ms are not always enough there for a look.
+func init() { cause.Limit = time.Second }
 
 type account struct {
 	ID    int64

@@ -1,6 +1,10 @@
 package conn
 
-import "context"
+import (
+	"context"
+
+	"github.com/seqheal/seqheal/internal/pgerr"
+)
 
 // The savepoint that keeps a transaction alive through a collision. The name is
 // always the same: a savepoint hides an older one of the same name until it is
@@ -25,7 +29,17 @@ func (c *Conn) Release(ctx context.Context) error { return c.Undo(ctx, releaseSa
 // RollBack undoes everything since [Conn.Savepoint], locks and SET LOCAL included,
 // and closes the savepoint. Sequence moves survive it (PostgreSQL manual 9.17,
 // measured).
-func (c *Conn) RollBack(ctx context.Context) error { return c.Undo(ctx, rollBackSavepoint) }
+//
+// A statement_timeout that was set in the savepoint binds the rollback too, and on a busy
+// machine ends it: that leaves the transaction aborted, and the setting undone, so that it
+// is sent once more.
+func (c *Conn) RollBack(ctx context.Context) error {
+	err := c.Undo(ctx, rollBackSavepoint)
+	if pgerr.Is(err, pgerr.QueryCanceled) {
+		err = c.Undo(ctx, rollBackSavepoint)
+	}
+	return err
+}
 
 // Abort leaves the transaction in the state of a failed statement, so that it can
 // only roll back.
@@ -51,12 +65,12 @@ func (c *Conn) InSavepoint(ctx context.Context, fn func() error) error {
 }
 
 // InLimitedSavepoint is InSavepoint with settings, SET LOCALs, that are sent in the same
-// round trip as the savepoint.
+// round trip as the savepoint. The transaction must not be aborted.
 func (c *Conn) InLimitedSavepoint(ctx context.Context, settings string, fn func(*Conn) error) error {
-	if err := c.Exec(ctx, savepoint+"; "+settings); err != nil {
-		return err
+	err := c.Exec(ctx, savepoint+"; "+settings)
+	if err == nil {
+		err = fn(c)
 	}
-	err := fn(c)
 	if undo := c.RollBack(ctx); err == nil {
 		err = undo
 	}

@@ -404,4 +404,29 @@ var mutants = []mutant{
 		edits: []edit{{"internal/pipeline/rewriter.go", "\tr.attempt(ctx, w, args, opening, r.plan.Rewritten)", "\tr.attempt(ctx, w, args, opening, false)"}},
 		tests: in("./internal/pipeline", "^TestSending_parsesARewrittenTextInsideTheSavepoint$"),
 	},
+	{
+		name:  "cause: rows are looked at in SERIALIZABLE",
+		edits: []edit{{"internal/heal/cause.go", "case a.session.Isolation == conn.Serializable:", "case false:"}},
+		tests: in("./plugin", "^TestCause_notLookedAt$"),
+	},
+	{
+		name:  "cause: what is remembered of a name counts under another search_path",
+		edits: []edit{{"internal/cause/cause.go", `same := q.Path == "" || q.Path == seen.path`, "same := true"}},
+		tests: in("./plugin", "^TestCause_namesThatMove$"),
+	},
+	{
+		name:  "cause: a context that ends stops the look",
+		edits: []edit{{"internal/heal/cause.go", "context.WithTimeout(context.WithoutCancel(ctx), lookWait)", "context.WithTimeout(ctx, lookWait)"}},
+		tests: in("./plugin", "^TestCause_lookThatFails$"),
+	},
+	{
+		name:  "cause: the id of an upsert counts as drawn",
+		edits: []edit{{"internal/statement/drawn.go", "!s.Readable || s.Insert.OnConflict != nil ||", "!s.Readable ||"}},
+		tests: in("./plugin", "^TestCause_upsertsAreNoEvidence$"),
+	},
+	{
+		name:  "cause: a value that the sequence still has counts as given before",
+		edits: []edit{{"internal/cause/cause.go", "!t.Triggers.BeforeInsertRow && q.Given > q.At", "!t.Triggers.BeforeInsertRow && q.Given > 0"}},
+		tests: in("./plugin", "^TestCause_drawnBeforeAnImport$"),
+	},
 }

@@ -20,6 +20,43 @@ func (e pqError) Error() string         { return "pq: " + e['M'] }
 func (e pqError) SQLState() string      { return e['C'] }
 func (e pqError) Get(field byte) string { return e[field] }
 
+// fork is the error of a driver that was forked from pgx.
+type fork struct {
+	Severity, Code, Message, Detail, SchemaName, TableName, ConstraintName, Routine string
+
+	Position int32
+}
+
+func (e *fork) Error() string    { return e.Message }
+func (e *fork) SQLState() string { return e.Code }
+
+// embedding has the fields through a pointer that may be nil, and its own SQLState.
+type embedding struct{ *fork }
+
+func (embedding) SQLState() string { return pgerr.UniqueViolation }
+
+// numbered has a field of another type.
+type numbered struct {
+	Code                                                            int
+	Message, Detail, SchemaName, TableName, ConstraintName, Routine string
+}
+
+func (*numbered) Error() string    { return "23505" }
+func (*numbered) SQLState() string { return pgerr.UniqueViolation }
+
+// stateless has the fields alone.
+type stateless struct {
+	Code, Message, Detail, SchemaName, TableName, ConstraintName, Routine string
+}
+
+func (*stateless) Error() string { return "23505" }
+
+// described adds SQLState to an error, as an application's own wrapper may.
+type described struct{ error }
+
+func (described) SQLState() string { return pgerr.UniqueViolation }
+func (d described) Unwrap() error  { return d.error }
+
 // stateOnly is a server error of a driver that tells nothing but the code.
 type stateOnly struct{}
 
@@ -40,6 +77,10 @@ var (
 		Code: want.Code, Message: want.Message, Detail: want.Detail, SchemaName: want.Schema,
 		TableName: want.Table, ConstraintName: want.Constraint, Routine: want.Routine,
 	}
+	forked = &fork{
+		Severity: "ERROR", Code: want.Code, Message: want.Message, Detail: want.Detail, SchemaName: want.Schema,
+		TableName: want.Table, ConstraintName: want.Constraint, Routine: want.Routine, Position: 7,
+	}
 	pq = pqError{
 		'C': want.Code, 'M': want.Message, 'D': want.Detail, 's': want.Schema,
 		't': want.Table, 'n': want.Constraint, 'R': want.Routine,
@@ -58,7 +99,11 @@ func TestFromReadsTheServersErrorOfEveryDriver(t *testing.T) {
 		"v5 joined":            errors.Join(io.EOF, v5),
 		"v4 joined":            errors.Join(v4, io.EOF),
 		"lib/pq joined":        errors.Join(io.EOF, fmt.Errorf("create: %w", pq)),
+		"v4 joined last":       errors.Join(io.EOF, stateOnly{}, fmt.Errorf("create: %w", v4)),
+		"v4 in a wrapper":      described{fmt.Errorf("create: %w", v4)},
+		"a fork of pgx":        fmt.Errorf("create: %w", forked),
 		"as GORM adds a cause": fmt.Errorf("%v; %w", io.EOF, v5),
+		"v4 as GORM adds one":  fmt.Errorf("%v; %w", io.EOF, v4),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -78,6 +123,11 @@ func TestFromReportsFalseWhenTheServerDidNotSpeak(t *testing.T) {
 		"text of an error":   errors.New(v5.Error()),
 		"printed, not kept":  fmt.Errorf("create: %v", v5),
 		"code without field": stateOnly{},
+		"nothing in v4":      (*pgconn4.PgError)(nil),
+		"embedded fields":    &embedding{},
+		"another type":       &numbered{Code: 23505},
+		"fields alone":       &stateless{Code: want.Code},
+		"a wrapper alone":    described{io.EOF},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"database/sql/driver"
 	"errors"
+	"fmt"
+	"io"
 	"sync/atomic"
 	"testing"
 
@@ -15,7 +17,32 @@ import (
 	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
 	"gorm.io/gorm/logger"
+
+	"github.com/seqheal/seqheal/internal/pgerr"
 )
+
+// Every field is read from the real type, however it is wrapped.
+func TestErrorsOfPgconnV1AreReadByTheirFields(t *testing.T) {
+	t.Parallel()
+	e := &pgconn4.PgError{
+		Code: "23505", Message: "duplicate key", Detail: "Key (id)=(5) already exists.", SchemaName: "public",
+		TableName: "users", ConstraintName: "users_pkey", Routine: "_bt_check_unique",
+	}
+	want := pgerr.Error{
+		Code: e.Code, Message: e.Message, Detail: e.Detail, Schema: e.SchemaName,
+		Table: e.TableName, Constraint: e.ConstraintName, Routine: e.Routine,
+	}
+	for name, err := range map[string]error{
+		"plain": e, "wrapped": fmt.Errorf("create: %w", e), "joined": errors.Join(io.EOF, e), "as GORM adds one": fmt.Errorf("%v; %w", io.EOF, e),
+	} {
+		if got, ok := pgerr.From(err); !ok || got != want {
+			t.Errorf("%s: %+v, %v", name, got, ok)
+		}
+	}
+	if got, ok := pgerr.From((*pgconn4.PgError)(nil)); ok {
+		t.Errorf("nil: %+v", got)
+	}
+}
 
 // older is a driver that connects as pgx v5 does and returns the errors of pgx v4.
 // internal/compat runs pgx v4 itself.

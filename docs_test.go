@@ -42,8 +42,10 @@ func pages(t *testing.T) (all []page) {
 
 // blocks are the texts between ``` and ``` of one language.
 func (p page) blocks(language string) (texts []string) {
-	for _, found := range regexp.MustCompile("(?ms)^```"+language+"\n(.*?)^```").FindAllStringSubmatch(p.text, -1) {
-		texts = append(texts, found[1])
+	for _, found := range regexp.MustCompile("(?ms)^```([a-z]*)\n(.*?)^```").FindAllStringSubmatch(p.text, -1) {
+		if found[1] == language {
+			texts = append(texts, found[2])
+		}
 	}
 	return texts
 }
@@ -171,6 +173,9 @@ func TestDocs_theProgramOfTheReadmeRuns(t *testing.T) {
 	got, want := printed(string(out)), printed(readme.blocks("text")[0])
 	if got != want {
 		t.Errorf("it prints\n%s\ninstead of\n%s", got, want)
+	}
+	if left := place.Text("SELECT to_regclass('gophers')"); left != "∅" {
+		t.Errorf("it leaves %s behind", left)
 	}
 }
 

@@ -1,0 +1,136 @@
+package seqheal_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/seqheal/seqheal/internal/pgtest"
+)
+
+// The damage that the README shows is what examples/silent prints.
+func TestDocs_theDamageInTheReadmeIsShown(t *testing.T) {
+	t.Parallel()
+	run := exec.Command("go", "run", "./examples/silent")
+	run.Env = append(os.Environ(), "SEQHEAL_DSN="+pgtest.New(t).DSN)
+	out, err := run.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	program, _, _ := strings.Cut(string(out), "\nSave: ")
+	for _, block := range (page{"README.md", read(t, "README.md")}).blocks("") {
+		if !strings.HasPrefix(block, "has many: ") {
+			continue
+		}
+		for line := range strings.Lines(block) {
+			line, _, _ = strings.Cut(line, "←")
+			before, after, found := strings.Cut(program, strings.TrimRight(line, " \n")+"\n")
+			if !found {
+				t.Errorf("in this order it does not print %q: %s", line, before)
+			}
+			program = after
+		}
+		return
+	}
+	t.Error("the README does not show it")
+}
+
+// The README names every option of New.
+func TestDocs_theReadmeNamesEveryOption(t *testing.T) {
+	t.Parallel()
+	readme := read(t, "README.md")
+	options := regexp.MustCompile(`(?m)^func (\w+)\(.*\) Option \{`).FindAllStringSubmatch(read(t, "plugin/options.go"), -1)
+	for _, option := range options {
+		if !regexp.MustCompile("(?m)^\\|.*`" + option[1] + `\(`).MatchString(readme) {
+			t.Errorf("the table of options lacks %s", option[1])
+		}
+	}
+	if len(options) < 8 {
+		t.Errorf("%d options", len(options))
+	}
+}
+
+// Every go run and go test leads to a package, and every -run to a test, from the folder that
+// the command or the line before it changes to.
+func TestDocs_everyCommandLeadsToAPackage(t *testing.T) {
+	t.Parallel()
+	commands := regexp.MustCompile("(?:cd (\\S+) && )?\\bgo (run|test) ([^`\n#)]*)")
+	folders := []string{".", "internal/proof", "plugin/metrics", "examples/service"}
+	declared := functions(t)
+	count := 0
+	for _, p := range pages(t) {
+		for _, command := range commands.FindAllStringSubmatch(p.text, -1) {
+			arguments := strings.Fields(command[3])
+			for i, argument := range arguments {
+				if argument == "-run" && i+1 < len(arguments) && !matchesATest(declared, arguments[i+1]) {
+					t.Errorf("%s: no test is called %s", p.path, arguments[i+1])
+				}
+				if argument == "./..." || !strings.HasPrefix(argument, "./") {
+					continue
+				}
+				count++
+				from := folders
+				if command[1] != "" {
+					from = []string{command[1]}
+				}
+				if !slices.ContainsFunc(from, func(dir string) bool {
+					files, _ := filepath.Glob(filepath.Join(dir, argument, "*.go"))
+					return len(files) > 0
+				}) {
+					t.Errorf("%s: go %s %s leads nowhere", p.path, command[2], command[3])
+				}
+			}
+		}
+	}
+	if count < 15 {
+		t.Errorf("%d commands", count)
+	}
+}
+
+// matchesATest reports whether a test of this name, or whose name has this part, exists. '^$'
+// is for benchmarks alone.
+func matchesATest(declared map[string][]string, pattern string) bool {
+	if pattern == "'^$'" {
+		return true
+	}
+	for name := range declared {
+		if strings.HasPrefix(name, "Test") && strings.Contains(name, pattern) {
+			return true
+		}
+	}
+	return false
+}
+
+// Links to other sites are few: the forms that the changelog follows, this project's own
+// pages, and godoc of what is declared.
+func TestDocs_linksToOtherSites(t *testing.T) {
+	t.Parallel()
+	others := []string{"https://keepachangelog.com/en/1.1.0/", "https://semver.org/spec/v2.0.0.html"}
+	own := regexp.MustCompile(`^https://github\.com/seqheal/seqheal/(compare/v[0-9.]+\.\.\.HEAD|releases/tag/v[0-9.]+|security/advisories/new)$`)
+	godoc := regexp.MustCompile(`^https://pkg\.go\.dev/github\.com/seqheal/seqheal/(\w[\w/]*)#(\w+)$`)
+	for _, p := range pages(t) {
+		for _, link := range regexp.MustCompile("https?://[^\\s)>\"`…]+[^\\s)>\"`….,]").FindAllString(p.text, -1) {
+			if slices.Contains(others, link) || own.MatchString(link) {
+				continue
+			}
+			if found := godoc.FindStringSubmatch(link); found == nil || !declares(t, found[1], found[2]) {
+				t.Errorf("%s links to %s", p.path, link)
+			}
+		}
+	}
+}
+
+// declares reports whether a package of this module has an exported type or function.
+func declares(t *testing.T, folder, name string) bool {
+	t.Helper()
+	files, err := filepath.Glob(filepath.Join(folder, "*.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	declaration := regexp.MustCompile(`(?m)^(?:type|func) ` + name + `\b`)
+	return slices.ContainsFunc(files, func(file string) bool { return declaration.MatchString(read(t, file)) })
+}

@@ -21,7 +21,7 @@ func TestDocs_theDamageInTheReadmeIsShown(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	program, _, _ := strings.Cut(string(out), "\nSave: ")
+	program, _, _ := strings.Cut(string(out), "Save: ")
 	for _, block := range (page{"README.md", read(t, "README.md")}).blocks("") {
 		if !strings.HasPrefix(block, "has many: ") {
 			continue

@@ -65,6 +65,21 @@ func TestTheExampleCopies(t *testing.T) {
 	if len(direct) > 10 || strings.Contains(string(text), "prometheus/prometheus") {
 		t.Errorf("%d requirements: %s", len(direct), strings.Join(direct, ""))
 	}
+	files, err := filepath.Glob(filepath.Join(dir, "*.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := 0
+	for _, file := range files {
+		source, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines += strings.Count(string(source), "\n")
+	}
+	if lines == 0 || lines >= 500 {
+		t.Errorf("%d lines, docs/operations.md says under 500", lines)
+	}
 	version := regexp.MustCompile(`(?m)^go (\S+)$`)
 	rootMod, err := os.ReadFile("../../go.mod")
 	if err != nil {

@@ -54,6 +54,36 @@ func TestDocs_theReadmeNamesEveryOption(t *testing.T) {
 	}
 }
 
+// Every exported function of the public packages has an example.
+func TestDocs_everyFunctionHasAnExample(t *testing.T) {
+	t.Parallel()
+	function := regexp.MustCompile(`(?m)^func ([A-Z]\w*)\(`)
+	count := 0
+	for _, folder := range []string{"plugin", "plugin/auditor", "plugin/status", "plugin/metrics", "plugin/otel"} {
+		files, err := filepath.Glob(filepath.Join(folder, "*.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		source, examples := "", ""
+		for _, file := range files {
+			if strings.HasSuffix(file, "_test.go") {
+				examples += read(t, file)
+			} else {
+				source += read(t, file)
+			}
+		}
+		for _, found := range function.FindAllStringSubmatch(source, -1) {
+			count++
+			if !regexp.MustCompile(`(?m)^func Example` + found[1] + `(_[a-z]\w*)?\(`).MatchString(examples) {
+				t.Errorf("%s has no example of %s", folder, found[1])
+			}
+		}
+	}
+	if count < 30 {
+		t.Errorf("%d functions", count)
+	}
+}
+
 // Every go run and go test leads to a package, and every -run to a test, from the folder that
 // the command or the line before it changes to.
 func TestDocs_everyCommandLeadsToAPackage(t *testing.T) {

@@ -194,23 +194,6 @@ func printed(out string) string {
 	return flat(out)
 }
 
-// Every SQL snippet runs on a database with the tables of the documentation.
-func TestDocs_everySQLSnippetRuns(t *testing.T) {
-	t.Parallel()
-	for _, p := range pages(t) {
-		for n, snippet := range p.blocks("sql") {
-			t.Run(fmt.Sprint(p.path, " ", n+1), func(t *testing.T) {
-				t.Parallel()
-				place := pgtest.New(t)
-				role := place.Role()
-				place.Exec(`CREATE TABLE users (id serial PRIMARY KEY, name text, email text UNIQUE); CREATE TABLE orders (id bigserial PRIMARY KEY, item text, user_id bigint);
-					INSERT INTO users SELECT n, 'imported ' || n, n || '@example.com' FROM generate_series(1, 20) n`)
-				place.Exec(strings.NewReplacer(" app;", " "+role+";", " app ", " "+role+" ", "shop.", place.Schema+".", "SCHEMA shop", "SCHEMA "+place.Schema).Replace(snippet))
-			})
-		}
-	}
-}
-
 // Every relative link, picture, path and anchor leads somewhere.
 func TestDocs_everyLinkLeadsSomewhere(t *testing.T) {
 	t.Parallel()

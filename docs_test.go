@@ -242,56 +242,6 @@ func anchors(text string) (names []string) {
 	return names
 }
 
-// Every test that a page names exists, and every function in the flow of docs/design.md stands
-// in the file beside it.
-func TestDocs_whatIsNamedExists(t *testing.T) {
-	t.Parallel()
-	declared := functions(t)
-	names := regexp.MustCompile("`((?:Test|Benchmark|Fuzz|Example)[A-Z][A-Za-z0-9_]*)`")
-	count := 0
-	for _, p := range pages(t) {
-		for _, found := range names.FindAllStringSubmatch(p.text, -1) {
-			count++
-			if len(declared[found[1]]) == 0 {
-				t.Errorf("%s: there is no %s", p.path, found[1])
-			}
-		}
-	}
-	if count < 30 {
-		t.Errorf("%d tests are named", count)
-	}
-	rows := regexp.MustCompile("(?m)^\\| `([a-z]+\\.go)` \\| (.*) \\|$").FindAllStringSubmatch(read(t, "docs/design.md"), -1)
-	for _, row := range rows {
-		for _, name := range regexp.MustCompile("`([A-Za-z]+)`").FindAllStringSubmatch(row[2], -1) {
-			if !slices.Contains(declared[name[1]], "internal/heal/"+row[1]) {
-				t.Errorf("docs/design.md: %s has no %s", row[1], name[1])
-			}
-		}
-	}
-	if len(rows) < 9 {
-		t.Errorf("%d files in the flow", len(rows))
-	}
-}
-
-// functions are the files in which a function of a name stands.
-func functions(t *testing.T) map[string][]string {
-	t.Helper()
-	declared := map[string][]string{}
-	find := regexp.MustCompile(`(?m)^func (?:\([^)]*\) )?([A-Za-z0-9_]+)`)
-	if err := filepath.WalkDir(".", func(path string, entry os.DirEntry, err error) error {
-		if err != nil || entry.IsDir() || filepath.Ext(path) != ".go" {
-			return err
-		}
-		for _, found := range find.FindAllStringSubmatch(read(t, path), -1) {
-			declared[found[1]] = append(declared[found[1]], filepath.ToSlash(path))
-		}
-		return nil
-	}); err != nil {
-		t.Fatal(err)
-	}
-	return declared
-}
-
 // flat is the text without indentation and empty lines.
 func flat(text string) string {
 	var b strings.Builder

@@ -91,6 +91,24 @@ func functions(t *testing.T) map[string][]string {
 	return declared
 }
 
+// The README's program may be run again: it leaves nothing behind.
+func TestDocs_theProgramOfTheReadmeLeavesNothing(t *testing.T) {
+	t.Parallel()
+	dir := moduleBeside(t)
+	write(t, filepath.Join(dir, "main.go"), (page{"README.md", read(t, "README.md")}).blocks("go")[0])
+	place := pgtest.New(t)
+	for range 2 {
+		run := exec.Command("go", "run", ".")
+		run.Dir, run.Env = dir, append(os.Environ(), "DATABASE_URL="+place.DSN)
+		if out, err := run.CombinedOutput(); err != nil || !strings.Contains(string(out), "stored with id 21\n") {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	if left := place.Text("SELECT relname FROM pg_class WHERE relnamespace = '$S'::regnamespace"); left != "" {
+		t.Errorf("left behind: %s", left)
+	}
+}
+
 // The README names every option of New.
 func TestDocs_theReadmeNamesEveryOption(t *testing.T) {
 	t.Parallel()

@@ -174,9 +174,6 @@ func TestDocs_theProgramOfTheReadmeRuns(t *testing.T) {
 	if got != want {
 		t.Errorf("it prints\n%s\ninstead of\n%s", got, want)
 	}
-	if left := place.Text("SELECT to_regclass('gophers')"); left != "∅" {
-		t.Errorf("it leaves %s behind", left)
-	}
 }
 
 // printed is an output without what differs from run to run: colours, times, folders, line

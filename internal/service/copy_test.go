@@ -25,8 +25,13 @@ func runToEnd(t *testing.T, dsn string) (code int, out string) {
 
 func goIn(t *testing.T, dir string, arguments ...string) string {
 	t.Helper()
+	return goWith(t, dir, []string{"GOFLAGS=-buildvcs=false"}, arguments...)
+}
+
+func goWith(t *testing.T, dir string, environment []string, arguments ...string) string {
+	t.Helper()
 	command := exec.CommandContext(t.Context(), "go", arguments...)
-	command.Dir, command.Env = dir, append(os.Environ(), "GOFLAGS=-buildvcs=false")
+	command.Dir, command.Env = dir, append(os.Environ(), environment...)
 	out, err := command.CombinedOutput()
 	if err != nil {
 		t.Fatalf("go %s: %v: %s", strings.Join(arguments, " "), err, out)
@@ -34,29 +39,40 @@ func goIn(t *testing.T, dir string, arguments ...string) string {
 	return string(out)
 }
 
-// The folder compiles elsewhere: it needs the modules that it names, few of them, and
-// nothing of this repository's inside.
+// A copy of the folder compiles, and without its replace directives finds all that it needs in
+// the modules as they are published: those that it names, few of them, and nothing of this
+// repository's inside.
 func TestTheExampleCopies(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	if err := os.CopyFS(dir, os.DirFS(example)); err != nil {
 		t.Fatal(err)
 	}
-	root, err := filepath.Abs("../..")
-	if err != nil {
-		t.Fatal(err)
-	}
 	text, err := os.ReadFile(filepath.Join(dir, "go.mod"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Until the modules are published, a copy finds them here.
-	if err := os.WriteFile(filepath.Join(dir, "go.mod"), []byte(strings.ReplaceAll(string(text), "=> ../..", "=> "+root)), 0o644); err != nil {
+	// Compiled with the modules as they are here, where they are compiled already.
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mod := filepath.Join(dir, "go.mod")
+	if err := os.WriteFile(mod, []byte(strings.ReplaceAll(string(text), "=> ../..", "=> "+root)), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	goIn(t, dir, "build", "-o", os.DevNull, ".")
-	goIn(t, dir, "vet", ".")
-	for _, path := range strings.Fields(goIn(t, dir, "list", "-f", `{{join .Imports "\n"}}{{"\n"}}{{join .TestImports "\n"}}`, ".")) {
+	// Without the replace directives every package is found in what is published.
+	environment := published(t)
+	goWith(t, dir, environment, "mod", "edit", "-dropreplace=github.com/seqheal/seqheal",
+		"-dropreplace=github.com/seqheal/seqheal/plugin/metrics", "-dropreplace=github.com/seqheal/seqheal/plugin/otel")
+	all := goWith(t, dir, environment, "list", "-deps", "-f", "{{.ImportPath}}", ".")
+	for _, path := range []string{"github.com/seqheal/seqheal/plugin/status\n", "github.com/seqheal/seqheal/plugin/metrics\n", "github.com/seqheal/seqheal/plugin/otel\n"} {
+		if !strings.Contains(all, path) {
+			t.Errorf("it does not use %s", path)
+		}
+	}
+	for _, path := range strings.Fields(goWith(t, dir, environment, "list", "-f", `{{join .Imports "\n"}}{{"\n"}}{{join .TestImports "\n"}}`, ".")) {
 		if strings.Contains(path, "/internal/") {
 			t.Errorf("the example imports %s", path)
 		}

@@ -1,7 +1,6 @@
 package seqheal_test
 
 import (
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,7 +10,6 @@ import (
 	"testing"
 
 	"github.com/seqheal/seqheal/internal/pgtest"
-	"github.com/seqheal/seqheal/plugin"
 )
 
 // The damage that the README shows is what examples/silent prints.
@@ -154,58 +152,18 @@ func TestDocs_everyFunctionHasAnExample(t *testing.T) {
 	}
 }
 
-// Every SQL snippet runs on a database with the tables of the documentation.
-func TestDocs_everySQLSnippetRuns(t *testing.T) {
+// Every limit says what happens and what to do.
+func TestDocs_everyLimitSaysWhatToDo(t *testing.T) {
 	t.Parallel()
-	for _, p := range pages(t) {
-		for n, snippet := range p.blocks("sql") {
-			t.Run(fmt.Sprint(p.path, " ", n+1), func(t *testing.T) {
-				t.Parallel()
-				place := pgtest.New(t)
-				role := place.Role()
-				place.Exec(`CREATE TABLE users (id serial PRIMARY KEY, name text, email text UNIQUE); CREATE TABLE orders (id bigserial PRIMARY KEY, item text, user_id bigint);
-					INSERT INTO users SELECT n, 'imported ' || n, n || '@example.com' FROM generate_series(1, 20) n`)
-				place.Exec(ofTheDocs(place, role, snippet))
-			})
+	limits := strings.Split(read(t, "docs/limits.md"), "\n## ")[1:]
+	for _, limit := range limits {
+		name, text, _ := strings.Cut(limit, "\n")
+		if strings.Count(text, "**What happens.** ") != 1 || strings.Count(text, "**What to do.** ") != 1 {
+			t.Errorf("%s: what happens, and what is to do?", name)
 		}
 	}
-}
-
-// ofTheDocs is a snippet about the schema shop and the role app, for a place and a role.
-func ofTheDocs(place *pgtest.Place, role, snippet string) string {
-	return strings.NewReplacer(" app;", " "+role+";", " app ", " "+role+" ", "shop.", place.Schema+".", "SCHEMA shop", "SCHEMA "+place.Schema).Replace(snippet)
-}
-
-// The rights of docs/operations.md are enough, with USAGE alone of a sequence as well, and the
-// owner needs none.
-func TestDocs_theRightsAreEnough(t *testing.T) {
-	t.Parallel()
-	const table = `CREATE TABLE users (id bigserial PRIMARY KEY, name text); INSERT INTO users SELECT n, 'imported' FROM generate_series(1, 20) n;`
-	grants := (page{"docs/operations.md", read(t, "docs/operations.md")}).blocks("sql")[0]
-	for name, prepare := range map[string]func(p *pgtest.Place, role string){
-		"the snippet":       func(p *pgtest.Place, role string) { p.Exec(table + ofTheDocs(p, role, grants)) },
-		"for later objects": func(p *pgtest.Place, role string) { p.Exec(ofTheDocs(p, role, grants) + table) },
-		"USAGE alone": func(p *pgtest.Place, role string) {
-			p.Exec(table + "GRANT SELECT, INSERT ON users TO " + role + "; GRANT USAGE ON SEQUENCE users_id_seq TO " + role)
-		},
-		"the owner": func(p *pgtest.Place, role string) {
-			p.Exec("GRANT CREATE ON SCHEMA $S TO " + role + "; SET ROLE " + role + "; " + table + "RESET ROLE")
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			place := pgtest.New(t)
-			role := place.Role()
-			prepare(place, role)
-			db := place.OpenDSN(place.DSNFor(map[string]string{"user": role}), nil, plugin.New())
-			user := struct {
-				ID   int64
-				Name string
-			}{Name: "new"}
-			if err := db.Table("users").Create(&user).Error; err != nil || place.Text("SELECT id, name FROM users WHERE id > 20") != "21|new" {
-				t.Errorf("%v, %+v", err, user)
-			}
-		})
+	if len(limits) < 25 {
+		t.Errorf("%d limits", len(limits))
 	}
 }
 

@@ -171,37 +171,55 @@ func TestDocs_everyLimitSaysWhatToDo(t *testing.T) {
 // the command or the line before it changes to.
 func TestDocs_everyCommandLeadsToAPackage(t *testing.T) {
 	t.Parallel()
-	commands := regexp.MustCompile("(?:cd (\\S+) && )?\\bgo (run|test) ([^`\n#)]*)")
-	folders := []string{".", "internal/proof", "plugin/metrics", "examples/service"}
+	commands := regexp.MustCompile("(?:cd (\\S+) && )?\\bgo (?:run|test) ([^`\n#)]*)")
 	declared := functions(t)
 	count := 0
 	for _, p := range pages(t) {
 		for _, command := range commands.FindAllStringSubmatch(p.text, -1) {
-			arguments := strings.Fields(command[3])
-			for i, argument := range arguments {
-				if argument == "-run" && i+1 < len(arguments) && !matchesATest(declared, arguments[i+1]) {
-					t.Errorf("%s: no test is called %s", p.path, arguments[i+1])
-				}
-				if argument == "./..." || !strings.HasPrefix(argument, "./") {
-					continue
-				}
-				count++
-				from := folders
-				if command[1] != "" {
-					from = []string{command[1]}
-				}
-				if !slices.ContainsFunc(from, func(dir string) bool {
-					files, _ := filepath.Glob(filepath.Join(dir, argument, "*.go"))
-					return len(files) > 0
-				}) {
-					t.Errorf("%s: go %s %s leads nowhere", p.path, command[2], command[3])
-				}
+			packages, wrong := checkCommand(declared, command[1], command[2])
+			count += packages
+			if wrong != "" {
+				t.Errorf("%s: %s: %s", p.path, command[0], wrong)
 			}
 		}
 	}
 	if count < 15 {
-		t.Errorf("%d commands", count)
+		t.Errorf("%d packages", count)
 	}
+}
+
+var (
+	packagesOf = regexp.MustCompile(`(?:^| )(\./[\w/]+)`)
+	testsOf    = regexp.MustCompile(`-run (\S+)`)
+)
+
+// checkCommand counts the packages of a go command in a folder, and says what is not there.
+func checkCommand(declared map[string][]string, folder, arguments string) (packages int, wrong string) {
+	for _, found := range testsOf.FindAllStringSubmatch(arguments, -1) {
+		if !matchesATest(declared, found[1]) {
+			wrong = "no test is called " + found[1]
+		}
+	}
+	for _, found := range packagesOf.FindAllStringSubmatch(arguments, -1) {
+		packages++
+		if !isPackage(folder, found[1]) {
+			wrong = "there is no " + found[1]
+		}
+	}
+	return packages, wrong
+}
+
+// isPackage reports whether a folder has Go files, from the folder that the command changes to
+// or else from one of those that the text names before.
+func isPackage(from, folder string) bool {
+	candidates := []string{".", "internal/proof", "plugin/metrics", "examples/service"}
+	if from != "" {
+		candidates = []string{from}
+	}
+	return slices.ContainsFunc(candidates, func(dir string) bool {
+		files, _ := filepath.Glob(filepath.Join(dir, folder, "*.go"))
+		return len(files) > 0
+	})
 }
 
 // matchesATest reports whether a test of this name, or whose name has this part, exists. '^$'

@@ -1,11 +1,13 @@
 package service
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -40,16 +42,11 @@ func goWith(t *testing.T, dir string, environment []string, arguments ...string)
 }
 
 // A copy of the folder compiles, and without its replace directives finds all that it needs in
-// the modules as they are published: those that it names, few of them, and nothing of this
-// repository's inside.
+// the modules as they are published, nothing of this repository's inside.
 func TestTheExampleCopies(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	if err := os.CopyFS(dir, os.DirFS(example)); err != nil {
-		t.Fatal(err)
-	}
-	text, err := os.ReadFile(filepath.Join(dir, "go.mod"))
-	if err != nil {
 		t.Fatal(err)
 	}
 	// Compiled with the modules as they are here, where they are compiled already.
@@ -58,7 +55,7 @@ func TestTheExampleCopies(t *testing.T) {
 		t.Fatal(err)
 	}
 	mod := filepath.Join(dir, "go.mod")
-	if err := os.WriteFile(mod, []byte(strings.ReplaceAll(string(text), "=> ../..", "=> "+root)), 0o644); err != nil {
+	if err := os.WriteFile(mod, bytes.ReplaceAll(contents(t, mod), []byte("=> ../.."), []byte("=> "+root)), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	goIn(t, dir, "build", "-o", os.DevNull, ".")
@@ -66,10 +63,10 @@ func TestTheExampleCopies(t *testing.T) {
 	environment := published(t)
 	goWith(t, dir, environment, "mod", "edit", "-dropreplace=github.com/seqheal/seqheal",
 		"-dropreplace=github.com/seqheal/seqheal/plugin/metrics", "-dropreplace=github.com/seqheal/seqheal/plugin/otel")
-	all := goWith(t, dir, environment, "list", "-deps", "-f", "{{.ImportPath}}", ".")
-	for _, path := range []string{"github.com/seqheal/seqheal/plugin/status\n", "github.com/seqheal/seqheal/plugin/metrics\n", "github.com/seqheal/seqheal/plugin/otel\n"} {
-		if !strings.Contains(all, path) {
-			t.Errorf("it does not use %s", path)
+	all := strings.Fields(goWith(t, dir, environment, "list", "-deps", "-f", "{{.ImportPath}}", "."))
+	for _, name := range []string{"status", "metrics", "otel"} {
+		if !slices.Contains(all, "github.com/seqheal/seqheal/plugin/"+name) {
+			t.Errorf("it does not use plugin/%s", name)
 		}
 	}
 	for _, path := range strings.Fields(goWith(t, dir, environment, "list", "-f", `{{join .Imports "\n"}}{{"\n"}}{{join .TestImports "\n"}}`, ".")) {
@@ -77,31 +74,27 @@ func TestTheExampleCopies(t *testing.T) {
 			t.Errorf("the example imports %s", path)
 		}
 	}
-	direct := regexp.MustCompile(`(?m)^\t\S+ v\S+$`).FindAllString(string(text), -1)
-	if len(direct) > 10 || strings.Contains(string(text), "prometheus/prometheus") {
+}
+
+// The example asks for few modules, the root's version of Go, and not much time to read.
+func TestTheExampleIsSmall(t *testing.T) {
+	t.Parallel()
+	mod := string(contents(t, filepath.Join(example, "go.mod")))
+	direct := regexp.MustCompile(`(?m)^\t\S+ v\S+$`).FindAllString(mod, -1)
+	if len(direct) == 0 || len(direct) > 10 || strings.Contains(mod, "prometheus/prometheus") {
 		t.Errorf("%d requirements: %s", len(direct), strings.Join(direct, ""))
 	}
-	files, err := filepath.Glob(filepath.Join(dir, "*.go"))
-	if err != nil {
-		t.Fatal(err)
+	version := regexp.MustCompile(`(?m)^go (\S+)$`)
+	if got, want := version.FindString(mod), version.FindString(string(contents(t, "../../go.mod"))); got != want {
+		t.Errorf("the example asks for %q, the root for %q", got, want)
 	}
 	lines := 0
-	for _, file := range files {
-		source, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
+	for _, file := range filesOf(t, example) {
+		if strings.HasSuffix(file, ".go") {
+			lines += bytes.Count(contents(t, filepath.Join(example, file)), []byte("\n"))
 		}
-		lines += strings.Count(string(source), "\n")
 	}
 	if lines == 0 || lines >= 500 {
 		t.Errorf("%d lines, docs/operations.md says under 500", lines)
-	}
-	version := regexp.MustCompile(`(?m)^go (\S+)$`)
-	rootMod, err := os.ReadFile("../../go.mod")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got, want := version.FindString(string(text)), version.FindString(string(rootMod)); got != want {
-		t.Errorf("the example asks for %q, the root for %q", got, want)
 	}
 }

@@ -2,11 +2,12 @@ package service
 
 import (
 	"archive/zip"
+	"bytes"
 	"encoding/json"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -33,65 +34,72 @@ func published(t *testing.T) []string {
 	}
 }
 
-// publish writes what a proxy serves of a module: its version, go.mod and files, without the
-// modules inside it. The published go.mod has no replace.
+// publish writes what a proxy serves of a module: its version, go.mod and files.
 func publish(t *testing.T, at, path, folder string) {
 	t.Helper()
 	const version = "v0.1.0"
-	mod, err := os.ReadFile(filepath.Join(folder, "go.mod"))
-	if err != nil {
+	if err := os.MkdirAll(at, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for file, text := range map[string]string{
-		"list": version, version + ".info": `{"Version": "` + version + `", "Time": "2026-01-01T00:00:00Z"}`, version + ".mod": string(mod),
-	} {
-		if err := os.MkdirAll(at, 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(at, file), []byte(text), 0o644); err != nil {
+	write := func(file string, content []byte) {
+		if err := os.WriteFile(filepath.Join(at, file), content, 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	archive, err := os.Create(filepath.Join(at, version+".zip"))
+	write("list", []byte(version))
+	write(version+".info", []byte(`{"Version": "`+version+`", "Time": "2026-01-01T00:00:00Z"}`))
+	write(version+".mod", contents(t, filepath.Join(folder, "go.mod")))
+	var archive bytes.Buffer
+	writer := zip.NewWriter(&archive)
+	for _, file := range filesOf(t, folder) {
+		entry, err := writer.Create(path + "@" + version + "/" + filepath.ToSlash(file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := entry.Write(contents(t, filepath.Join(folder, file))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := writer.Close(); err != nil {
+		t.Fatal(err)
+	}
+	write(version+".zip", archive.Bytes())
+}
+
+func contents(t *testing.T, file string) []byte {
+	t.Helper()
+	text, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	writer := zip.NewWriter(archive)
-	err = filepath.WalkDir(folder, func(file string, entry fs.DirEntry, err error) error {
-		if err != nil {
+	return text
+}
+
+// filesOf are the files of a module that a program needs, from its folder, without the
+// modules inside it.
+func filesOf(t *testing.T, folder string) (files []string) {
+	t.Helper()
+	needed := regexp.MustCompile(`\.(go|mod|sum|html|css|js)$`)
+	err := filepath.WalkDir(folder, func(file string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
 			return err
-		}
-		if entry.IsDir() {
-			_, inner := os.Stat(filepath.Join(file, "go.mod"))
-			if file != folder && (inner == nil || strings.HasPrefix(entry.Name(), ".")) {
-				return fs.SkipDir
-			}
+		case entry.IsDir() && file != folder && (strings.HasPrefix(entry.Name(), ".") || isModule(file)):
+			return fs.SkipDir
+		case entry.IsDir() || !needed.MatchString(file):
 			return nil
-		}
-		if name := filepath.Ext(file); name != ".go" && name != ".mod" && name != ".sum" && filepath.Base(filepath.Dir(file)) != "status" {
-			return nil
-		}
-		text, err := os.ReadFile(file)
-		if err != nil {
-			return err
 		}
 		relative, err := filepath.Rel(folder, file)
-		if err != nil {
-			return err
-		}
-		entryIn, err := writer.Create(fmt.Sprintf("%s@%s/%s", path, version, filepath.ToSlash(relative)))
-		if err == nil {
-			_, err = entryIn.Write(text)
-		}
+		files = append(files, relative)
 		return err
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := writer.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if err := archive.Close(); err != nil {
-		t.Fatal(err)
-	}
+	return files
+}
+
+func isModule(folder string) bool {
+	_, err := os.Stat(filepath.Join(folder, "go.mod"))
+	return err == nil
 }

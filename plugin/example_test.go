@@ -2,6 +2,7 @@ package plugin_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"log"
@@ -15,26 +16,6 @@ import (
 
 	"github.com/seqheal/seqheal/plugin"
 )
-
-// User and Order are models of the application's.
-type (
-	User  struct{ ID int64 }
-	Order struct{ ID int64 }
-)
-
-// open is what the application does to get its database.
-func open(plugins ...gorm.Plugin) *gorm.DB {
-	db, err := gorm.Open(postgres.Open(os.Getenv("DATABASE_URL")), &gorm.Config{})
-	if err != nil {
-		log.Fatal(err)
-	}
-	for _, p := range plugins {
-		if err := db.Use(p); err != nil {
-			log.Fatal(err)
-		}
-	}
-	return db
-}
 
 // incidentsTotal stands for a counter of the application's metrics.
 func incidentsTotal(table, outcome string) { fmt.Println(table, outcome) }
@@ -67,17 +48,19 @@ func ExampleNew() {
 	// Output: seqheal 0
 }
 
-// Every column that a sequence feeds, and what would move those that are behind.
+// Every column that a sequence feeds, and how far those that are behind are.
 func ExampleAudit() {
 	findings, err := plugin.Audit(context.Background(), open())
 	if err != nil {
 		log.Fatal(err)
 	}
 	for _, f := range findings {
-		if f.State == plugin.StateBehind {
-			fmt.Println(f.QuotedTable(), f.Behind, f.SQL())
-		}
+		fmt.Println(f.QuotedTable(), f.State, f.Behind)
 	}
+	// Output:
+	// "billing"."invoices" behind 7
+	// "public"."orders" in_sync 0
+	// "public"."users" behind 20
 }
 
 // Two schemas, without the tables of the migration tool, and when their ranges end.
@@ -91,41 +74,11 @@ func ExampleAudit_options() {
 		plugin.OnProgress(func(done, total int) { fmt.Println(done, "of", total) }),
 	)
 	if err != nil {
-		log.Fatal(err)
+		log.Print(err) // there is no schema shop
 	}
 	for _, f := range findings {
 		if f.State == plugin.StateNearlyExhausted && !f.Ends.IsZero() {
 			fmt.Println(f.QuotedTable(), f.Remaining, "left, until", f.Ends.Format(time.DateOnly))
-		}
-	}
-}
-
-// How many values a day each sequence gives, from the findings of an earlier audit.
-func ExampleWithForecast() {
-	ctx, db := context.Background(), open()
-	earlier, err := plugin.Audit(ctx, db)
-	if err != nil {
-		log.Fatal(err)
-	}
-	time.Sleep(time.Hour)
-	later, err := plugin.Audit(ctx, db, plugin.WithForecast(earlier...))
-	if err != nil {
-		log.Fatal(err)
-	}
-	for _, f := range later {
-		fmt.Println(f.QuotedTable(), f.PerDay)
-	}
-}
-
-// Sequences that no table draws from, also in schemas that the role may not use.
-func ExampleWithUnusedSequences() {
-	findings, err := plugin.Audit(context.Background(), open(), plugin.InEverySchema(), plugin.WithUnusedSequences())
-	if err != nil {
-		log.Fatal(err)
-	}
-	for _, f := range findings {
-		if f.State == plugin.StateUnused {
-			fmt.Println(f.Sequence)
 		}
 	}
 }
@@ -138,9 +91,12 @@ func ExampleResync() {
 	}
 	for _, f := range findings {
 		if f.Moved {
-			fmt.Println(f.QuotedTable(), f.From, f.To)
+			fmt.Println(f.QuotedTable(), "moved to", f.To)
 		}
 	}
+	// Output:
+	// "billing"."invoices" moved to 7
+	// "public"."users" moved to 20
 }
 
 // What Resync would move, without moving it.
@@ -151,50 +107,74 @@ func ExampleResync_dryRun() {
 		log.Fatal(err)
 	}
 	for _, f := range findings {
-		fmt.Print(f.SQL())
+		if f.State == plugin.StateBehind {
+			fmt.Println(f.QuotedTable(), "would move by", f.Behind)
+		}
 	}
+	// Output:
+	// "billing"."invoices" would move by 7
+	// "public"."users" would move by 20
 }
 
-// The SQL of a finding goes into psql. It never moves the sequence backwards.
+// The SQL of a finding goes into psql. It never moves the sequence backwards, and may be
+// run again.
 func ExampleFinding_SQL() {
-	f := plugin.Finding{
-		Schema: "public", Table: "users", Column: "id", Sequence: `"public"."users_id_seq"`, Increment: 1, Cache: 1,
-		Last: 1, Furthest: 4739, FurthestKnown: true, Behind: 4738, State: plugin.StateBehind,
+	db := open()
+	findings, err := plugin.Audit(context.Background(), db, plugin.OfTables("users"))
+	if err != nil {
+		log.Fatal(err)
 	}
-	fmt.Println(strings.Count(f.SQL(), "nextval"), "draws,", strings.Count(f.SQL(), "setval"), "setval")
-	// Output: 2 draws, 0 setval
+	db.Exec(findings[0].SQL())
+	user := User{Name: "new"}
+	fmt.Println(db.Create(&user).Error, user.ID)
+	// Output: <nil> 21
 }
 
 // Records with fields instead of lines in GORM's log.
 func ExampleWithLogger() {
-	logger := slog.New(slog.NewJSONHandler(os.Stdout, nil))
+	logger := slog.New(slog.NewTextHandler(os.Stdout, &slog.HandlerOptions{ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
+		if a.Key == "msg" || a.Key == "table" || a.Key == "behind" {
+			return a
+		}
+		return slog.Attr{} // the others are left out here
+	}}))
 	healing := plugin.New(plugin.WithLogger(logger))
-	open(healing)
 	defer healing.Flush() // repeats of the last minute
+	db := open(healing)
+	db.Create(&User{Name: "new"})
+	// Output: msg="seqheal: healed a drifted sequence" seqheal.table="\"public\".\"users\"" seqheal.behind=19
 }
 
 // A metric, and an alert for what needs a person.
 func ExampleOnIncident() {
-	open(plugin.New(plugin.OnIncident(func(ctx context.Context, i plugin.Incident) {
+	db := open(plugin.New(plugin.OnIncident(func(ctx context.Context, i plugin.Incident) {
 		incidentsTotal(i.Table, string(i.Outcome))
 		if i.Outcome == plugin.Refused || i.Outcome == plugin.Failed {
 			slog.ErrorContext(ctx, "an insert failed", "incident", i, "next step", i.Advice())
 		}
 	})))
+	db.Create(&User{Name: "new"})
+	// Output: "public"."users" healed
 }
 
 // Healed in place in REPEATABLE READ and SERIALIZABLE, too.
 func ExampleWithGuard() {
-	open(plugin.New(plugin.WithGuard(plugin.GuardSavepoint)))
+	db := open(plugin.New(plugin.WithGuard(plugin.GuardSavepoint)))
+	user := User{Name: "new"}
+	err := db.Transaction(func(tx *gorm.DB) error {
+		return tx.Create(&user).Error
+	}, &sql.TxOptions{Isolation: sql.LevelRepeatableRead})
+	fmt.Println(user.ID, err)
+	// Output: 21 <nil>
 }
 
 // A second role for what the application's own may not do.
 func ExampleWithResyncDB() {
-	admin, err := gorm.Open(postgres.Open(os.Getenv("ADMIN_DATABASE_URL")), &gorm.Config{})
-	if err != nil {
-		log.Fatal(err)
-	}
-	open(plugin.New(plugin.WithResyncDB(admin)))
+	admin := open() // with the connection string of that role
+	db := open(plugin.New(plugin.WithResyncDB(admin)))
+	user := User{Name: "new"}
+	fmt.Println(db.Create(&user).Error, user.ID)
+	// Output: <nil> 21
 }
 
 // Beside an import that keeps naming ids in front of the sequence.
@@ -210,32 +190,32 @@ func ExampleWithResyncTimeout() {
 // Seed scripts name ids, and nothing drifts.
 func ExampleWithPrevention() {
 	db := open(plugin.New(plugin.WithPrevention()))
-	db.Create(&User{ID: 1000})
-	next := User{}
+	db.Create(&User{ID: 1000, Name: "seeded"})
+	next := User{Name: "next"}
 	db.Create(&next)
-	fmt.Println(next.ID) // 1001
+	fmt.Println(next.ID)
+	// Output: 1001
 }
 
 // The tables of the application's models are in sync before its first request.
 func ExampleWithStartupAudit() {
-	open(plugin.New(
-		plugin.WithStartupAudit(plugin.OfModels(&User{}, &Order{}), plugin.AndResync()),
-	))
+	healing := plugin.New(plugin.WithStartupAudit(plugin.OfModels(&User{}, &Order{}), plugin.AndResync()))
+	user := User{Name: "new"}
+	fmt.Println(open(healing).Create(&user).Error, user.ID, healing.Stats().Healed)
+	// Output: <nil> 21 0
 }
 
 // An upsert that could not be protected in time has changed nothing: try again.
 func Example_errRowsMissing() {
 	db := open(plugin.New())
+	users := []User{{ID: 1, Name: "renamed"}, {Name: "new"}}
 	save := func() error {
-		return db.Transaction(func(tx *gorm.DB) error {
-			return tx.Save(&[]User{{ID: 1}, {}}).Error
-		})
+		return db.Transaction(func(tx *gorm.DB) error { return tx.Save(&users).Error })
 	}
 	err := save()
 	if errors.Is(err, plugin.ErrRowsMissing) {
 		err = save()
 	}
-	if err != nil {
-		log.Fatal(err)
-	}
+	fmt.Println(err, users[0].ID, users[1].ID)
+	// Output: <nil> 1 21
 }

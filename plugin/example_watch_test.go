@@ -21,8 +21,21 @@ func ExamplePlugin_Stats() {
 
 func ExamplePlugin_Incidents() {
 	healing := plugin.New()
+	db := open(healing)
+	db.Create(&User{Name: "new"})
 	for _, incident := range healing.Incidents() { // the newest last
-		fmt.Println(incident.Time, incident.Outcome, incident.Table, incident.Behind, incident.Advice())
+		fmt.Println(incident.Outcome, incident.Table, incident.Behind)
+	}
+	// Output: healed "public"."users" 19
+}
+
+// The next step, for the text of an alert or a ticket.
+func ExampleIncident_Advice() {
+	healing := plugin.New()
+	for _, incident := range healing.Incidents() {
+		if incident.Outcome == plugin.Refused || incident.Outcome == plugin.Failed {
+			fmt.Println(incident.Table, incident.Reason, incident.Advice())
+		}
 	}
 	// Output:
 }

@@ -13,12 +13,12 @@ type State string
 
 const (
 	// StateInSync: no row lies in front of the sequence. A sequence that cycles is in
-	// sync, too; Finding.CycleAhead tells how far the next row in front of it is.
+	// sync, too; [Finding].CycleAhead tells how far the next row in front of it is.
 	StateInSync State = "in_sync"
 	// StateBehind: a row lies in front of the sequence, so an insert will collide with it.
 	StateBehind State = "behind"
 	// StateNearlyExhausted: in sync, and nine tenths of the range are used up, or the
-	// share that WithNearlyExhausted sets: of the column's range, or of that of a narrower
+	// share that [WithNearlyExhausted] sets: of the column's range, or of that of a narrower
 	// foreign key that points to it.
 	StateNearlyExhausted State = "nearly_exhausted"
 	// StateExhausted: the sequence has no value left that the column can hold.
@@ -26,7 +26,7 @@ const (
 	// StateUnreadable: the column or its sequence could not be read; Reason and Err say why.
 	StateUnreadable State = "unreadable"
 	// StateUnused: nothing in the catalog draws from the sequence. Only Schema, Sequence,
-	// Increment and what owns it, Table and Column, are filled in. See WithUnusedSequences.
+	// Increment and what owns it, Table and Column, are filled in. See [WithUnusedSequences].
 	StateUnused State = "unused"
 )
 
@@ -74,7 +74,7 @@ type Finding struct {
 	// PerDay is how many values a day the sequence gives, and Ends the day on which
 	// Remaining is used up at that rate, zero when that is more than a century away.
 	// Forecast says where the rate comes from, empty when it is not known. See
-	// WithForecast.
+	// [WithForecast].
 	PerDay   float64
 	Ends     time.Time
 	Forecast Forecast

@@ -29,7 +29,7 @@ FROM (SELECT %[1]s OFFSET 0) AS drawn;`
 )
 
 // SQL is a statement, ready to paste into psql, that does for this sequence what
-// Resync would: it draws the values up to the furthest one, or draws, compares and sets
+// [Resync] would: it draws the values up to the furthest one, or draws, compares and sets
 // at once, so that it never moves the sequence backwards and may be run again. It is
 // empty when there is nothing to move.
 func (f Finding) SQL() string {

@@ -1,4 +1,9 @@
-// Package plugin heals drifted PostgreSQL sequences in GORM.
+// Package plugin heals drifted PostgreSQL sequences in GORM: inserts that fail with
+//
+//	ERROR: duplicate key value violates unique constraint "users_pkey" (SQLSTATE 23505)
+//
+// because rows with explicit ids arrived, by an import, a restore or replication, and the
+// sequence behind the key stayed where it was. Registering it is all it takes:
 //
 //	db, err := gorm.Open(postgres.Open(dsn), &gorm.Config{})
 //	if err != nil {
@@ -8,12 +13,10 @@
 //		return err
 //	}
 //
-// A sequence drifts when rows arrive with explicit ids: it stays behind them, and later
-// inserts draw ids that exist. With the plugin an insert that leaves its key to the
-// database and collides (SQLSTATE 23505) is caught, the sequence is advanced past the
-// rows, and the INSERT alone is sent again. Upserts and saves of associations, which would
-// overwrite or drop rows without an error, are protected likewise. Inserts into a healthy
-// table are stored, returned and reported as without the plugin.
+// An insert that leaves its key to the database and collides is caught, the sequence is
+// advanced past the rows, and the INSERT alone is sent again. Upserts and saves of
+// associations, which would overwrite or drop rows without an error, are protected likewise.
+// Inserts into a healthy table are stored, returned and reported as without the plugin.
 //
 // # Transactions
 //
@@ -22,18 +25,38 @@
 // PostgreSQL's own error and leaves the transaction aborted. [Guard] says how inserts in a
 // transaction survive a collision.
 //
-// # Retries
+// # Retries and rounds
 //
 // An insert that collides is sent again once. Only when rows appear in front of the
-// sequence while it heals, as beside a running import, is it healed and sent more often, in
-// rounds with a growing margin, at most [WithMaxRounds] of them. [WithResyncTimeout] bounds
-// the time.
+// sequence while it heals, as beside a running import, does it collide again: that is
+// another round, which leaves a larger margin in front of the rows. [WithMaxRounds] limits
+// the rounds of one insert, [WithResyncTimeout] their time. A sequence never moves
+// backwards.
 //
 // # Incidents
 //
-// Each healed, refused or failed collision is one [Incident]. Without options it is a line
-// in GORM's log; see [WithLogger], [OnIncident], [Plugin.Stats] and [Plugin.Incidents]. A
-// collision that no sequence caused is the caller's own and none.
+// Each healed, refused or failed collision is one [Incident], with its [Outcome] and, where
+// the insert failed, a [Reason] and the next step. Without options it is a line in GORM's
+// log; see [WithLogger], [OnIncident], [Plugin.Stats] and [Plugin.Incidents]. A collision
+// that no sequence caused is the caller's own error and no incident.
+//
+//	healing := plugin.New(
+//		plugin.WithLogger(slog.Default()),
+//		plugin.OnIncident(func(ctx context.Context, i plugin.Incident) {
+//			incidentsTotal(i.Table, string(i.Outcome)) // a counter of the application's
+//		}),
+//		plugin.WithStartupAudit(), // logs what is behind already
+//	)
+//
+// The packages plugin/metrics and plugin/otel count incidents for Prometheus and
+// OpenTelemetry, and plugin/status shows them on a page.
+//
+// # Rights
+//
+// The owner of the tables needs none. Another role needs SELECT on the key, and USAGE and
+// UPDATE on the sequence; USAGE alone heals up to 10 million values behind. Where a right is
+// missing the insert fails as without the plugin, and the incident holds the GRANT.
+// [WithResyncDB] lends a second connection.
 //
 // # The whole database
 //

@@ -2,8 +2,8 @@
 //
 // GORM applications meet PostgreSQL's errors as *pgconn.PgError of pgx v5, as
 // *pgconn.PgError of github.com/jackc/pgconn (pgx v4) or as *pq.Error of
-// lib/pq. lib/pq is recognised by its methods, so that nobody who does not use
-// it has to download it.
+// lib/pq. The older two are not imported: pgx v4's error is recognised by its fields and
+// lib/pq's by its methods, so that an application compiles only the driver that it uses.
 package pgerr
 
 import (
@@ -11,8 +11,7 @@ import (
 	"strconv"
 	"strings"
 
-	pgconn4 "github.com/jackc/pgconn"
-	pgconn5 "github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // SQLSTATE codes that decide something in this project. PostgreSQL manual,
@@ -65,19 +64,15 @@ type fielder interface {
 // From finds the server's error in err's chain. It reports false when there is
 // none: a broken connection or a cancelled context is not the server speaking.
 func From(err error) (Error, bool) {
-	var v5 *pgconn5.PgError
+	var v5 *pgconn.PgError
 	if errors.As(err, &v5) {
 		return Error{v5.Code, v5.Message, v5.Detail, v5.SchemaName, v5.TableName, v5.ConstraintName, v5.Routine}, true
-	}
-	var v4 *pgconn4.PgError
-	if errors.As(err, &v4) {
-		return Error{v4.Code, v4.Message, v4.Detail, v4.SchemaName, v4.TableName, v4.ConstraintName, v4.Routine}, true
 	}
 	var pq fielder
 	if errors.As(err, &pq) {
 		return Error{pq.SQLState(), pq.Get('M'), pq.Get('D'), pq.Get('s'), pq.Get('t'), pq.Get('n'), pq.Get('R')}, true
 	}
-	return Error{}, false
+	return fromFields(err)
 }
 
 // Lost reports whether err is about the connection and not about a statement: the

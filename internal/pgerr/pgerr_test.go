@@ -7,7 +7,6 @@ import (
 	"io"
 	"testing"
 
-	pgconn4 "github.com/jackc/pgconn"
 	pgconn5 "github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/seqheal/seqheal/internal/pgerr"
@@ -19,6 +18,50 @@ type pqError map[byte]string
 func (e pqError) Error() string         { return "pq: " + e['M'] }
 func (e pqError) SQLState() string      { return e['C'] }
 func (e pqError) Get(field byte) string { return e[field] }
+
+// pgconn4Error has the fields of *pgconn.PgError of github.com/jackc/pgconn. The real type
+// is in TestP1_ErrorsOfPgconnV1AreRecognised: imported here, an application would download it
+// for the tests of its dependencies.
+type pgconn4Error struct {
+	Severity, Code, Message, Detail, Hint string
+
+	Position int32
+
+	SchemaName, TableName, ConstraintName, File string
+
+	Line    int32
+	Routine string
+}
+
+func (e *pgconn4Error) Error() string    { return e.Message }
+func (e *pgconn4Error) SQLState() string { return e.Code }
+
+// embedding has the fields through a pointer that may be nil, and its own SQLState.
+type embedding struct{ *pgconn4Error }
+
+func (embedding) SQLState() string { return pgerr.UniqueViolation }
+
+// numbered has a field of another type.
+type numbered struct {
+	Code                                                            int
+	Message, Detail, SchemaName, TableName, ConstraintName, Routine string
+}
+
+func (*numbered) Error() string    { return "23505" }
+func (*numbered) SQLState() string { return pgerr.UniqueViolation }
+
+// stateless has the fields alone.
+type stateless struct {
+	Code, Message, Detail, SchemaName, TableName, ConstraintName, Routine string
+}
+
+func (*stateless) Error() string { return "23505" }
+
+// described adds SQLState to an error, as an application's own wrapper may.
+type described struct{ error }
+
+func (described) SQLState() string { return pgerr.UniqueViolation }
+func (d described) Unwrap() error  { return d.error }
 
 // stateOnly is a server error of a driver that tells nothing but the code.
 type stateOnly struct{}
@@ -36,7 +79,7 @@ var (
 		Code: want.Code, Message: want.Message, Detail: want.Detail, SchemaName: want.Schema,
 		TableName: want.Table, ConstraintName: want.Constraint, Routine: want.Routine,
 	}
-	v4 = &pgconn4.PgError{
+	v4 = &pgconn4Error{
 		Code: want.Code, Message: want.Message, Detail: want.Detail, SchemaName: want.Schema,
 		TableName: want.Table, ConstraintName: want.Constraint, Routine: want.Routine,
 	}
@@ -58,7 +101,10 @@ func TestFromReadsTheServersErrorOfEveryDriver(t *testing.T) {
 		"v5 joined":            errors.Join(io.EOF, v5),
 		"v4 joined":            errors.Join(v4, io.EOF),
 		"lib/pq joined":        errors.Join(io.EOF, fmt.Errorf("create: %w", pq)),
+		"v4 joined last":       errors.Join(io.EOF, stateOnly{}, fmt.Errorf("create: %w", v4)),
+		"v4 in a wrapper":      described{fmt.Errorf("create: %w", v4)},
 		"as GORM adds a cause": fmt.Errorf("%v; %w", io.EOF, v5),
+		"v4 as GORM adds one":  fmt.Errorf("%v; %w", io.EOF, v4),
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -78,6 +124,11 @@ func TestFromReportsFalseWhenTheServerDidNotSpeak(t *testing.T) {
 		"text of an error":   errors.New(v5.Error()),
 		"printed, not kept":  fmt.Errorf("create: %v", v5),
 		"code without field": stateOnly{},
+		"nothing in v4":      (*pgconn4Error)(nil),
+		"embedded fields":    &embedding{},
+		"another type":       &numbered{Code: 23505},
+		"fields alone":       &stateless{Code: want.Code},
+		"a wrapper alone":    described{io.EOF},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -147,7 +198,7 @@ func FuzzFrom(f *testing.F) {
 		same := pgerr.Error{Code: code, Message: message, Detail: detail, Schema: schema, Table: table, Constraint: constraint, Routine: routine}
 		drivers := []error{
 			&pgconn5.PgError{Code: code, Message: message, Detail: detail, SchemaName: schema, TableName: table, ConstraintName: constraint, Routine: routine},
-			&pgconn4.PgError{Code: code, Message: message, Detail: detail, SchemaName: schema, TableName: table, ConstraintName: constraint, Routine: routine},
+			&pgconn4Error{Code: code, Message: message, Detail: detail, SchemaName: schema, TableName: table, ConstraintName: constraint, Routine: routine},
 			pqError{'C': code, 'M': message, 'D': detail, 's': schema, 't': table, 'n': constraint, 'R': routine},
 		}
 		for _, err := range drivers {

@@ -1,36 +1,48 @@
 package pgserver
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
-
-	embedded "github.com/fergusstrange/embedded-postgres"
 )
 
-// startEmbedded fetches server programs and starts them, where the machine has
-// none.
-func startEmbedded() (*Server, error) {
-	port, err := FreePort()
+// embedded is the module that fetches server programs. This package does not import it: it
+// would be a requirement of every application that uses the plugin.
+var embedded = filepath.Join("internal", "embedded")
+
+// fetched gets server programs into dir, for a machine that has none, and returns the
+// folder that holds initdb and postgres.
+func fetched(dir string) (bin string, err error) {
+	module, err := above(embedded)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
-	dir, err := os.MkdirTemp("", "seqheal-embedded-")
+	programs := filepath.Join(dir, "programs")
+	command := exec.Command("go", "run", ".", programs)
+	command.Dir = module
+	command.Env = append(os.Environ(), "GOWORK=off")
+	if out, err := command.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("cd %s && go run . %s: %w: %s", module, programs, err, out)
+	}
+	return filepath.Join(programs, "bin"), nil
+}
+
+// above finds a folder of this repository from the working directory upwards, where tests
+// and go run ./examples/… run.
+func above(folder string) (string, error) {
+	dir, err := os.Getwd()
 	if err != nil {
-		return nil, err
+		return "", err
 	}
-	postgres := embedded.NewDatabase(embedded.DefaultConfig().
-		Port(uint32(port)).RuntimePath(filepath.Join(dir, "runtime")).DataPath(filepath.Join(dir, "data")))
-	if err := postgres.Start(); err != nil {
-		_ = os.RemoveAll(dir)
-		return nil, err
+	for {
+		if _, err := os.Stat(filepath.Join(dir, folder, "go.mod")); err == nil {
+			return filepath.Join(dir, folder), nil
+		}
+		if dir == filepath.Dir(dir) {
+			return "", errors.New("server programs are fetched by the module " + folder + " of seqheal's repository, and this program does not run inside it")
+		}
+		dir = filepath.Dir(dir)
 	}
-	return &Server{
-		dsn: fmt.Sprintf("postgres://postgres:postgres@127.0.0.1:%d/postgres?sslmode=disable", port),
-		dir: dir,
-		stop: func() {
-			_ = postgres.Stop()
-			_ = os.RemoveAll(dir)
-		},
-	}, nil
 }

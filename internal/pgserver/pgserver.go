@@ -32,9 +32,9 @@ type Server struct {
 }
 
 // Start returns the server that SEQHEAL_DSN names, or starts one from the
-// programs on the machine on a free loopback port, or has
-// github.com/fergusstrange/embedded-postgres fetch and start one. settings are
-// further "name=value" pairs of postgresql.conf for a server that it starts.
+// programs on the machine on a free loopback port, or, where there are none, from
+// programs that internal/embedded fetches. settings are further "name=value" pairs of
+// postgresql.conf for a server that it starts.
 //
 // A started server ends with the program, also after a panic, Ctrl-C or a kill.
 func Start(settings ...string) (*Server, error) {
@@ -49,13 +49,13 @@ func Start(settings ...string) (*Server, error) {
 func StartOwn(settings ...string) (*Server, error) {
 	var tried []error
 	for _, bin := range candidates() {
-		server, err := startFrom(bin, settings)
+		server, err := startFrom(installed(bin), settings)
 		if err == nil {
 			return server, nil
 		}
 		tried = append(tried, fmt.Errorf("%s: %w", bin, err))
 	}
-	server, err := startEmbedded()
+	server, err := startFrom(fetched, settings)
 	if err == nil {
 		return server, nil
 	}
@@ -95,9 +95,15 @@ func (s *Server) With(parameters map[string]string) string {
 // Stop ends the server and removes its data. It may be called more than once.
 func (s *Server) Stop() { s.stop() }
 
-// startFrom makes a cluster with the programs in bin and starts it, trying
-// another port when the first is taken meanwhile.
-func startFrom(bin string, settings []string) (server *Server, err error) {
+// installed are the programs in a folder of the machine.
+func installed(bin string) func(string) (string, error) {
+	return func(string) (string, error) { return bin, nil }
+}
+
+// startFrom makes a cluster with the programs in a folder and starts it, trying another
+// port when the first is taken meanwhile. programs returns the folder; the one that it is
+// given is the server's own and goes with it.
+func startFrom(programs func(dir string) (bin string, err error), settings []string) (server *Server, err error) {
 	account, err := serverAccount()
 	if err != nil {
 		return nil, err
@@ -111,6 +117,10 @@ func startFrom(bin string, settings []string) (server *Server, err error) {
 			err = errors.Join(err, os.RemoveAll(dir))
 		}
 	}()
+	bin, err := programs(dir)
+	if err != nil {
+		return nil, err
+	}
 	data := filepath.Join(dir, "data")
 	initdb := account.command(filepath.Join(bin, "initdb"), "--pgdata", data, "--username", "postgres",
 		"--auth", "trust", "--encoding", "UTF8", "--locale", "C", "--no-sync")

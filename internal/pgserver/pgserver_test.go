@@ -232,7 +232,7 @@ func TestAFailedStartLeavesNoWatchdog(t *testing.T) {
 func TestProgramsThatCannotBeStartedAreNamed(t *testing.T) {
 	t.Parallel()
 	bin := filepath.Join(t.TempDir(), "no-such-bin")
-	if _, err := startFrom(bin, nil); err == nil || !strings.Contains(err.Error(), filepath.Join(bin, "initdb")) {
+	if _, err := startFrom(installed(bin), nil); err == nil || !strings.Contains(err.Error(), filepath.Join(bin, "initdb")) {
 		t.Errorf("startFrom = %v, want the path that was tried", err)
 	}
 }

@@ -33,6 +33,9 @@ func Server(t testing.TB) *pgserver.Server {
 	return s
 }
 
+// Shared is [Server] for examples, which have no testing.TB.
+func Shared() (*pgserver.Server, error) { return server() }
+
 // Place is a schema of the test's own, first on the search_path.
 type Place struct {
 	t      testing.TB

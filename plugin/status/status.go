@@ -19,7 +19,7 @@ import (
 	"github.com/seqheal/seqheal/plugin"
 )
 
-// Option changes one setting of Handler.
+// Option changes one setting of [Handler].
 type Option func(*settings)
 
 type settings struct {
@@ -29,7 +29,7 @@ type settings struct {
 }
 
 // AllowResync puts buttons on the page that move forward the sequences that are behind,
-// as plugin.Resync does: one for each table, and one for all, which asks first.
+// as [plugin.Resync] does: one for each table, and one for all, which asks first.
 // Requests that come from another site, or without the token that the page hands out in
 // a cookie and in the form, are refused.
 func AllowResync() Option {
@@ -52,9 +52,8 @@ func WithAuditTimeout(timeout time.Duration) Option {
 }
 
 // Handler serves the page to GET and HEAD, whatever the path, and the same as JSON
-// under ?format=json. The incidents are p's, and db is
-// what is audited. With a nil p the page
-// shows the sequences alone, for a program that inserts nothing itself.
+// under ?format=json. The incidents are p's, and db is what is audited. With a nil p the
+// page shows the sequences alone, for a program that inserts nothing itself.
 //
 // The audit is made by one request at a time, with its result kept for 5 seconds, or
 // ten times as long as it took; until there is a newer one the others get that. It

@@ -89,9 +89,9 @@ func (r *run) way(s step, rows []row) way {
 		return fenced
 	case s.conflict == doNothing && one:
 		return guarded
-	case s.conflict == doNothing, s.conflict != none && named > 0:
+	case s.conflict == doNothing, s.conflict != none && (named > 0 || k.statement):
 		return lookedAhead
-	case one && s.conflict == none && r.program.guard == plugin.GuardAuto && !k.trigger && k.partitions == "":
+	case one && s.conflict == none && r.program.guard == plugin.GuardAuto && k.guardable():
 		return guarded
 	}
 	return fenced
@@ -224,7 +224,7 @@ func (r *run) underSnapshot(a attempt, e *expectation) {
 	case k.cache > 1 && way != fenced && (len(r.now.hidden.rows) > 0 || serializable):
 		e.unprotected = "under a snapshot, what a session has cached"
 	case way == lookedAhead && serializable && !r.foreseen(a.rows) && r.inFront(a.rows, r.sequence.next(k), met) &&
-		(k.trigger || k.composite || a.step.conflict == doNothing || a.step.conflict == nothingByKey):
+		(k.trigger || k.statement || k.view || k.composite || a.step.conflict == doNothing || a.step.conflict == nothingByKey):
 		e.unprotected = "rows in front of an upsert in SERIALIZABLE"
 	case serializable && r.ownAhead() && len(omitted) > 0 && (way == lookedAhead || way == guarded && a.step.conflict == doNothing):
 		e.unprotected = "the transaction's own rows in front of an upsert in SERIALIZABLE"

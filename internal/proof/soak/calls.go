@@ -25,6 +25,8 @@ type entry struct {
 	table   string
 	id      int64
 	content string
+	// changed is true for a row that was there before.
+	changed bool
 }
 
 // calls are the uses of GORM, the usual ones more often. One that changes rows is
@@ -41,7 +43,7 @@ var calls = []struct {
 // step makes one call in one mode on one pool.
 func (w *worker) step() {
 	p, chosen := pick(w.crew.pools), pick(calls)
-	table := pick([]string{plainTable, plainTable, cachedTable, partedTable, triggerTable})
+	table := pick([]string{plainTable, plainTable, cachedTable, partedTable, triggerTable, viewTable, tenantTable})
 	if p.guard == plugin.GuardOff && table == cachedTable {
 		table = plainTable // what the session has cached defeats the caller's retry, as GuardOff says
 	}
@@ -57,7 +59,11 @@ func (w *worker) step() {
 		chosen.call = createOne
 	}
 	session := p.db.WithContext(ctx)
-	caller := rand.IntN(3) == 0
+	tenant := table == tenantTable
+	if tenant && chosen.several {
+		chosen.call, chosen.several = createBatch, false // its tables are not the tenant's
+	}
+	caller := tenant || rand.IntN(3) == 0
 	if !caller && !chosen.several && rand.IntN(2) == 0 {
 		session = session.Session(&gorm.Session{SkipDefaultTransaction: true})
 	}
@@ -65,12 +71,18 @@ func (w *worker) step() {
 	if caller && rand.IntN(4) == 0 {
 		level = pick(snapshots)
 	}
+	if table == viewTable && chosen.changes && level == sql.LevelSerializable {
+		table = plainTable // through a view nothing but a look keeps such an upsert from other rows, and there is none here
+	}
 	var stored func() []entry
 	var names []string
 	run := func() error {
 		*a = attempt{}
 		var do func(*gorm.DB) error
 		do, stored, names = chosen.call(w, session, table)
+		if tenant {
+			do = asTenant(do)
+		}
 		switch {
 		case !caller:
 			return do(session)
@@ -100,7 +112,7 @@ func (w *worker) settle(a *attempt, how string, err error, stored func() []entry
 				b.Unexpected = append(b.Unexpected, fmt.Sprintf("%q into %s has no id and no error (%s, reasons %v, healed %v)", e.content, e.table, how, a.reasons, a.healed))
 				continue
 			}
-			b.stored(e.table, e.id, e.content, fmt.Sprintf("%s, healed %v", how, a.healed))
+			b.stored(e, fmt.Sprintf("%s, healed %v", how, a.healed))
 			b.Counts.Inserts++
 			if w.own[e.table] = append(w.own[e.table], e.id); len(w.own[e.table]) > 50 {
 				w.own[e.table] = w.own[e.table][25:]
@@ -149,8 +161,8 @@ func serverSpoke(err error) bool {
 
 func createOne(w *worker, _ *gorm.DB, in string) (func(*gorm.DB) error, func() []entry, []string) {
 	r := &row{Name: w.name()}
-	return func(db *gorm.DB) error { r.ID = 0; return db.Table(in).Create(r).Error },
-		func() []entry { return []entry{{in, r.ID, r.Name}} }, []string{r.Name}
+	return func(db *gorm.DB) error { r.ID = 0; return db.Table(named(in)).Create(r).Error },
+		func() []entry { return []entry{{table: in, id: r.ID, content: r.Name}} }, []string{r.Name}
 }
 
 // several rows that leave their ids out.
@@ -164,21 +176,21 @@ func (w *worker) rows(count int) (rows []row, names []string) {
 
 func entries(in string, rows []row) (all []entry) {
 	for _, r := range rows {
-		all = append(all, entry{in, r.ID, r.Name})
+		all = append(all, entry{table: in, id: r.ID, content: r.Name})
 	}
 	return all
 }
 
 func createBatch(w *worker, _ *gorm.DB, in string) (func(*gorm.DB) error, func() []entry, []string) {
 	rows, names := w.rows(2 + rand.IntN(20))
-	return func(db *gorm.DB) error { return db.Table(in).Create(&rows).Error },
+	return func(db *gorm.DB) error { return db.Table(named(in)).Create(&rows).Error },
 		func() []entry { return entries(in, rows) }, names
 }
 
 // saveSlice is sent as an upsert by key, which drift would let overwrite rows.
 func saveSlice(w *worker, _ *gorm.DB, in string) (func(*gorm.DB) error, func() []entry, []string) {
 	rows, names := w.rows(1 + rand.IntN(5))
-	return func(db *gorm.DB) error { return db.Table(in).Save(&rows).Error },
+	return func(db *gorm.DB) error { return db.Table(named(in)).Save(&rows).Error },
 		func() []entry { return entries(in, rows) }, names
 }
 
@@ -191,9 +203,9 @@ func upsertOne(w *worker, db *gorm.DB, in string) (func(*gorm.DB) error, func() 
 	r := &row{Name: w.name()}
 	return func(db *gorm.DB) error {
 			r.ID = 0
-			return db.Table(in).Clauses(clause.OnConflict{DoNothing: true}).Create(r).Error
+			return db.Table(named(in)).Clauses(clause.OnConflict{DoNothing: true}).Create(r).Error
 		},
-		func() []entry { return []entry{{in, r.ID, r.Name}} }, []string{r.Name}
+		func() []entry { return []entry{{table: in, id: r.ID, content: r.Name}} }, []string{r.Name}
 }
 
 // updateMixed renames a row of this worker's and brings new ones, in one upsert.
@@ -204,8 +216,12 @@ func updateMixed(w *worker, _ *gorm.DB, in string) (func(*gorm.DB) error, func()
 	}
 	rows, names := w.rows(3)
 	rows[0].ID = pick(own)
-	return func(db *gorm.DB) error { return db.Table(in).Save(&rows).Error },
-		func() []entry { return entries(in, rows) }, names
+	return func(db *gorm.DB) error { return db.Table(named(in)).Save(&rows).Error },
+		func() []entry {
+			all := entries(in, rows)
+			all[0].changed = true
+			return all
+		}, names
 }
 
 func saveHasMany(w *worker, _ *gorm.DB, _ string) (func(*gorm.DB) error, func() []entry, []string) {
@@ -217,9 +233,9 @@ func saveHasMany(w *worker, _ *gorm.DB, _ string) (func(*gorm.DB) error, func() 
 	}
 	return func(db *gorm.DB) error { return db.Create(o).Error },
 		func() (all []entry) {
-			all = append(all, entry{ownersTable, o.ID, o.Name})
+			all = append(all, entry{table: ownersTable, id: o.ID, content: o.Name})
 			for _, p := range o.Pets {
-				all = append(all, entry{petsTable, p.ID, p.content()})
+				all = append(all, entry{table: petsTable, id: p.ID, content: p.content()})
 			}
 			return all
 		}, names

@@ -40,63 +40,83 @@ var calls = []struct {
 	{call: updateMixed, changes: true}, {call: saveHasMany, several: true},
 }
 
+// plan is how a call is made.
+type plan struct {
+	call  call
+	table string
+	// caller: in a transaction of the caller's. alone: in none at all.
+	caller, alone bool
+	level         sql.IsolationLevel
+	// impatient: the caller's context ends early.
+	impatient bool
+}
+
+func (p plan) String() string {
+	return fmt.Sprintf("in the caller's transaction: %v, level %s, impatient: %v", p.caller, p.level, p.impatient)
+}
+
+// draw chooses how a pool is used next.
+func draw(on pool) plan {
+	chosen := pick(calls)
+	p := plan{call: chosen.call, level: on.level, impatient: rand.IntN(50) == 0,
+		table: pick([]string{plainTable, plainTable, cachedTable, partedTable, triggerTable, viewTable, tenantTable})}
+	if on.guard == plugin.GuardOff && p.table == cachedTable {
+		p.table = plainTable // what the session has cached defeats the caller's retry, as GuardOff says
+	}
+	if chosen.changes && (p.impatient || on.cut) {
+		p.call, chosen.changes = createOne, false
+	}
+	tenant := p.table == tenantTable
+	if tenant && chosen.several {
+		p.call, chosen.several = createBatch, false // its tables are not the tenant's
+	}
+	p.caller = tenant || rand.IntN(3) == 0
+	p.alone = !p.caller && !chosen.several && rand.IntN(2) == 0
+	if p.caller && rand.IntN(4) == 0 {
+		p.level = pick(snapshots)
+	}
+	if p.table == viewTable && chosen.changes && p.level == sql.LevelSerializable {
+		p.table = plainTable // through a view nothing but a look keeps such an upsert from other rows, and there is none here
+	}
+	return p
+}
+
 // step makes one call in one mode on one pool.
 func (w *worker) step() {
-	p, chosen := pick(w.crew.pools), pick(calls)
-	table := pick([]string{plainTable, plainTable, cachedTable, partedTable, triggerTable, viewTable, tenantTable})
-	if p.guard == plugin.GuardOff && table == cachedTable {
-		table = plainTable // what the session has cached defeats the caller's retry, as GuardOff says
-	}
-	a := &attempt{}
+	on := pick(w.crew.pools)
+	p, a := draw(on), &attempt{}
 	ctx := context.WithValue(context.Background(), attemptKey{}, a)
-	impatient := rand.IntN(50) == 0
-	if impatient {
+	if p.impatient {
 		var stop context.CancelFunc
 		ctx, stop = context.WithTimeout(ctx, time.Duration(rand.IntN(8))*time.Millisecond)
 		defer stop()
 	}
-	if chosen.changes && (impatient || p.cut) {
-		chosen.call = createOne
-	}
-	session := p.db.WithContext(ctx)
-	tenant := table == tenantTable
-	if tenant && chosen.several {
-		chosen.call, chosen.several = createBatch, false // its tables are not the tenant's
-	}
-	caller := tenant || rand.IntN(3) == 0
-	if !caller && !chosen.several && rand.IntN(2) == 0 {
+	session := on.db.WithContext(ctx)
+	if p.alone {
 		session = session.Session(&gorm.Session{SkipDefaultTransaction: true})
-	}
-	level := p.level
-	if caller && rand.IntN(4) == 0 {
-		level = pick(snapshots)
-	}
-	if table == viewTable && chosen.changes && level == sql.LevelSerializable {
-		table = plainTable // through a view nothing but a look keeps such an upsert from other rows, and there is none here
 	}
 	var stored func() []entry
 	var names []string
 	run := func() error {
 		*a = attempt{}
 		var do func(*gorm.DB) error
-		do, stored, names = chosen.call(w, session, table)
-		if tenant {
+		do, stored, names = p.call(w, session, p.table)
+		if p.table == tenantTable {
 			do = asTenant(do)
 		}
 		switch {
-		case !caller:
+		case !p.caller:
 			return do(session)
-		case level == sql.LevelDefault:
+		case p.level == sql.LevelDefault:
 			return session.Transaction(do)
 		}
-		return session.Transaction(thinking(do, table), &sql.TxOptions{Isolation: level})
+		return session.Transaction(thinking(do, p.table), &sql.TxOptions{Isolation: p.level})
 	}
 	err := run()
-	for tries := 1; err != nil && w.triesAgain(err, p.guard, level, tries); tries++ {
+	for tries := 1; err != nil && w.triesAgain(err, on.guard, p.level, tries); tries++ {
 		err = run()
 	}
-	how := fmt.Sprintf("guard %d, default level %s, in the caller's transaction: %v, level %s, impatient: %v", p.guard, p.level, caller, level, impatient)
-	w.settle(a, how, err, stored, names, p.cut || impatient)
+	w.settle(a, fmt.Sprintf("guard %d, default level %s, %s", on.guard, on.level, p), err, stored, names, on.cut || p.impatient)
 }
 
 // settle enters what came of a call.

@@ -93,8 +93,6 @@ func (s *preflight) askAfter(ctx context.Context, r fenced) *collision {
 		s.stmt.Fail(err)
 	case answer == sequence.Taken:
 		return &collision{evidence: s.evidenceBehind(ctx, r.before.Value), undone: s.undo(ctx)}
-	case answer == sequence.Moved:
-		return &collision{evidence: suspected, undone: s.undo(ctx)} // it went into another table
 	case answer != sequence.Free:
 		s.release(ctx)
 	}

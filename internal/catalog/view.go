@@ -3,6 +3,7 @@ package catalog
 import (
 	"context"
 	"database/sql"
+	"errors"
 
 	"github.com/seqheal/seqheal/internal/conn"
 )
@@ -72,22 +73,15 @@ func follow(ctx context.Context, c *conn.Conn, view *relation) (*path, *relation
 		if at == nil || at.kind != "v" {
 			return way, at, nil
 		}
-		text, found := sql.NullString{}, false
-		err := c.Query(ctx, readViewQuery, []any{at.oid}, func(rows *sql.Rows) error {
-			found = true
-			return rows.Scan(&text)
-		})
-		if err == nil && !found {
-			err = errChanged // it was dropped since it was read
-		}
+		text, err := viewQuery(ctx, c, at)
 		if err != nil {
 			return nil, nil, err
 		}
-		next, ok := readStep(text.String)
+		next, ok := readStep(text)
 		if !ok {
 			return way, nil, nil
 		}
-		way.views, way.steps, way.queries = append(way.views, at), append(way.steps, next), append(way.queries, text.String)
+		way.views, way.steps, way.queries = append(way.views, at), append(way.steps, next), append(way.queries, text)
 		if at, err = relationOf(ctx, c, next.relation); err == nil && at == nil {
 			err = errChanged
 		}
@@ -96,6 +90,16 @@ func follow(ctx context.Context, c *conn.Conn, view *relation) (*path, *relation
 		}
 	}
 	return way, nil, nil
+}
+
+// viewQuery asks for the query of a view.
+func viewQuery(ctx context.Context, c *conn.Conn, view *relation) (string, error) {
+	var text sql.NullString
+	err := c.Row(ctx, readViewQuery, []any{view.oid}, &text)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = errChanged // the view was dropped since it was read
+	}
+	return text.String, err
 }
 
 // view describes the way to the table at its end.

@@ -123,8 +123,6 @@ func (s *preflight) askAfter(ctx context.Context, r fenced) *collision {
 		s.stmt.Fail(err)
 	case answer == sequence.Taken:
 		return met(s.table, s.evidenceBehind(ctx, r.before.Value), s.undo(ctx))
-	case answer == sequence.Moved:
-		return met(s.table, suspected, s.undo(ctx)) // it went into another table
 	case answer != sequence.Free:
 		s.release(ctx)
 	}

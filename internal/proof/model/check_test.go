@@ -187,7 +187,7 @@ func (r *run) checkIncidents(a attempt, drift expectation) {
 	for _, i := range all {
 		silent := a.step.conflict != none && a.step.conflict != updateByMail
 		if i.Outcome != plugin.Healed && i.Outcome != plugin.AlreadyHealed || i.Reason != "" || i.Silent != silent ||
-			i.Table != fmt.Sprintf("%q.%q", r.w.place.Schema, r.kind.table) || i.Column != `"id"` {
+			i.Table != fmt.Sprintf("%q.%q", r.w.place.Schema, r.kind.stored()) || i.Column != `"id"` {
 			r.fail(a, "incident %v", i)
 		}
 		// P2: nobody inserts while the statement runs. The round that finds the

@@ -123,6 +123,9 @@ func (s state) insertDrawing(k *kind, rows []row, on conflict, drawn draws) outc
 			*at = k.keyOf(r)
 			o.next.rows[*at] = r
 			o.inserted++
+			if k.audit {
+				o.next.log++
+			}
 		}
 		touched[*at] = true
 		o.ended = append(o.ended, *at)

@@ -26,6 +26,12 @@ type kind struct {
 	// trigger: a BEFORE INSERT trigger adds triggerQty, logs each row that it sees
 	// and drops those whose name begins with drop.
 	trigger bool
+	// audit: an AFTER INSERT trigger logs each row that is stored.
+	audit bool
+	// statement: triggers run for each statement that inserts or updates.
+	statement bool
+	// view: table is a view of a table, the only name that programs know.
+	view bool
 	// partitions is sent after the table.
 	partitions string
 }
@@ -45,6 +51,9 @@ var kinds = []kind{
 	{name: "partitioned", table: "split", id: "bigserial", start: 1, increment: 1, anyEmail: true,
 		partitions: "CREATE TABLE split_0 PARTITION OF split FOR VALUES WITH (MODULUS 2, REMAINDER 0); CREATE TABLE split_1 PARTITION OF split FOR VALUES WITH (MODULUS 2, REMAINDER 1)"},
 	{name: "trigger", table: "watched", id: "bigserial", start: 1, increment: 1, trigger: true},
+	{name: "audit", table: "audited", id: "bigserial", start: 1, increment: 1, audit: true},
+	{name: "statement trigger", table: "counted", id: "bigserial", start: 1, increment: 1, statement: true},
+	{name: "view", table: "shown", id: "bigserial", start: 1, increment: 1, view: true},
 }
 
 func kindNamed(name string) *kind {
@@ -64,7 +73,28 @@ func kindNames() []string {
 	return names
 }
 
-func (k *kind) sequence() string { return k.table + "_id_seq" }
+// stored is the table that holds the rows.
+func (k *kind) stored() string {
+	if k.view {
+		return k.table + "_base"
+	}
+	return k.table
+}
+
+func (k *kind) sequence() string { return k.stored() + "_id_seq" }
+
+// guardable reports whether the plugin may send the conflict guard.
+func (k *kind) guardable() bool {
+	return !k.trigger && !k.audit && !k.statement && !k.view && k.partitions == ""
+}
+
+// logged is where a trigger logs rows, empty without one.
+func (k *kind) logged() string {
+	if k.trigger || k.audit {
+		return k.table + "_log"
+	}
+	return ""
+}
 
 // create is the SQL that makes the kind's table.
 func (k *kind) create() string {
@@ -76,7 +106,7 @@ func (k *kind) create() string {
 		email = ""
 	}
 	text := fmt.Sprintf("CREATE TABLE %s (tenant_id bigint, id %s, name text, email text%s, qty bigint, deleted_at timestamptz, PRIMARY KEY (%s))",
-		k.table, k.id, email, key)
+		k.stored(), k.id, email, key)
 	if k.partitions != "" {
 		text += " PARTITION BY HASH (id); " + k.partitions
 	}
@@ -90,14 +120,29 @@ func (k *kind) create() string {
 			END $$;
 			CREATE TRIGGER watch BEFORE INSERT ON %[1]s FOR EACH ROW EXECUTE FUNCTION %[1]s_watch()`, k.table, triggerQty)
 	}
+	if k.audit {
+		text += fmt.Sprintf(`; CREATE TABLE %[1]s_log (name text);
+			CREATE FUNCTION %[1]s_watch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+				INSERT INTO $S.%[1]s_log VALUES (NEW.name); RETURN NULL;
+			END $$;
+			CREATE TRIGGER watch AFTER INSERT ON %[1]s FOR EACH ROW EXECUTE FUNCTION %[1]s_watch()`, k.table)
+	}
+	if k.statement {
+		text += fmt.Sprintf(`; CREATE FUNCTION %[1]s_watch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+			CREATE TRIGGER before_all BEFORE INSERT OR UPDATE ON %[1]s FOR EACH STATEMENT EXECUTE FUNCTION %[1]s_watch();
+			CREATE TRIGGER after_all AFTER INSERT OR UPDATE ON %[1]s FOR EACH STATEMENT EXECUTE FUNCTION %[1]s_watch()`, k.table)
+	}
+	if k.view {
+		text += fmt.Sprintf("; CREATE VIEW %s AS SELECT * FROM %s", k.table, k.stored())
+	}
 	return strings.ReplaceAll(k.before+";"+text, "$Q", k.sequence())
 }
 
 // reset is the SQL that empties the kind's table and starts its sequence again.
 func (k *kind) reset() string {
-	tables := k.table
-	if k.trigger {
-		tables += ", " + k.table + "_log"
+	tables := k.stored()
+	if log := k.logged(); log != "" {
+		tables += ", " + log
 	}
 	return fmt.Sprintf("TRUNCATE %s; SELECT setval('%s', %d, false)", tables, k.sequence(), k.start)
 }
@@ -105,8 +150,8 @@ func (k *kind) reset() string {
 // read is the query for everything in the table; of the log the number of rows.
 func (k *kind) read() string {
 	logged := "0"
-	if k.trigger {
-		logged = "(SELECT count(*) FROM " + k.table + "_log)"
+	if log := k.logged(); log != "" {
+		logged = "(SELECT count(*) FROM " + log + ")"
 	}
 	return "SELECT tenant_id, id, name, coalesce(email, ''), qty, deleted_at IS NOT NULL, 0 FROM " + k.table +
 		" UNION ALL SELECT 0, 0, '', '', 0, false, " + logged

@@ -89,9 +89,9 @@ func (r *run) way(s step, rows []row) way {
 		return fenced
 	case s.conflict == doNothing && one:
 		return guarded
-	case s.conflict == doNothing, s.conflict != none && named > 0:
+	case s.conflict == doNothing, s.conflict != none && (named > 0 || k.statement):
 		return lookedAhead
-	case one && s.conflict == none && r.program.guard == plugin.GuardAuto && !k.trigger && k.partitions == "":
+	case one && s.conflict == none && r.program.guard == plugin.GuardAuto && k.guardable():
 		return guarded
 	}
 	return fenced
@@ -160,7 +160,7 @@ func (r *run) inFront(rows []row, first int64, yes func(key) bool) bool {
 // statement's own ids and at the rows that others see; where a missing row tells, at none.
 func (r *run) foreseen(s step, rows []row) bool {
 	_, named := drawing(rows)
-	counted := s.conflict != doNothing && named > 0 && !r.kind.composite && !r.kind.trigger
+	counted := s.conflict != doNothing && named > 0 && !r.kind.composite && !r.kind.trigger && !r.kind.view
 	return r.inFront(rows, r.sequence.next(r.kind), func(at key) bool {
 		_, there := r.now.rows[at]
 		if r.level == sql.LevelSerializable {
@@ -229,7 +229,7 @@ func (r *run) underSnapshot(a attempt, e *expectation) {
 	case k.cache > 1 && way != fenced && (len(r.now.hidden.rows) > 0 || serializable):
 		e.unprotected = "under a snapshot, what a session has cached"
 	case way == lookedAhead && serializable && !r.foreseen(a.step, a.rows) && r.inFront(a.rows, r.sequence.next(k), met) &&
-		(k.trigger || k.composite || a.step.conflict == doNothing || a.step.conflict == nothingByKey):
+		(k.trigger || k.statement || k.view || k.composite || a.step.conflict == doNothing || a.step.conflict == nothingByKey):
 		e.unprotected = "rows in front of an upsert in SERIALIZABLE"
 	case serializable && r.ownAhead() && len(omitted) > 0 && (way == lookedAhead || way == guarded && a.step.conflict == doNothing):
 		e.unprotected = "the transaction's own rows in front of an upsert in SERIALIZABLE"

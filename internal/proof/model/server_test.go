@@ -117,7 +117,7 @@ func classify(k *kind, err error) failure {
 	switch {
 	case server.Code == "23505" && strings.HasSuffix(server.ConstraintName, "_pkey"):
 		return keyTaken
-	case server.Code == "23505" && server.ConstraintName == k.table+"_email_key":
+	case server.Code == "23505" && server.ConstraintName == k.stored()+"_email_key":
 		return mailTaken
 	}
 	return failure(server.Code)

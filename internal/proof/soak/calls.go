@@ -25,6 +25,8 @@ type entry struct {
 	table   string
 	id      int64
 	content string
+	// changed is true for a row that was there before.
+	changed bool
 }
 
 // calls are the uses of GORM, the usual ones more often. One that changes rows is
@@ -38,53 +40,83 @@ var calls = []struct {
 	{call: updateMixed, changes: true}, {call: saveHasMany, several: true},
 }
 
+// plan is how a call is made.
+type plan struct {
+	call  call
+	table string
+	// caller: in a transaction of the caller's. alone: in none at all.
+	caller, alone bool
+	level         sql.IsolationLevel
+	// impatient: the caller's context ends early.
+	impatient bool
+}
+
+func (p plan) String() string {
+	return fmt.Sprintf("in the caller's transaction: %v, level %s, impatient: %v", p.caller, p.level, p.impatient)
+}
+
+// draw chooses how a pool is used next.
+func draw(on pool) plan {
+	chosen := pick(calls)
+	p := plan{call: chosen.call, level: on.level, impatient: rand.IntN(50) == 0,
+		table: pick([]string{plainTable, plainTable, cachedTable, partedTable, triggerTable, viewTable, tenantTable})}
+	if on.guard == plugin.GuardOff && p.table == cachedTable {
+		p.table = plainTable // what the session has cached defeats the caller's retry, as GuardOff says
+	}
+	if chosen.changes && (p.impatient || on.cut) {
+		p.call, chosen.changes = createOne, false
+	}
+	tenant := p.table == tenantTable
+	if tenant && chosen.several {
+		p.call, chosen.several = createBatch, false // its tables are not the tenant's
+	}
+	p.caller = tenant || rand.IntN(3) == 0
+	p.alone = !p.caller && !chosen.several && rand.IntN(2) == 0
+	if p.caller && rand.IntN(4) == 0 {
+		p.level = pick(snapshots)
+	}
+	if p.table == viewTable && chosen.changes && p.level == sql.LevelSerializable {
+		p.table = plainTable // through a view nothing but a look keeps such an upsert from other rows, and there is none here
+	}
+	return p
+}
+
 // step makes one call in one mode on one pool.
 func (w *worker) step() {
-	p, chosen := pick(w.crew.pools), pick(calls)
-	table := pick([]string{plainTable, plainTable, cachedTable, partedTable, triggerTable})
-	if p.guard == plugin.GuardOff && table == cachedTable {
-		table = plainTable // what the session has cached defeats the caller's retry, as GuardOff says
-	}
-	a := &attempt{}
+	on := pick(w.crew.pools)
+	p, a := draw(on), &attempt{}
 	ctx := context.WithValue(context.Background(), attemptKey{}, a)
-	impatient := rand.IntN(50) == 0
-	if impatient {
+	if p.impatient {
 		var stop context.CancelFunc
 		ctx, stop = context.WithTimeout(ctx, time.Duration(rand.IntN(8))*time.Millisecond)
 		defer stop()
 	}
-	if chosen.changes && (impatient || p.cut) {
-		chosen.call = createOne
-	}
-	session := p.db.WithContext(ctx)
-	caller := rand.IntN(3) == 0
-	if !caller && !chosen.several && rand.IntN(2) == 0 {
+	session := on.db.WithContext(ctx)
+	if p.alone {
 		session = session.Session(&gorm.Session{SkipDefaultTransaction: true})
-	}
-	level := p.level
-	if caller && rand.IntN(4) == 0 {
-		level = pick(snapshots)
 	}
 	var stored func() []entry
 	var names []string
 	run := func() error {
 		*a = attempt{}
 		var do func(*gorm.DB) error
-		do, stored, names = chosen.call(w, session, table)
+		do, stored, names = p.call(w, session, p.table)
+		if p.table == tenantTable {
+			do = asTenant(do)
+		}
 		switch {
-		case !caller:
+		case !p.caller:
 			return do(session)
-		case level == sql.LevelDefault:
+		case p.level == sql.LevelDefault:
 			return session.Transaction(do)
 		}
-		return session.Transaction(thinking(do, table), &sql.TxOptions{Isolation: level})
+		return session.Transaction(thinking(do, p.table), &sql.TxOptions{Isolation: p.level})
 	}
 	err := run()
-	for tries := 1; err != nil && w.triesAgain(err, p.guard, level, tries); tries++ {
+	for tries := 1; err != nil && w.triesAgain(err, on.guard, p.level, tries); tries++ {
 		err = run()
 	}
-	how := fmt.Sprintf("guard %d, default level %s, in the caller's transaction: %v, level %s, impatient: %v", p.guard, p.level, caller, level, impatient)
-	w.settle(a, how, err, stored, names, p.cut || impatient)
+	w.settle(a, fmt.Sprintf("guard %d, default level %s, %s", on.guard, on.level, p), err, stored, names, on.cut || p.impatient)
 }
 
 // settle enters what came of a call.
@@ -100,7 +132,7 @@ func (w *worker) settle(a *attempt, how string, err error, stored func() []entry
 				b.Unexpected = append(b.Unexpected, fmt.Sprintf("%q into %s has no id and no error (%s, reasons %v, healed %v)", e.content, e.table, how, a.reasons, a.healed))
 				continue
 			}
-			b.stored(e.table, e.id, e.content, fmt.Sprintf("%s, healed %v", how, a.healed))
+			b.stored(e, fmt.Sprintf("%s, healed %v", how, a.healed))
 			b.Counts.Inserts++
 			if w.own[e.table] = append(w.own[e.table], e.id); len(w.own[e.table]) > 50 {
 				w.own[e.table] = w.own[e.table][25:]
@@ -149,8 +181,8 @@ func serverSpoke(err error) bool {
 
 func createOne(w *worker, _ *gorm.DB, in string) (func(*gorm.DB) error, func() []entry, []string) {
 	r := &row{Name: w.name()}
-	return func(db *gorm.DB) error { r.ID = 0; return db.Table(in).Create(r).Error },
-		func() []entry { return []entry{{in, r.ID, r.Name}} }, []string{r.Name}
+	return func(db *gorm.DB) error { r.ID = 0; return db.Table(named(in)).Create(r).Error },
+		func() []entry { return []entry{{table: in, id: r.ID, content: r.Name}} }, []string{r.Name}
 }
 
 // several rows that leave their ids out.
@@ -164,21 +196,21 @@ func (w *worker) rows(count int) (rows []row, names []string) {
 
 func entries(in string, rows []row) (all []entry) {
 	for _, r := range rows {
-		all = append(all, entry{in, r.ID, r.Name})
+		all = append(all, entry{table: in, id: r.ID, content: r.Name})
 	}
 	return all
 }
 
 func createBatch(w *worker, _ *gorm.DB, in string) (func(*gorm.DB) error, func() []entry, []string) {
 	rows, names := w.rows(2 + rand.IntN(20))
-	return func(db *gorm.DB) error { return db.Table(in).Create(&rows).Error },
+	return func(db *gorm.DB) error { return db.Table(named(in)).Create(&rows).Error },
 		func() []entry { return entries(in, rows) }, names
 }
 
 // saveSlice is sent as an upsert by key, which drift would let overwrite rows.
 func saveSlice(w *worker, _ *gorm.DB, in string) (func(*gorm.DB) error, func() []entry, []string) {
 	rows, names := w.rows(1 + rand.IntN(5))
-	return func(db *gorm.DB) error { return db.Table(in).Save(&rows).Error },
+	return func(db *gorm.DB) error { return db.Table(named(in)).Save(&rows).Error },
 		func() []entry { return entries(in, rows) }, names
 }
 
@@ -191,9 +223,9 @@ func upsertOne(w *worker, db *gorm.DB, in string) (func(*gorm.DB) error, func() 
 	r := &row{Name: w.name()}
 	return func(db *gorm.DB) error {
 			r.ID = 0
-			return db.Table(in).Clauses(clause.OnConflict{DoNothing: true}).Create(r).Error
+			return db.Table(named(in)).Clauses(clause.OnConflict{DoNothing: true}).Create(r).Error
 		},
-		func() []entry { return []entry{{in, r.ID, r.Name}} }, []string{r.Name}
+		func() []entry { return []entry{{table: in, id: r.ID, content: r.Name}} }, []string{r.Name}
 }
 
 // updateMixed renames a row of this worker's and brings new ones, in one upsert.
@@ -204,8 +236,12 @@ func updateMixed(w *worker, _ *gorm.DB, in string) (func(*gorm.DB) error, func()
 	}
 	rows, names := w.rows(3)
 	rows[0].ID = pick(own)
-	return func(db *gorm.DB) error { return db.Table(in).Save(&rows).Error },
-		func() []entry { return entries(in, rows) }, names
+	return func(db *gorm.DB) error { return db.Table(named(in)).Save(&rows).Error },
+		func() []entry {
+			all := entries(in, rows)
+			all[0].changed = true
+			return all
+		}, names
 }
 
 func saveHasMany(w *worker, _ *gorm.DB, _ string) (func(*gorm.DB) error, func() []entry, []string) {
@@ -217,9 +253,9 @@ func saveHasMany(w *worker, _ *gorm.DB, _ string) (func(*gorm.DB) error, func() 
 	}
 	return func(db *gorm.DB) error { return db.Create(o).Error },
 		func() (all []entry) {
-			all = append(all, entry{ownersTable, o.ID, o.Name})
+			all = append(all, entry{table: ownersTable, id: o.ID, content: o.Name})
 			for _, p := range o.Pets {
-				all = append(all, entry{petsTable, p.ID, p.content()})
+				all = append(all, entry{table: petsTable, id: p.ID, content: p.content()})
 			}
 			return all
 		}, names

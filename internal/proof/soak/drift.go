@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/seqheal/seqheal/internal/proof/proxy"
@@ -16,7 +17,7 @@ import (
 type drift struct {
 	db      *sql.DB
 	cutter  *proxy.Proxy
-	names   int
+	names   atomic.Int64
 	stopped context.CancelFunc
 	done    sync.WaitGroup
 	mutex   sync.Mutex // of batch
@@ -36,6 +37,7 @@ func startDrift(_ context.Context, dsn string, cutter *proxy.Proxy) (*drift, err
 const (
 	backEvery   = 7 * time.Millisecond
 	importEvery = 11 * time.Millisecond
+	openEvery   = 400 * time.Millisecond
 	cutEvery    = 3 * time.Second
 )
 
@@ -45,7 +47,7 @@ func (d *drift) resume() error {
 	for _, habit := range []struct {
 		every time.Duration
 		do    func() error
-	}{{backEvery, d.moveBack}, {importEvery, d.importRows}, {cutEvery, d.cut}} {
+	}{{backEvery, d.moveBack}, {importEvery, d.importRows}, {openEvery, d.importAndWait}, {cutEvery, d.cut}} {
 		d.done.Go(func() {
 			tick := time.NewTicker(habit.every)
 			defer tick.Stop()
@@ -88,29 +90,70 @@ func (d *drift) moveBack() error {
 
 // importRows stores up to 20 rows with explicit ids in front of a sequence, those
 // that are free.
-func (d *drift) importRows() (err error) {
+func (d *drift) importRows() error {
+	imported, err := d.importInto(d.db)
+	d.enter(imported)
+	return err
+}
+
+// stayOpen is how long an import takes until it is committed.
+const stayOpen = 100 * time.Millisecond
+
+// importAndWait is importRows in a transaction that stays open for a while.
+func (d *drift) importAndWait() error {
+	tx, err := d.db.Begin()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }()
+	imported, err := d.importInto(tx)
+	if err != nil {
+		return err
+	}
+	if _, err := tx.Exec("SELECT pg_sleep($1)", stayOpen.Seconds()); err != nil {
+		return err
+	}
+	if err := tx.Commit(); err != nil {
+		return err
+	}
+	d.enter(imported)
+	d.note(func(b *batch) { b.Counts.Open++ })
+	return nil
+}
+
+func (d *drift) enter(imported []entry) {
+	d.note(func(b *batch) {
+		for _, e := range imported {
+			b.stored(e, "imported")
+			b.Counts.Foreign++
+		}
+	})
+}
+
+// importInto inserts the rows, and returns those that were stored.
+func (d *drift) importInto(db interface {
+	Query(query string, args ...any) (*sql.Rows, error)
+}) (imported []entry, err error) {
 	table := pick(tables)
-	d.names++
-	name := fmt.Sprintf("import%d-", d.names)
+	name := fmt.Sprintf("import%d-", d.names.Add(1))
 	columns, values := "id, name", "s.last_value + g, $1 || g"
 	if table == petsTable {
 		columns, values = columns+", owner_id", values+", 0"
 	}
-	rows, err := d.db.Query(fmt.Sprintf(`INSERT INTO %[1]s (%[2]s) SELECT %[3]s FROM %[1]s_id_seq s, generate_series(1, $2::int) g
+	rows, err := db.Query(fmt.Sprintf(`INSERT INTO %[1]s (%[2]s) SELECT %[3]s FROM %[1]s_id_seq s, generate_series(1, $2::int) g
 		ON CONFLICT DO NOTHING RETURNING id, %[4]s`, table, columns, values, contentOf(table)), name, 1+rand.IntN(20))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	for rows.Next() {
-		var id int64
-		var content string
-		if err := rows.Scan(&id, &content); err != nil {
-			return err
+		e := entry{table: table}
+		if err := rows.Scan(&e.id, &e.content); err != nil {
+			return nil, err
 		}
-		d.note(func(b *batch) { b.stored(table, id, content, "imported"); b.Counts.Foreign++ })
+		imported = append(imported, e)
 	}
-	return rows.Err()
+	return imported, rows.Err()
 }
 
 // cut ends all connections through the proxy in the middle of whatever they do.

@@ -17,6 +17,8 @@ type batch struct {
 	Stored map[string]map[int64]string
 	// How tells in which way each was stored.
 	How map[string]map[int64]string
+	// Changed holds the rows that were there before.
+	Changed map[string]map[int64]bool
 	// Unsure holds names whose insert ended without an answer: a cut connection, an
 	// ended context. Such a row is there once or not at all.
 	Unsure []string
@@ -26,19 +28,28 @@ type batch struct {
 }
 
 func newBatch() batch {
-	return batch{Stored: map[string]map[int64]string{}, How: map[string]map[int64]string{}}
+	return batch{Stored: map[string]map[int64]string{}, How: map[string]map[int64]string{}, Changed: map[string]map[int64]bool{}}
 }
 
-func (b *batch) stored(table string, id int64, content, how string) {
-	if b.Stored[table] == nil {
-		b.Stored[table], b.How[table] = map[int64]string{}, map[int64]string{}
+// stored enters a row. A new one takes the place of no other.
+func (b *batch) stored(e entry, how string) {
+	if b.Stored[e.table] == nil {
+		b.Stored[e.table], b.How[e.table], b.Changed[e.table] = map[int64]string{}, map[int64]string{}, map[int64]bool{}
 	}
-	b.Stored[table][id], b.How[table][id] = content, how
+	before, there := b.Stored[e.table][e.id]
+	switch {
+	case there && !e.changed:
+		b.Unexpected = append(b.Unexpected, fmt.Sprintf("%s: id %d was given to %q (%s) and to %q (%s)", e.table, e.id, before, b.How[e.table][e.id], e.content, how))
+	case e.changed && !there:
+		b.Changed[e.table][e.id] = true
+	}
+	b.Stored[e.table][e.id], b.How[e.table][e.id] = e.content, how
 }
 
 // counts is what is told of a run.
 type counts struct {
-	Inserts, Unsure, Foreign, Back, Cuts   int64
+	Inserts, Unsure, Foreign, Open         int64
+	Back, Cuts                             int64
 	Healed, AlreadyHealed, Outrun, Missing int64
 	Broken                                 int64
 	// Serialization and Deadlocks count transactions that were sent again for these,
@@ -59,6 +70,7 @@ func (t *total) add(b batch) {
 	t.Inserts += c.Inserts
 	t.Unsure += c.Unsure
 	t.Foreign += c.Foreign
+	t.Open += c.Open
 	t.Back += c.Back
 	t.Cuts += c.Cuts
 	t.Healed += c.Healed
@@ -73,10 +85,10 @@ func (t *total) add(b batch) {
 }
 
 func (t total) String() string {
-	return fmt.Sprintf("%s, %d checks: %d inserts acknowledged, %d explicit ids beside them, sequences moved back %d times, connections cut %d times; "+
+	return fmt.Sprintf("%s, %d checks: %d inserts acknowledged, %d explicit ids beside them, %d imports that stayed open, sequences moved back %d times, connections cut %d times; "+
 		"%d healed, %d already healed, %d outrun (rounds), %d rows missing reported, %d broken off, %d without an answer; "+
 		"%d transactions tried again for a serialization failure, %d for a deadlock, one %d times",
-		t.Lasted, t.Checks, t.Inserts, t.Foreign, t.Back, t.Cuts, t.Healed, t.AlreadyHealed, t.Outrun, t.Missing, t.Broken, t.Unsure,
+		t.Lasted, t.Checks, t.Inserts, t.Foreign, t.Open, t.Back, t.Cuts, t.Healed, t.AlreadyHealed, t.Outrun, t.Missing, t.Broken, t.Unsure,
 		t.Serialization, t.Deadlocks, t.MostTries)
 }
 
@@ -92,6 +104,8 @@ type ledger struct {
 	stored map[string]map[int64]string
 	how    map[string]map[int64]string // of the rows that are new
 	unsure map[string]bool
+	// twice tells of ids that were given to two rows.
+	twice []error
 }
 
 func newLedger() *ledger {
@@ -104,6 +118,11 @@ func newLedger() *ledger {
 
 func (l *ledger) take(b batch) {
 	for table, rows := range b.Stored {
+		for id, content := range rows {
+			if before, there := l.stored[table][id]; there && !b.Changed[table][id] {
+				l.twice = append(l.twice, fmt.Errorf("%s: id %d was given to %q and to %q (%s)", table, id, before, content, b.How[table][id]))
+			}
+		}
 		maps.Copy(l.stored[table], rows)
 		if l.how[table] == nil {
 			l.how[table] = map[int64]string{}
@@ -118,7 +137,7 @@ func (l *ledger) take(b batch) {
 // check holds the tables against the ledger, while nothing runs, and looks for
 // what the plugin must not leave behind.
 func (l *ledger) check(ctx context.Context, admin *sql.DB) error {
-	broken := []error{settled(ctx, admin)}
+	broken := append([]error{settled(ctx, admin)}, l.twice[:min(5, len(l.twice))]...)
 	for _, table := range tables {
 		broken = append(broken, l.checkTable(ctx, admin, table))
 	}

@@ -4,21 +4,28 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"strings"
+
+	"gorm.io/gorm"
 )
 
 // The tables differ in what the plugin does with them: the conflict guard; the
-// savepoint guard, for a trigger or for partitions; cached values.
+// savepoint guard, for a trigger, partitions or a view; cached values; a name that stands
+// for two tables.
 const (
 	plainTable   = "plain_rows"
 	cachedTable  = "cached_rows"
 	partedTable  = "parted_rows"
 	triggerTable = "trigger_rows"
-	ownersTable  = "owners"
-	petsTable    = "pets"
+	viewTable    = "shown_rows" // a view of shown_base
+	// tenantTable is called plain_rows as well, under another search_path.
+	tenantTable = "tenant.plain_rows"
+	ownersTable = "owners"
+	petsTable   = "pets"
 )
 
 // tables are all of them; their contents are told by one text.
-var tables = []string{plainTable, cachedTable, partedTable, triggerTable, ownersTable, petsTable}
+var tables = []string{plainTable, cachedTable, partedTable, triggerTable, viewTable, tenantTable, ownersTable, petsTable}
 
 func createTables(ctx context.Context, admin *sql.DB) error {
 	_, err := admin.ExecContext(ctx, `
@@ -31,6 +38,12 @@ func createTables(ctx context.Context, admin *sql.DB) error {
 		CREATE TABLE trigger_rows (id bigserial PRIMARY KEY, name text NOT NULL);
 		CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
 		CREATE TRIGGER t AFTER INSERT ON trigger_rows FOR EACH ROW EXECUTE FUNCTION nothing();
+		CREATE SEQUENCE shown_rows_id_seq;
+		CREATE TABLE shown_base (id bigint DEFAULT nextval('shown_rows_id_seq') PRIMARY KEY, name text NOT NULL);
+		ALTER SEQUENCE shown_rows_id_seq OWNED BY shown_base.id;
+		CREATE VIEW shown_rows AS SELECT id, name FROM shown_base;
+		CREATE SCHEMA tenant;
+		CREATE TABLE tenant.plain_rows (id bigserial PRIMARY KEY, name text NOT NULL);
 		CREATE TABLE owners (id bigserial PRIMARY KEY, name text NOT NULL);
 		CREATE TABLE pets (id bigserial PRIMARY KEY, name text NOT NULL, owner_id bigint NOT NULL)`)
 	return err
@@ -63,3 +76,16 @@ type pet struct {
 }
 
 func (p pet) content() string { return fmt.Sprintf("%s of %d", p.Name, p.OwnerID) }
+
+// asTenant does something under the search_path of the tenant.
+func asTenant(do func(*gorm.DB) error) func(*gorm.DB) error {
+	return func(tx *gorm.DB) error {
+		if err := tx.Exec("SET LOCAL search_path = tenant").Error; err != nil {
+			return err
+		}
+		return do(tx)
+	}
+}
+
+// named is what programs call a table.
+func named(table string) string { return strings.TrimPrefix(table, "tenant.") }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -80,8 +79,31 @@ func (f *faults) add(other faults) {
 // are, so that nothing is found twice. A row is lost if its name is gone and no
 // other row has its id; overwritten, stored twice, under another id or parent, or
 // stored without an answer, it is damaged.
-func (j *journal) compare(table string, found []entry) (f faults) {
-	ids, seen := map[int64]string{}, map[string]record{}
+func (j *journal) compare(table string, found []entry) faults {
+	f, ids, seen := j.known(table, found)
+	for _, name := range slices.Sorted(maps.Keys(j.rows[table])) {
+		r := j.rows[table][name]
+		_, there := seen[name]
+		if r.targets && j.keyless[name] {
+			f.damaged = append(f.damaged, fmt.Sprintf("%s: %q was stored as %d without a key (%s)", table, name, r.id, r.how))
+		}
+		switch other, taken := ids[r.id]; {
+		case there || r.loose:
+		case taken:
+			f.damaged = append(f.damaged, fmt.Sprintf("%s: %d was %q (%s) and is %q (%s)", table, r.id, name, r.how, other, j.rows[table][other].how))
+		default:
+			f.lost = append(f.lost, fmt.Sprintf("%s: %q, acknowledged as %d, is not there (%s)", table, name, r.id, r.how))
+		}
+	}
+	if f.lost != nil || f.damaged != nil {
+		j.rows[table] = seen
+	}
+	return f
+}
+
+// known looks for every row in the journal, and returns the rows by id and by name.
+func (j *journal) known(table string, found []entry) (f faults, ids map[int64]string, seen map[string]record) {
+	ids, seen = map[int64]string{}, map[string]record{}
 	for _, e := range found {
 		if other, twice := seen[e.name]; twice {
 			f.damaged = append(f.damaged, fmt.Sprintf("%s: %q is stored as %d and as %d", table, e.name, other.id, e.id))
@@ -95,22 +117,5 @@ func (j *journal) compare(table string, found []entry) (f faults) {
 		}
 		ids[e.id], seen[e.name] = e.name, record{id: e.id, content: e.content, how: "as found"}
 	}
-	for _, name := range slices.SortedFunc(maps.Keys(j.rows[table]), cmp.Compare[string]) {
-		r := j.rows[table][name]
-		if r.targets && j.keyless[name] {
-			f.damaged = append(f.damaged, fmt.Sprintf("%s: %q was stored as %d without a key (%s)", table, name, r.id, r.how))
-		}
-		if _, there := seen[name]; there || r.loose {
-			continue
-		}
-		if other, taken := ids[r.id]; taken {
-			f.damaged = append(f.damaged, fmt.Sprintf("%s: %d was %q (%s) and is %q (%s)", table, r.id, name, r.how, other, j.rows[table][other].how))
-		} else {
-			f.lost = append(f.lost, fmt.Sprintf("%s: %q, acknowledged as %d, is not there (%s)", table, name, r.id, r.how))
-		}
-	}
-	if f.lost != nil || f.damaged != nil {
-		j.rows[table] = seen
-	}
-	return f
+	return f, ids, seen
 }

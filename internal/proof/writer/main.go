@@ -30,7 +30,6 @@ var (
 	turn  = flag.Duration("turn", 2*time.Second, "how long a tool runs")
 	plain = flag.Bool("plain", false, "without the plugin")
 	only  = flag.String("only", "", "the name of the one operation to run")
-	skip  = flag.String("skip", "", "the name of an operation to leave out")
 )
 
 func main() {
@@ -84,11 +83,8 @@ func write(ctx context.Context) (total total, err error) {
 		return total, err
 	}
 	defer func() { err = errors.Join(err, shop.close()) }()
-	for rotation := 0; rotation == 0 || time.Since(started) < *lasts; rotation++ {
-		for _, o := range operations {
-			if *only != "" && o.name != *only || o.name == *skip {
-				continue
-			}
+	for rotation := 0; ctx.Err() == nil && (rotation == 0 || time.Since(started) < *lasts); rotation++ {
+		for _, o := range chosen() {
 			if ctx.Err() != nil || rotation > 0 && time.Since(started) >= *lasts {
 				break
 			}
@@ -97,11 +93,13 @@ func write(ctx context.Context) (total total, err error) {
 			}
 			total.lasted = time.Since(started)
 		}
-		if ctx.Err() != nil {
-			break
-		}
 	}
 	return total, nil
+}
+
+// chosen are the operations that are wanted.
+func chosen() []operation {
+	return slices.DeleteFunc(slices.Clone(operations), func(o operation) bool { return *only != "" && o.name != *only })
 }
 
 // turn lets the writers work under an operation, and checks what they were told.
@@ -148,13 +146,14 @@ func (s *shop) turn(ctx context.Context, o operation, total *total) error {
 	return err
 }
 
-// repeat runs an operation until its turn is over, and once at least.
+// repeat runs an operation until its turn is over, and once at least. The writers go on
+// for a moment then, with what came of it.
 func (s *shop) repeat(ctx context.Context, o operation) (runs, refused int, err error) {
-	over := time.After(*turn)
+	over := time.Now().Add(*turn)
 	if o.once {
 		pause(ctx, *turn/4)
 	}
-	for {
+	for ctx.Err() == nil {
 		switch err = o.do(s); {
 		case err == nil:
 			runs++
@@ -165,29 +164,19 @@ func (s *shop) repeat(ctx context.Context, o operation) (runs, refused int, err 
 			refused++
 			s.margin *= 2
 		}
-		if o.once && runs > 0 {
-			select {
-			case <-over:
-			case <-ctx.Done():
-			}
-			pause(ctx, *turn/4) // what came of it
+		if runs > 0 && (o.once || time.Now().After(over)) {
+			pause(ctx, max(time.Until(over), *turn/4))
 			return runs, refused, nil
 		}
-		if runs == 0 && refused < 20 {
-			continue
-		}
-		select {
-		case <-over:
-			if runs == 0 {
-				return runs, refused, fmt.Errorf("the writers were ahead of every run: %w", err)
-			}
-			return runs, refused, nil
-		case <-ctx.Done():
-			return runs, refused, nil
-		default:
+		if refused == mostRefused {
+			return runs, refused, fmt.Errorf("the writers were ahead of every run: %w", err)
 		}
 	}
+	return runs, refused, nil
 }
+
+// mostRefused bounds how often the writers may be ahead of a tool in one turn.
+const mostRefused = 30
 
 func pause(ctx context.Context, lasts time.Duration) {
 	select {

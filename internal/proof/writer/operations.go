@@ -3,12 +3,9 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
-	"maps"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 )
 
@@ -219,53 +216,6 @@ func (s *shop) swap() error {
 		}
 	}
 	return nil
-}
-
-// restoreClean drops a table and makes it anew from a dump. Rows that were stored
-// after the dump are gone, and rows that are stored before the key is there may
-// share an id, with plain GORM too. Whoever restores takes the latter away then.
-func (s *shop) restoreClean() error {
-	if err := s.dump(s.database, "clean.dump", "-t", cleanedTable); err != nil {
-		return err
-	}
-	before := s.crew.names.Load()
-	s.crew.settled.Store(false)
-	defer s.crew.settled.Store(true)
-	broken := s.restore(s.database, "clean.dump", "--clean", "--if-exists")
-	doubled, err := s.doubled()
-	if err != nil {
-		return err
-	}
-	if len(doubled) > 0 {
-		err = s.psql(s.database, `BEGIN; LOCK cleaned_rows;
-			DELETE FROM cleaned_rows a USING cleaned_rows b WHERE a.id = b.id AND a.ctid > b.ctid;
-			ALTER TABLE cleaned_rows ADD PRIMARY KEY (id); COMMIT;`)
-		broken = nil // it is about the key
-	}
-	maps.DeleteFunc(doubled, func(name string, _ bool) bool {
-		number, err := strconv.ParseInt(strings.TrimPrefix(name, "row"), 10, 64)
-		return err != nil || number <= before // it may have been in the dump
-	})
-	s.journal.cleaned(doubled)
-	return errors.Join(broken, err)
-}
-
-// doubled are the names of rows of the cleaned table that share their id.
-func (s *shop) doubled() (names map[string]bool, err error) {
-	rows, err := s.admin.Query("SELECT name FROM cleaned_rows WHERE id IN (SELECT id FROM cleaned_rows GROUP BY id HAVING count(*) > 1)")
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	names = map[string]bool{}
-	for rows.Next() {
-		var name string
-		if err := rows.Scan(&name); err != nil {
-			return nil, err
-		}
-		names[name] = true
-	}
-	return names, rows.Err()
 }
 
 // cutOver moves the application to another database while PgBouncer stands still.

@@ -47,6 +47,7 @@ const createTriggers = `
 	CREATE FUNCTION count_statement() RETURNS trigger LANGUAGE plpgsql AS
 		'BEGIN INSERT INTO public.statements VALUES (TG_TABLE_NAME); RETURN NULL; END';
 	CREATE TRIGGER count AFTER INSERT ON counted_rows FOR EACH STATEMENT EXECUTE FUNCTION count_statement();
+	ALTER TABLE cleaned_rows OWNER TO app;
 	GRANT ALL ON ALL TABLES IN SCHEMA public TO app;
 	GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO app`
 

@@ -54,7 +54,7 @@ func (s *session) printJSON(findings []graded) error {
 var csvFields = []string{
 	"level", "schema", "table", "column", "type", "sequence", "last", "furthest", "behind", "used", "limit", "remaining",
 	"state", "reason", "error", "increment", "cache", "cycle", "limited_by_column", "left", "cycle_ahead", "narrow_foreign_keys",
-	"estimated", "forecast", "per_day", "ends", "moved", "from", "to", "time",
+	"estimated", "forecast", "per_day", "ends", "moved", "from", "to", "time", "subscribed",
 }
 
 // printCSV writes a line with the names of the fields and one for each finding.

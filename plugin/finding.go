@@ -71,6 +71,10 @@ type Finding struct {
 	// CycleAhead is, for a sequence that cycles, how many values it gives until it gives
 	// that of a row in front of it; 0 when there is none.
 	CycleAhead int64
+	// Subscribed is true when a subscription writes into the table too. Unless the
+	// sequences on both sides give different values, a row of this side's takes an id that
+	// the publisher sends next, and the subscription stops.
+	Subscribed bool
 	// PerDay is how many values a day the sequence gives, and Ends the day on which
 	// Remaining is used up at that rate, zero when that is more than a century away.
 	// Forecast says where the rate comes from, empty when it is not known. See
@@ -151,10 +155,25 @@ func (f Finding) String() string {
 	for _, key := range f.Narrow {
 		text += fmt.Sprintf("; foreign key %s.%s ends at %d", catalog.Quote(key.Schema, key.Table), catalog.Quote(key.Column), key.Limit)
 	}
+	if f.sharesIDs() {
+		text += "; " + f.subscriptionAdvice()
+	}
 	if f.Err != nil {
 		text += fmt.Sprintf("; %v", f.Err)
 	}
 	return text
+}
+
+// sharesIDs reports whether a subscription writes into the table while its sequence gives
+// every value, so that rows of this side's take the publisher's ids.
+func (f Finding) sharesIDs() bool {
+	return f.Subscribed && (f.Increment == 1 || f.Increment == -1)
+}
+
+// subscriptionAdvice says how to keep the ids of both sides apart.
+func (f Finding) subscriptionAdvice() string {
+	return fmt.Sprintf("a subscription writes into it: an insert on this side takes an id that the publisher sends next, and the subscription stops; "+
+		"if both sides insert, let one give odd and the other even ids: ALTER SEQUENCE %s INCREMENT BY 2", f.Sequence)
 }
 
 // percent is a share in percent, cut off so that nothing short of the end shows as 100.

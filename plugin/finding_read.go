@@ -35,7 +35,7 @@ func finding(c *audit.Column) Finding {
 	}
 	seq := c.Sequence
 	f.Column, f.Type, f.Sequence = c.FedColumn(), c.Shown, seq.QuotedName()
-	f.Increment, f.Cache, f.Cycle = seq.Increment, seq.Cache, seq.Cycle
+	f.Increment, f.Cache, f.Cycle, f.Subscribed = seq.Increment, seq.Cache, seq.Cycle, c.Subscribed
 	if f.State == StateUnreadable {
 		return f
 	}

@@ -40,6 +40,9 @@ func (f Finding) record() []slog.Attr {
 	if len(f.Narrow) > 0 {
 		attrs = append(attrs, slog.Any("narrow_foreign_keys", f.Narrow))
 	}
+	if f.Subscribed {
+		attrs = append(attrs, slog.Bool("subscribed", true))
+	}
 	if f.CycleAhead != 0 {
 		attrs = append(attrs, slog.Int64("cycle_ahead", f.CycleAhead))
 	}
@@ -88,6 +91,7 @@ func (f *Finding) UnmarshalJSON(text []byte) error {
 		CycleAhead                            int64       `json:"cycle_ahead"`
 		PerDay                                float64     `json:"per_day"`
 		Ends                                  time.Time
+		Subscribed                            bool
 		Forecast                              Forecast
 		Time                                  time.Time
 		State                                 State
@@ -112,7 +116,7 @@ func (f *Finding) UnmarshalJSON(text []byte) error {
 		Increment: r.Increment, Cache: r.Cache, Cycle: r.Cycle, Last: r.Last, FurthestKnown: r.Furthest != nil, Estimated: r.Estimated,
 		Left: r.Left, Behind: r.Behind, Used: r.Used, Limit: r.Limit, LimitedByColumn: r.LimitedByColumn, Remaining: r.Remaining,
 		Narrow: r.Narrow, CycleAhead: r.CycleAhead, PerDay: r.PerDay, Ends: r.Ends, Forecast: r.Forecast, Time: r.Time,
-		State: r.State, Reason: r.Reason, Moved: r.Moved, From: r.From, To: r.To,
+		Subscribed: r.Subscribed, State: r.State, Reason: r.Reason, Moved: r.Moved, From: r.From, To: r.To,
 		Cause: Cause{r.Cause, r.Evidence}, Front: Front{First: r.FrontFirst, Last: r.FrontLast, Rows: r.FrontRows, More: r.FrontMore, Select: r.FrontSelect},
 	}
 	if f.causes[0] = f.Cause; len(r.Causes) > 0 {

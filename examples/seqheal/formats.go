@@ -55,7 +55,7 @@ var csvFields = []string{
 	"level", "schema", "table", "column", "type", "sequence", "last", "furthest", "behind", "used", "limit", "remaining",
 	"state", "reason", "error", "increment", "cache", "cycle", "limited_by_column", "left", "cycle_ahead", "narrow_foreign_keys",
 	"estimated", "forecast", "per_day", "ends", "moved", "from", "to", "time",
-	"cause", "evidence", "causes", "front_first", "front_last", "front_rows", "front_more", "front_select",
+	"cause", "evidence", "causes", "front_first", "front_last", "front_rows", "front_more", "front_select", "subscribed",
 }
 
 // printCSV writes a line with the names of the fields and one for each finding.

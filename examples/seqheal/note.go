@@ -35,6 +35,9 @@ func note(f graded) string {
 	case f.Cycle:
 		add("cycles")
 	}
+	if f.Subscribed && (f.Increment == 1 || f.Increment == -1) {
+		add("a subscription writes into it: if this side inserts too, keep the ids apart with INCREMENT BY 2 on both sides")
+	}
 	if f.Estimated {
 		add("estimated: no index begins with the column")
 	}

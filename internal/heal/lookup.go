@@ -54,7 +54,11 @@ func (in *insert) lookUpForUpsert(ctx context.Context, fresh bool) (*facts.Entry
 	if pgerr.Lost(err) && !errors.Is(err, gorm.ErrInvalidTransaction) {
 		return nil, err
 	}
-	return nil, nil // this pool begins no transactions
+	if serverSpoke(err) && !in.stmt.Ended() {
+		in.complain(ctx, fmt.Sprintf("seqheal: upserts outside a transaction are not protected from drift, because the server refuses what a look needs: %v; "+
+			"keep sequences in front of their rows with plugin.Resync", err))
+	}
+	return nil, nil // or this pool begins no transactions
 }
 
 // lookUpSession returns what the session's like has read of a name that has moved, or

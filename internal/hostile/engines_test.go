@@ -26,10 +26,11 @@ func (l *syncedLog) Write(b []byte) (int, error) {
 	return l.Buffer.Write(b)
 }
 
-func (l *syncedLog) warnings() int {
+// unprotected reports whether the log says that inserts are not protected.
+func (l *syncedLog) unprotected() bool {
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
-	return strings.Count(l.String(), "level=WARN") + strings.Count(l.String(), "level=ERROR")
+	return strings.Contains(l.String(), "not protected") || strings.Contains(l.String(), "without protection")
 }
 
 // play lets the program's pool go to the engine.
@@ -115,7 +116,7 @@ func (w *world) onEngine(u use, log *syncedLog) string {
 	found := w.place.Int("SELECT count(*) FROM users WHERE name LIKE 'new%'")
 	untouched := w.place.Int("SELECT count(*) FROM users WHERE name = 'old ' || id AND id NOT IN (3, 5)")
 	said := fmt.Sprintf("%s: %d of %d rows, %d of 18 old, error %v, %d incidents", u.name, found, stored, untouched, err, len(w.reported()))
-	spoken := len(w.reported()) > 0 || log.warnings() > 0
+	spoken := len(w.reported()) > 0 || log.unprotected()
 	switch {
 	case err != nil && (found != 0 || untouched != 18):
 		w.t.Errorf("half stored: %s", said)

@@ -54,17 +54,17 @@ var Profiles = []Profile{
 	},
 	{
 		Name:       "an empty pg_depend",
-		Source:     "CockroachDB, 'pg_catalog': some tables are there and hold no rows, or only part of them",
+		Source:     "CockroachDB, 'pg_catalog': some tables are empty; which ones differs by version, and pg_depend is not named",
 		Statements: []Rewrite{Becomes(`\bpg_catalog\.pg_depend\b`, "(SELECT * FROM pg_catalog.pg_depend WHERE false)")},
 	},
 	{
 		Name:       "no pg_attrdef, no pg_rewrite",
-		Source:     "CockroachDB, 'pg_catalog': tables that are not implemented",
+		Source:     "of CockroachDB 20.2, 'pg_catalog': tables that have no counterpart; which ones differs by version, and these are not named",
 		Statements: []Rewrite{Becomes(`\bpg_catalog\.(pg_attrdef|pg_rewrite)\b`, "pg_catalog.not_implemented")},
 	},
 	{
 		Name:       "no transaction ids",
-		Source:     "CockroachDB, 'Functions and Operators': txid_current and its like are not implemented, xmin is no column",
+		Source:     "no engine's documentation: functions of PostgreSQL's storage, which engines with a storage of their own need not have",
 		Statements: []Rewrite{Becomes(`\bpg_catalog\.txid_\w+\(`, "pg_catalog.no_txid("), Becomes(`\bpg_catalog\.age\(`, "pg_catalog.no_age(")},
 	},
 }

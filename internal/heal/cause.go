@@ -116,8 +116,8 @@ func (a *attempt) look(ctx context.Context, q cause.Question) (seen cause.Seen, 
 func (a *attempt) lowest(move sequence.Move) int64 {
 	seq := a.table.Sequence
 	switch {
-	case a.collision.evidence == foreseen:
-		return move.First
+	case a.collision.evidence == foreseen && move.From != seq.First():
+		return move.From + seq.Increment // nothing was drawn before the heal
 	case a.collision.key.Found && seq.Reached(move.From, a.collision.key.Value):
 		return a.collision.key.Value
 	case a.collision.evidence != missingRows && a.collision.evidence != suspected:

@@ -69,8 +69,6 @@ FROM (SELECT drawn.v
 type Move struct {
 	// From is the last value before the first draw here, To the last one now.
 	From, To int64
-	// First is the first value that was drawn here.
-	First int64
 	// Moved is false when the sequence was past the target already. Next is true then
 	// when the value drawn is the one that follows the target.
 	Moved, Next bool
@@ -162,13 +160,13 @@ func (g Goal) draw(ctx context.Context, c *conn.Conn) (first int64, move Move, e
 	if first, err = drawOn(ctx, c, seq, 1); err != nil {
 		return first, move, err
 	}
-	move = Move{From: back(first, seq), To: first, First: first}
+	move = Move{From: back(first, seq), To: first}
 	if seq.Cache <= 1 || !seq.Reached(first, g.Target) {
 		return first, move, nil
 	}
 	last, err := newest(ctx, c, seq)
 	if err == nil && !seq.Reached(last, g.Target) {
-		first, move = last, Move{From: last, To: last, First: last}
+		first, move = last, Move{From: last, To: last}
 	}
 	return first, move, err
 }

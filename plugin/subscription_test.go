@@ -42,7 +42,7 @@ func (p replica) number(on *sql.DB, query string) (n int64) {
 }
 
 // subscribe makes the table on both sides, and a subscription to it here.
-func subscribe(t *testing.T, table string) replica {
+func replicate(t *testing.T, table string) replica {
 	t.Helper()
 	server, err := pgserver.StartOwn("wal_level=logical", "max_wal_senders=10", "max_replication_slots=10")
 	if err != nil {
@@ -95,7 +95,7 @@ const subscribed = "CREATE TABLE users (id bigserial PRIMARY KEY, name text)"
 // stops.
 func TestLimit_aSubscriberThatInsertsToo(t *testing.T) {
 	t.Parallel()
-	p := subscribe(t, subscribed)
+	p := replicate(t, subscribed)
 	here := p.gorm("here", plugin.New())
 	audit := func() plugin.Finding {
 		findings, err := plugin.Audit(t.Context(), here)
@@ -128,7 +128,7 @@ func TestLimit_aSubscriberThatInsertsToo(t *testing.T) {
 // With odd and even ids heals on both sides disturb nothing: the steps of a sequence are kept.
 func TestASubscriberWithIDsOfItsOwn(t *testing.T) {
 	t.Parallel()
-	p := subscribe(t, subscribed)
+	p := replicate(t, subscribed)
 	p.exec(p.there, "ALTER SEQUENCE users_id_seq INCREMENT BY 2 RESTART 1")
 	p.exec(p.here, "ALTER SEQUENCE users_id_seq INCREMENT BY 2 RESTART 2")
 	var seen incidents

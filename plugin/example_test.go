@@ -83,6 +83,20 @@ func ExampleAudit_options() {
 	}
 }
 
+// What lies in front of a sequence, and what brought it there.
+func ExampleWithCauses() {
+	findings, err := plugin.Audit(context.Background(), open(), plugin.WithCauses())
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, f := range findings {
+		if f.State == plugin.StateBehind {
+			fmt.Println(f.QuotedTable(), f.Cause.Kind, f.Cause.Evidence)
+			fmt.Println(f.Front.Select) // shows the rows, in psql
+		}
+	}
+}
+
 // An import that names its ids ends with this.
 func ExampleResync() {
 	findings, err := plugin.Resync(context.Background(), open(), "users", "billing.invoices") // none named: all

@@ -41,7 +41,7 @@ func (p replica) number(on *sql.DB, query string) (n int64) {
 	return n
 }
 
-// subscribe makes the table on both sides, and a subscription to it here.
+// replicate makes the table on both sides, and a subscription to it here.
 func replicate(t *testing.T, table string) replica {
 	t.Helper()
 	server, err := pgserver.StartOwn("wal_level=logical", "max_wal_senders=10", "max_replication_slots=10")

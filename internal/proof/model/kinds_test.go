@@ -85,7 +85,7 @@ func (k *kind) sequence() string { return k.stored() + "_id_seq" }
 
 // guardable reports whether the plugin may send the conflict guard.
 func (k *kind) guardable() bool {
-	return !k.trigger && !k.audit && !k.statement && !k.view && k.partitions == ""
+	return !k.trigger && !k.statement && !k.view && k.partitions == ""
 }
 
 // logged is where a trigger logs rows, empty without one.

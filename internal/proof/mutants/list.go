@@ -429,4 +429,24 @@ var mutants = []mutant{
 		edits: []edit{{"internal/cause/cause.go", "!t.Triggers.BeforeInsertRow && q.Given > q.At", "!t.Triggers.BeforeInsertRow && q.Given > 0"}},
 		tests: in("./plugin", "^TestCause_drawnBeforeAnImport$"),
 	},
+	{
+		name:  "draws of a sequence that was set back are not suspected",
+		edits: []edit{{"internal/sequence/afterwards.go", "pg_catalog.regclass) - '%[4]d'::pg_catalog.int8) / (%[5]d) < %[6]d THEN 0", "pg_catalog.regclass) - '%[4]d'::pg_catalog.int8) / (%[5]d) < -1000000000 - %[6]d THEN 0"}},
+		tests: in("./internal/hostile", "^TestUpserts_sequenceSetBackUnderTheStatement$"),
+	},
+	{
+		name:  "a suspicion reported as a heal",
+		edits: []edit{{"internal/heal/advance.go", "move.Next && a.collision.evidence != suspected && ", "move.Next && "}},
+		tests: in("./internal/hostile", "^TestUpserts_othersInsertMeanwhileOnAHealthyTable$"),
+	},
+	{
+		name:  "a table replaced twice is sent unasked",
+		edits: []edit{{"internal/heal/insert.go", "return in.readings <= mostReadings", "return in.readings <= 1"}},
+		tests: in("./plugin", "^TestHeal_tableReplacedBetweenItsStatements$"),
+	},
+	{
+		name:  "an upsert whose check was canceled is sent unasked",
+		edits: []edit{{"internal/heal/savepoint.go", "\treturn s.next.send(ctx)\n}\n\nfunc (s *savepoint) heal(", "\t_ = s.sendAsWritten()\n\treturn nil\n}\n\nfunc (s *savepoint) heal("}},
+		tests: in("./internal/hostile", "^TestUpserts_checkOfTheClauseIsCanceled$"),
+	},
 }

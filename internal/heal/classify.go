@@ -120,7 +120,7 @@ func (a *attempt) ofTheKey() bool {
 	}
 	columns, _, known := e.Columns()
 	switch {
-	case e.Table == "" && e.Constraint == "" && (!known || a.table.Elsewhere):
+	case e.Table == "" && e.Constraint == "" && !e.Raised() && (!known || a.table.Elsewhere):
 		return a.mayBeTheKey(columns)
 	case !known:
 		return e.Constraint == a.table.Violated.Constraint || e.Constraint == a.table.Constraint

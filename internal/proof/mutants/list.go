@@ -369,4 +369,24 @@ var mutants = []mutant{
 		edits: []edit{{"internal/pipeline/rewriter.go", "\tr.attempt(ctx, w, args, opening, r.plan.Rewritten)", "\tr.attempt(ctx, w, args, opening, false)"}},
 		tests: in("./internal/pipeline", "^TestSending_parsesARewrittenTextInsideTheSavepoint$"),
 	},
+	{
+		name:  "the key of a foreign table is not looked for",
+		edits: []edit{{"internal/catalog/read.go", "		return r.keyElsewhere()\n", "		return nil\n"}},
+		tests: in("./plugin", "^TestForeignTables_heal$"),
+	},
+	{
+		name:  "a foreign table is read in the caller's transaction alone",
+		edits: []edit{{"internal/heal/classify.go", "		a.session.Isolation = conn.RepeatableRead\n", ""}},
+		tests: in("./plugin", "^TestForeignTables_rowsOfMeanwhile$"),
+	},
+	{
+		name:  "a 23505 without names that a function raised, taken for a foreign server's",
+		edits: []edit{{"internal/heal/classify.go", " && !e.Raised()", ""}},
+		tests: in("./internal/hostile", "^TestTrouble_onTheTable$"),
+	},
+	{
+		name:  "an upsert that may not be looked at is sent without a word",
+		edits: []edit{{"internal/heal/preflight.go", "			s.complainUnprotected(ctx, sequence.NotAskable(s.table))\n", ""}},
+		tests: in("./plugin", "^TestRoles_unprotectedUpsertIsLoggedOnce$"),
+	},
 }

@@ -144,7 +144,7 @@ func (a *attempt) classify(ctx context.Context, c *conn.Conn) (verdict, error) {
 func (a *attempt) mayBeTheKey(t *catalog.Table) bool {
 	e := a.collision.server
 	columns, _, known := e.Columns()
-	if a.collision.evidence != uniqueViolation || e.Table != "" || e.Constraint != "" || known && !t.Elsewhere || !t.Fed() {
+	if a.collision.evidence != uniqueViolation || e.Table != "" || e.Constraint != "" || e.Raised() || known && !t.Elsewhere || !t.Fed() {
 		return false
 	}
 	return slices.Contains(columns, t.FedColumn()) || !slices.ContainsFunc(columns, a.stmt.Insert.Has)

@@ -53,6 +53,13 @@ type Error struct {
 	Routine string
 }
 
+// Raised reports whether a function in a procedural language raised the error, so that its
+// code is the function's choice.
+func (e Error) Raised() bool {
+	return e.Routine == "exec_stmt_raise" || strings.HasPrefix(e.Routine, "PLy_") ||
+		strings.HasPrefix(e.Routine, "plperl_") || strings.HasPrefix(e.Routine, "pltcl_")
+}
+
 // fielder is what *pq.Error of lib/pq can do. The letters are the error fields
 // of the protocol (PostgreSQL manual 55.8).
 type fielder interface {

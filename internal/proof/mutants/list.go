@@ -449,4 +449,24 @@ var mutants = []mutant{
 		edits: []edit{{"internal/heal/savepoint.go", "\treturn s.next.send(ctx)\n}\n\nfunc (s *savepoint) heal(", "\t_ = s.sendAsWritten()\n\treturn nil\n}\n\nfunc (s *savepoint) heal("}},
 		tests: in("./internal/hostile", "^TestUpserts_checkOfTheClauseIsCanceled$"),
 	},
+	{
+		name:  "the key of a foreign table is not looked for",
+		edits: []edit{{"internal/catalog/read.go", "		return r.keyElsewhere()\n", "		return nil\n"}},
+		tests: in("./plugin", "^TestForeignTables_heal$"),
+	},
+	{
+		name:  "a foreign table is read in the caller's transaction alone",
+		edits: []edit{{"internal/heal/classify.go", "		a.session.Isolation = conn.RepeatableRead\n", ""}},
+		tests: in("./plugin", "^TestForeignTables_rowsOfMeanwhile$"),
+	},
+	{
+		name:  "a 23505 without names that a function raised, taken for a foreign server's",
+		edits: []edit{{"internal/heal/classify.go", " && !e.Raised()", ""}},
+		tests: in("./internal/hostile", "^TestTrouble_onTheTable$"),
+	},
+	{
+		name:  "an upsert that may not be looked at is sent without a word",
+		edits: []edit{{"internal/heal/preflight.go", "			s.complainUnprotected(ctx, sequence.NotAskable(s.table))\n", ""}},
+		tests: in("./plugin", "^TestRoles_unprotectedUpsertIsLoggedOnce$"),
+	},
 }

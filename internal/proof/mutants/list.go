@@ -394,4 +394,9 @@ var mutants = []mutant{
 		edits: []edit{{"internal/cause/cause.go", "!t.Triggers.BeforeInsertRow && q.Given > q.At", "!t.Triggers.BeforeInsertRow && q.Given > 0"}},
 		tests: in("./plugin", "^TestCause_drawnBeforeAnImport$"),
 	},
+	{
+		name:  "cause: a rollback that the look's limit ends is not sent again",
+		edits: []edit{{"internal/conn/savepoint.go", "if pgerr.Is(err, pgerr.QueryCanceled) {", "if pgerr.Is(err, pgerr.InternalError) {"}},
+		tests: in("./plugin", "^TestCause_rollbackThatIsCanceled$"),
+	},
 }

@@ -67,7 +67,7 @@ func WithForecast(earlier ...Finding) AuditOption {
 // WithCauses fills in Cause and Front of each [Finding] that is behind: what lies in front
 // of its sequence, and what made it drift, from the rows, the catalog and, where db uses
 // a [Plugin], what that remembers. It reads at most 1,000 rows of each of the 50 sequences
-// that are furthest behind, by index, with a statement_timeout of 5 ms each.
+// that are furthest behind, by index, within 250 ms each.
 func WithCauses() AuditOption {
 	return func(s *auditSettings) { s.causes = true }
 }

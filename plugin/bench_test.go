@@ -74,13 +74,28 @@ type insertion struct {
 	rows   int
 	count  int
 	whole  bool // the slice is one transaction of the caller's
+	named  bool // rows name their ids
 }
 
 var insertions = []insertion{
-	{"no transaction, 1 row", gorm.Config{SkipDefaultTransaction: true}, 1, 20, false},
-	{"GORM's transaction, 1 row", gorm.Config{}, 1, 10, false},
-	{"caller's transaction of 100, 1 row", gorm.Config{}, 1, 100, true},
-	{"GORM's transaction, 100 rows", gorm.Config{}, 100, 3, false},
+	{"no transaction, 1 row", gorm.Config{SkipDefaultTransaction: true}, 1, 20, false, false},
+	{"GORM's transaction, 1 row", gorm.Config{}, 1, 10, false, false},
+	{"caller's transaction of 100, 1 row", gorm.Config{}, 1, 100, true, false},
+	{"GORM's transaction, 100 rows", gorm.Config{}, 100, 3, false, false},
+	{"no transaction, 1 row that names its id", gorm.Config{SkipDefaultTransaction: true}, 1, 20, false, true},
+	{"GORM's transaction, 100 rows that name their ids", gorm.Config{}, 100, 3, false, true},
+}
+
+// lastNamed is the last id that a row of the benchmarks has named.
+var lastNamed atomic.Int64
+
+// member is a row of the insertion.
+func (in insertion) member() member {
+	m := newMember()
+	if in.named {
+		m.ID = lastNamed.Add(1)
+	}
+	return m
 }
 
 // run inserts count times.
@@ -90,12 +105,12 @@ func (in insertion) run(b *testing.B, db *gorm.DB, count int) {
 		for range count {
 			var err error
 			if in.rows == 1 {
-				row := newMember()
+				row := in.member()
 				err = db.Create(&row).Error
 			} else {
 				rows := make([]member, in.rows)
 				for i := range rows {
-					rows[i] = newMember()
+					rows[i] = in.member()
 				}
 				err = db.Create(&rows).Error
 			}

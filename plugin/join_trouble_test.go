@@ -10,6 +10,7 @@ import (
 
 	"gorm.io/gorm"
 
+	"github.com/seqheal/seqheal/internal/conn"
 	"github.com/seqheal/seqheal/internal/pgtest"
 	"github.com/seqheal/seqheal/plugin"
 )
@@ -256,7 +257,7 @@ func TestHeal_answerWaitsForAMigrationThatWaitsForTheHeal(t *testing.T) {
 			return nil
 		}
 		switch {
-		case strings.HasPrefix(query, "SELECT pg_catalog.max("):
+		case strings.HasPrefix(query, conn.OnPrimary+"SELECT pg_catalog.max("):
 			first.Do(func() { close(asks); <-migrates }) // the answer is on its way now, and others wait for it
 		case strings.HasPrefix(query, "SAVEPOINT"):
 			select {

@@ -56,7 +56,7 @@ func (r *Report) explain(ctx context.Context, within Transaction, n int, c *Colu
 	}
 	var seen cause.Seen
 	err := within(ctx, func(ctx context.Context, conn *conn.Conn) (err error) {
-		if err = conn.Exec(ctx, cause.Limits()); err == nil {
+		if err = conn.Exec(ctx, q.Limits()); err == nil {
 			seen, err = q.Look(ctx, conn)
 		}
 		return err
@@ -74,7 +74,7 @@ func (c *Column) question() cause.Question {
 	if sequence.Distance(c.Last, c.Furthest.Value) < sequence.Magnitude(c.Sequence.Increment) {
 		next = c.Furthest.Value
 	}
-	return cause.Question{Table: &c.Table, At: c.Last, From: next, To: c.Furthest.Value}
+	return cause.Question{Table: &c.Table, Limit: lookLock, At: c.Last, From: next, To: c.Furthest.Value}
 }
 
 // unseen says why the rows in front of the nth column must not be looked at, empty where

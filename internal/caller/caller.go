@@ -11,7 +11,7 @@ import (
 
 // Stack is where a goroutine was, as the program counters of its callers. Recording one
 // costs about a microsecond; what it means is resolved when it is asked for.
-type Stack [64]uintptr
+type Stack [48]uintptr
 
 // Record fills the stack with the callers of the function that calls it.
 func (s *Stack) Record() { clear(s[runtime.Callers(2, s[:]):]) }

@@ -42,6 +42,8 @@ type Front struct {
 // Question is what is asked of one sequence.
 type Question struct {
 	Table *catalog.Table
+	// Limit is what the server may spend on each statement, and wait for a lock.
+	Limit time.Duration
 	// At is the last value that the sequence gave before it was looked at.
 	At int64
 	// From and To are the first value that may be taken, and the furthest one that is, in

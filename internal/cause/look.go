@@ -22,8 +22,8 @@ const (
 	atOnce = 10
 )
 
-// Limit is what the server may spend on each statement of a look, and wait for a lock. It is a
-// variable for tests, which share a slow machine.
+// Limit is what the server may spend on each statement of a look after an insert, and wait
+// for a lock. It is a variable for tests, which share a slow machine.
 var Limit = 5 * time.Millisecond
 
 // limited bounds the statements of a look. Undone with the savepoint or the transaction.
@@ -31,7 +31,7 @@ var Limit = 5 * time.Millisecond
 const limited = "SET LOCAL jit = off; SET LOCAL lock_timeout = %[1]d; SET LOCAL statement_timeout = %[1]d"
 
 // Limits is what to send before a look, in a savepoint or a transaction of its own.
-func Limits() string { return fmt.Sprintf(limited, max(1, Limit.Milliseconds())) }
+func (q Question) Limits() string { return fmt.Sprintf(limited, max(1, q.Limit.Milliseconds())) }
 
 // rowsInFront looks at the first 1,000 rows in front, by index. It answers one row:
 //
@@ -85,7 +85,7 @@ type Seen struct {
 
 // Look reads the rows in front and whether the table is in a subscription, in two
 // statements. c is in a savepoint or a transaction that is rolled back afterwards, with
-// [Limits] set. Its error is one for people.
+// its Limits set. Its error is one for people.
 func (q Question) Look(ctx context.Context, c *conn.Conn) (seen Seen, err error) {
 	t := q.Table
 	named := q.To
@@ -103,7 +103,7 @@ func (q Question) Look(ctx context.Context, c *conn.Conn) (seen Seen, err error)
 		&found.rows, &found.first, &found.last, &found.since, &found.until,
 		&bulk.rows, &bulk.first, &bulk.last, &bulk.transactions, &bulk.at, &found.given, &found.named, &found.path)
 	if err != nil {
-		return Seen{}, &notSeen{"the rows in front", err}
+		return Seen{}, &notSeen{"the rows in front", q.Limit, err}
 	}
 	if t.Sequence.Descending() {
 		found.first, found.last = found.last, found.first
@@ -113,22 +113,23 @@ func (q Question) Look(ctx context.Context, c *conn.Conn) (seen Seen, err error)
 	case err == nil:
 		found.subscribed, found.subscription = true, name.String
 	case !errors.Is(err, sql.ErrNoRows):
-		return found, &notSeen{"pg_subscription_rel", err}
+		return found, &notSeen{"pg_subscription_rel", q.Limit, err}
 	}
 	return found, nil
 }
 
 // notSeen says what could not be read and why.
 type notSeen struct {
-	what string
-	err  error
+	what  string
+	limit time.Duration
+	err   error
 }
 
 func (n *notSeen) Error() string {
 	why := n.err.Error()
 	switch {
 	case pgerr.Is(n.err, pgerr.QueryCanceled):
-		why = fmt.Sprintf("it takes longer than %s", Limit)
+		why = fmt.Sprintf("it takes longer than %s", n.limit)
 	case pgerr.Is(n.err, pgerr.LockNotAvailable):
 		why = "the table is locked"
 	case pgerr.Is(n.err, pgerr.InsufficientPrivilege):

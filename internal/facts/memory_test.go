@@ -119,3 +119,29 @@ func TestMemory_concurrently(t *testing.T) {
 		t.Errorf("%d, %t", value, ok)
 	}
 }
+
+// BenchmarkMemory is what an insert pays for being remembered: one whose id is drawn, and
+// one that names its id.
+func BenchmarkMemory(b *testing.B) {
+	b.Run("drawn", func(b *testing.B) {
+		b.ReportAllocs()
+		tables, id := facts.New(), int64(0)
+		tables.Put(people, read("db", 1, 5))
+		for b.Loop() {
+			m := tables.Memory(people)
+			before := m.Highest()
+			id++
+			m.Drew(id, before, noon)
+		}
+	})
+	b.Run("named", func(b *testing.B) {
+		b.ReportAllocs()
+		tables := facts.New()
+		tables.Put(people, read("db", 1, 5))
+		for b.Loop() {
+			named := &facts.Named{Highest: 7, Column: "id", At: noon}
+			named.Sender.Record()
+			tables.Memory(people).NamedIDs(named)
+		}
+	})
+}

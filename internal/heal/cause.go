@@ -56,7 +56,7 @@ func (a *attempt) explain(ctx context.Context) {
 
 // asked is the question about what lay in front of the sequence.
 func (a *attempt) asked() cause.Question {
-	q := cause.Question{Table: a.table, At: a.move.From, From: a.low, To: a.target.Value}
+	q := cause.Question{Table: a.table, Limit: cause.Limit, At: a.move.From, From: a.low, To: a.target.Value}
 	memory := a.tables.Memory(a.stmt.Target)
 	if memory == nil || !a.owned() {
 		return q
@@ -101,14 +101,15 @@ func (a *attempt) look(ctx context.Context, q cause.Question) (seen cause.Seen, 
 		return err
 	}
 	if a.inTransaction() && a.session.Isolation == conn.ReadCommitted {
-		return seen, a.conn().InLimitedSavepoint(ctx, cause.Limits(), fn)
+		err := a.conn().InLimitedSavepoint(ctx, q.Limits(), fn)
+		return seen, err
 	}
 	pool, err := a.stmt.DB.DB()
 	if err != nil {
 		return seen, err
 	}
-	failed := conn.Aside(ctx, pool, cause.Limits(), fn)
-	return seen, failed
+	err = conn.Aside(ctx, pool, q.Limits(), fn)
+	return seen, err
 }
 
 // lowest is the first value that may have been taken, in the sequence's direction: the id

@@ -461,12 +461,17 @@ var mutants = []mutant{
 	},
 	{
 		name:  "a 23505 without names that a function raised, taken for a foreign server's",
-		edits: []edit{{"internal/heal/classify.go", " && !e.Raised()", ""}},
+		edits: []edit{{"internal/heal/classify.go", " || e.Raised()", ""}},
 		tests: in("./internal/hostile", "^TestTrouble_onTheTable$"),
 	},
 	{
 		name:  "an upsert that may not be looked at is sent without a word",
 		edits: []edit{{"internal/heal/preflight.go", "			s.complainUnprotected(ctx, sequence.NotAskable(s.table))\n", ""}},
 		tests: in("./plugin", "^TestRoles_unprotectedUpsertIsLoggedOnce$"),
+	},
+	{
+		name:  "cause: a rollback that the look's limit ends is not sent again",
+		edits: []edit{{"internal/conn/savepoint.go", "if pgerr.Is(err, pgerr.QueryCanceled) {", "if pgerr.Is(err, pgerr.InternalError) {"}},
+		tests: in("./plugin", "^TestCause_rollbackThatIsCanceled$"),
 	},
 }

@@ -316,38 +316,3 @@ func (s *preflight) abandon(ctx context.Context, a *attempt) {
 	}
 	_ = s.insert.send(s.text)
 }
-
-// mustNotBeSent fails a statement whose heal failed for a passing reason, such as a
-// lock or the time limit, when its own draws have met rows or would: the next try
-// succeeds.
-func (in *insert) mustNotBeSent(ctx context.Context, a *attempt, t *catalog.Table) bool {
-	if !a.mayBeRetried() || !a.metRows() && !in.wouldCollide(ctx, t) {
-		return false
-	}
-	in.conn().Abort(ctx)
-	in.stmt.Fail(fmt.Errorf("%w: an upsert into table %s was not sent, because sequence %s is about to give ids that exist and was not moved: %w",
-		ErrRowsMissing, t.QuotedName(), t.Sequence.QuotedName(), a.failure.Err))
-	return true
-}
-
-// wouldCollide reports whether the statement's own draws meet rows. With CACHE it is
-// not known which values other sessions have drawn and stored already.
-func (in *insert) wouldCollide(ctx context.Context, t *catalog.Table) bool {
-	if t.Triggers.BeforeInsertRow || t.Sequence.Cache > 1 || in.stmt.Ended() {
-		return false
-	}
-	ahead := in.ahead(t)
-	ahead.Exactly = true
-	answer, err := sequence.Preflight(ctx, in.conn(), t, ahead)
-	return answer == sequence.Taken || err != nil
-}
-
-// metRows reports whether the statement, which was undone, has met rows that are not its
-// own. A suspicion alone is none: on a busy table other sessions draw in between.
-func (a *attempt) metRows() bool {
-	moved := a.move != nil && a.move.Moved
-	return a.collision.evidence == missingRows || a.collision.evidence == suspected && moved
-}
-
-// mayBeRetried reports whether the heal failed for a passing reason.
-func (a *attempt) mayBeRetried() bool { return a.failure != nil && !a.failure.Refused }

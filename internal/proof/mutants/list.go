@@ -180,7 +180,7 @@ var mutants = []mutant{
 	},
 	{
 		name:  "ON CONFLICT left out without EXPLAIN",
-		edits: []edit{{"internal/heal/savepoint.go", "f.explained, f.question = true, ", "f.explained, f.question = false, "}},
+		edits: []edit{{"internal/heal/savepoint.go", "f.explained, f.questions = true, ", "f.explained, f.questions = false, "}},
 		tests: in("./internal/hostile", "^TestHealthy_errorsOfTheCallersClause$"),
 	},
 	{
@@ -240,11 +240,7 @@ var mutants = []mutant{
 		}
 	}
 	return in.stmt`},
-			{"internal/heal/columns.go", `import "github.com/seqheal/seqheal/internal/catalog"`, `import (
-	"reflect"
-
-	"github.com/seqheal/seqheal/internal/catalog"
-)`},
+			{"internal/heal/columns.go", "import (\n", "import (\n\t\"reflect\"\n"},
 		},
 		tests: in("./plugin", "^TestHealsEveryShapeOfInsert$/leaves_the_id_out"),
 	},
@@ -287,9 +283,7 @@ var mutants = []mutant{
 		name: "a 23505 of another index taken for drift",
 		edits: []edit{
 			{"internal/heal/classify.go", "\t\tif in.stmt.Insert.Omitted(column) > 0 {", "\t\tif in.stmt.Insert.Omitted(column) >= 0 {"},
-			{"internal/heal/classify.go", `	if len(columns) != len(a.table.Key) {
-		return false`, `	if len(columns) > 0 {
-		return true`},
+			{"internal/heal/classify.go", "if known && key.HasKey(columns) ||", "if known ||"},
 		},
 		tests: in("./plugin", "^TestTransactionsAroundAHeal$/^guard_1$/genuine"),
 	},
@@ -304,10 +298,8 @@ var mutants = []mutant{
 		tests: in("./internal/hostile", "^TestCreate_followsAnotherConstraint$/^renamed"),
 	},
 	{
-		name: "another index taken for the key",
-		edits: []edit{{"internal/heal/classify.go", `	if a.collision.evidence != uniqueViolation {
-		return true`, `	if a.table != nil {
-		return true`}},
+		name:  "another index taken for the key",
+		edits: []edit{{"internal/heal/classify.go", "	if c.evidence != uniqueViolation {\n", "	if c.column == \"\" {\n"}},
 		tests: in("./plugin", "^TestAnotherIndexOverAColumnThatIsLeftOut$"),
 	},
 	{

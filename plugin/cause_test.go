@@ -30,7 +30,7 @@ func subscribe(t *testing.T, place *pgtest.Place, table string) {
 			}
 		}
 	})
-	place.Exec("INSERT INTO pg_subscription_rel (srsubid, srrelid, srsubstate) SELECT oid, '" + table + "'::regclass, 'r' FROM pg_subscription WHERE subname = '" + name + "'")
+	place.Exec("INSERT INTO pg_subscription_rel (srsubid, srrelid, srsubstate, srsublsn) SELECT oid, '" + table + "'::regclass, 'r', '0/0' FROM pg_subscription WHERE subname = '" + name + "'")
 }
 
 // causesOf are the codes of the causes.

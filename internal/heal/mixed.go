@@ -59,8 +59,7 @@ func (s *mixed) count(ctx context.Context, r fenced, asked *catalog.Table) *coll
 	sent := int64(s.stmt.Insert.Rows())
 	switch {
 	case r.err != nil:
-		if hit := s.collided(r.err); hit != nil {
-			hit.undone = s.undo(ctx) // of a key that ON CONFLICT does not name
+		if hit := s.collidedElsewhere(ctx, r.err); hit != nil {
 			return hit
 		}
 		if pgerr.Is(r.err, pgerr.SerializationFailure) {

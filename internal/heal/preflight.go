@@ -3,7 +3,6 @@ package heal
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/seqheal/seqheal/internal/catalog"
 	"github.com/seqheal/seqheal/internal/conn"
@@ -89,8 +88,7 @@ func (s *preflight) watched() fence {
 func (s *preflight) examine(ctx context.Context, by strategy, r fenced) *collision {
 	switch {
 	case r.err != nil:
-		if hit := s.collided(r.err); hit != nil {
-			hit.undone = s.undo(ctx) // of a key that ON CONFLICT does not name
+		if hit := s.collidedElsewhere(ctx, r.err); hit != nil {
 			return hit
 		}
 		if pgerr.Is(r.err, pgerr.SerializationFailure) && s.drawsFrom(s.table) {
@@ -104,6 +102,19 @@ func (s *preflight) examine(ctx context.Context, by strategy, r fenced) *collisi
 		return s.askAfter(ctx, r)
 	}
 	return nil
+}
+
+// collidedElsewhere is a collision of a key that ON CONFLICT does not name, on a table that
+// has several. What the statement did is undone.
+func (s *preflight) collidedElsewhere(ctx context.Context, err error) *collision {
+	if len(s.table.Keys) == 0 || !owns(s.table) {
+		return nil
+	}
+	hit := s.collided(err)
+	if hit != nil {
+		hit.undone = s.undo(ctx)
+	}
+	return hit
 }
 
 // askAfter asks what the statement met, and releases the savepoint unless that is a row
@@ -190,25 +201,6 @@ func (s *preflight) lookElsewhere(ctx context.Context, f fence) (*collision, fen
 	s.elsewhere = true
 	defer func() { s.elsewhere = false }()
 	return s.ask(ctx, f)
-}
-
-// sendUnasked sends the statement in a savepoint, and where none can be opened as it is:
-// in an aborted transaction or after the context has ended that gives GORM's own error.
-func (in *insert) sendUnasked(ctx context.Context, text statement.Text, f fence) fenced {
-	r := in.sendFenced(ctx, text, f)
-	if r.unopened {
-		_ = in.send(text)
-		return fenced{err: in.stmt.DB.Error, rows: in.stmt.DB.RowsAffected}
-	}
-	return r
-}
-
-// complainUnprotected reports a question that the server does not answer.
-func (in *insert) complainUnprotected(ctx context.Context, err error) {
-	if in.stmt.Ended() {
-		return
-	}
-	in.complain(ctx, fmt.Sprintf("seqheal: upserts into table %s are sent without protection from drift: %v", in.stmt.Target.Table, err))
 }
 
 // askAgain reads the table anew and asks about that one.

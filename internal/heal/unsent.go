@@ -6,7 +6,27 @@ import (
 
 	"github.com/seqheal/seqheal/internal/catalog"
 	"github.com/seqheal/seqheal/internal/sequence"
+	"github.com/seqheal/seqheal/internal/statement"
 )
+
+// sendUnasked sends the statement in a savepoint, and where none can be opened as it is:
+// in an aborted transaction or after the context has ended that gives GORM's own error.
+func (in *insert) sendUnasked(ctx context.Context, text statement.Text, f fence) fenced {
+	r := in.sendFenced(ctx, text, f)
+	if r.unopened {
+		_ = in.send(text)
+		return fenced{err: in.stmt.DB.Error, rows: in.stmt.DB.RowsAffected}
+	}
+	return r
+}
+
+// complainUnprotected reports a question that the server does not answer.
+func (in *insert) complainUnprotected(ctx context.Context, err error) {
+	if in.stmt.Ended() {
+		return
+	}
+	in.complain(ctx, fmt.Sprintf("seqheal: upserts into table %s are sent without protection from drift: %v", in.stmt.Target.Table, err))
+}
 
 // mustNotBeSent fails a statement whose heal failed for a passing reason, such as a
 // lock or the time limit, when its own draws have met rows or would: the next try

@@ -276,7 +276,7 @@ var mutants = []mutant{
 	},
 	{
 		name:  "an upsert's collision on its other key",
-		edits: []edit{{"internal/heal/preflight.go", "		if hit := s.collided(r.err); hit != nil {", "		if hit := s.collided(r.err); hit != nil && hit.err == nil {"}},
+		edits: []edit{{"internal/heal/preflight.go", "	hit := s.collided(err)\n", "	hit := s.collided(nil)\n"}},
 		tests: in("./plugin", "^TestTwoSequencesInOneTable$/^a_trigger$/^by_the_id$"),
 	},
 	{

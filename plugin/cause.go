@@ -98,6 +98,24 @@ func recordOf(all []Cause) (attrs []slog.Attr) {
 	return attrs
 }
 
+// explained are the fields that recordOf and the record of a Front write, to be read.
+type explained struct {
+	Kind        CauseKind `json:"cause"`
+	Evidence    string
+	All         []Cause `json:"causes"`
+	FrontFirst  int64   `json:"front_first"`
+	FrontLast   int64   `json:"front_last"`
+	FrontRows   int64   `json:"front_rows"`
+	FrontMore   bool    `json:"front_more"`
+	FrontSelect string  `json:"front_select"`
+}
+
+func (e explained) cause() (first Cause, all causes, front Front) {
+	all[0] = Cause{e.Kind, e.Evidence}
+	copy(all[:], e.All)
+	return all[0], all, Front{First: e.FrontFirst, Last: e.FrontLast, Rows: e.FrontRows, More: e.FrontMore, Select: e.FrontSelect}
+}
+
 func causesOf(found []cause.Cause) (c causes) {
 	for n, one := range found[:min(len(found), maxCauses)] {
 		c[n] = Cause{Kind: CauseKind(one.Kind), Evidence: one.Evidence}

@@ -99,14 +99,7 @@ func (f *Finding) UnmarshalJSON(text []byte) error {
 		Error                                 string
 		Moved                                 bool
 		From, To                              int64
-		Cause                                 CauseKind
-		Evidence                              string
-		Causes                                []Cause
-		FrontFirst                            int64  `json:"front_first"`
-		FrontLast                             int64  `json:"front_last"`
-		FrontRows                             int64  `json:"front_rows"`
-		FrontMore                             bool   `json:"front_more"`
-		FrontSelect                           string `json:"front_select"`
+		explained
 	}
 	if err := json.Unmarshal(text, &r); err != nil {
 		return err
@@ -117,11 +110,8 @@ func (f *Finding) UnmarshalJSON(text []byte) error {
 		Left: r.Left, Behind: r.Behind, Used: r.Used, Limit: r.Limit, LimitedByColumn: r.LimitedByColumn, Remaining: r.Remaining,
 		Narrow: r.Narrow, CycleAhead: r.CycleAhead, PerDay: r.PerDay, Ends: r.Ends, Forecast: r.Forecast, Time: r.Time,
 		Subscribed: r.Subscribed, State: r.State, Reason: r.Reason, Moved: r.Moved, From: r.From, To: r.To,
-		Cause: Cause{r.Cause, r.Evidence}, Front: Front{First: r.FrontFirst, Last: r.FrontLast, Rows: r.FrontRows, More: r.FrontMore, Select: r.FrontSelect},
 	}
-	if f.causes[0] = f.Cause; len(r.Causes) > 0 {
-		copy(f.causes[:], r.Causes)
-	}
+	f.Cause, f.causes, f.Front = r.cause()
 	if r.Furthest != nil {
 		f.Furthest = *r.Furthest
 	}

@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -165,6 +166,40 @@ func (i Incident) MarshalJSON() ([]byte, error) {
 		fields[attr.Key] = attr.Value.Any()
 	}
 	return json.Marshal(fields)
+}
+
+// UnmarshalJSON reads what MarshalJSON writes; Err is then a plain error.
+func (i *Incident) UnmarshalJSON(text []byte) error {
+	var r struct {
+		Time                                time.Time
+		Outcome                             Outcome
+		Reason                              Reason
+		Table, Sequence, Column, Constraint string
+		Key                                 *int64
+		From, To, Behind, Left              int64
+		OtherColumns                        int64 `json:"other_columns"`
+		Rows, Rounds                        int
+		Guard, Error, Caller                string
+		Silent                              bool
+		Milliseconds                        float64 `json:"duration_ms"`
+		explained
+	}
+	if err := json.Unmarshal(text, &r); err != nil {
+		return err
+	}
+	*i = Incident{
+		Time: r.Time, Outcome: r.Outcome, Reason: r.Reason, Table: r.Table, Sequence: r.Sequence, Column: r.Column, Constraint: r.Constraint,
+		KeyKnown: r.Key != nil, From: r.From, To: r.To, Behind: r.Behind, Left: r.Left, OtherColumns: r.OtherColumns, Rows: r.Rows,
+		Rounds: r.Rounds, Guard: r.Guard, Silent: r.Silent, Duration: time.Duration(r.Milliseconds * float64(time.Millisecond)), Caller: r.Caller,
+	}
+	i.Cause, i.causes, i.Front = r.cause()
+	if r.Key != nil {
+		i.Key = *r.Key
+	}
+	if r.Error != "" {
+		i.Err = errors.New(r.Error)
+	}
+	return nil
 }
 
 // String is the log line: what happened, where, how far behind, who else is

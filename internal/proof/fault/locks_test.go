@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/seqheal/seqheal/internal/conn"
 	"github.com/seqheal/seqheal/internal/pgerr"
 	"github.com/seqheal/seqheal/internal/pgtest"
 	"github.com/seqheal/seqheal/internal/proof/proxy"
@@ -33,7 +34,7 @@ type lock struct {
 }
 
 func (l lock) isBefore(statement proxy.Statement) bool {
-	return strings.HasPrefix(strings.TrimSpace(statement.Text), l.before)
+	return strings.HasPrefix(strings.TrimSpace(strings.TrimPrefix(statement.Text, conn.OnPrimary)), l.before)
 }
 
 // budget is short for a heal, and long for a statement that nothing blocks.

@@ -59,3 +59,37 @@ func TestTrips_ofUpsertsWithoutIDs(t *testing.T) {
 		})
 	}
 }
+
+type keeper struct {
+	ID   int64
+	Name string
+	Pets []keeperPet `gorm:"foreignKey:KeeperID"`
+}
+
+type keeperPet struct {
+	ID, KeeperID int64
+	Name         string
+}
+
+// An owner with pets takes a round trip for each of its two statements, as with plain GORM.
+func TestTrips_ofAnOwnerWithPets(t *testing.T) {
+	t.Parallel()
+	w := program{setup: "CREATE TABLE keepers (id bigserial PRIMARY KEY, name text); CREATE TABLE keeper_pets (id bigserial PRIMARY KEY, keeper_id bigint, name text)"}.open(t, setting{connections: 2}, false, true)
+	for turn := range 4 {
+		err := w.db.Transaction(func(tx *gorm.DB) error {
+			if err := tx.Exec("SELECT 1").Error; err != nil {
+				return err
+			}
+			from := w.wire.mark()
+			err := tx.Create(&keeper{Name: "Ada", Pets: []keeperPet{{Name: "Rex"}, {Name: "Tom"}, {Name: "Kit"}}}).Error
+			sent, trips := w.wire.since(from)
+			if turn > 1 && trips != 2 {
+				t.Errorf("turn %d: %d trips: %s", turn, trips, strings.Join(sent, "\n"))
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -17,7 +17,7 @@ const (
 	Conflict  Guard = "conflict"  // the conflict guard returned no row
 	Savepoint Guard = "savepoint" // the insert failed in a savepoint
 	Off       Guard = "off"       // the insert failed, and nothing kept its transaction alive
-	Preflight Guard = "preflight" // one of the next values was taken before the insert was sent
+	Preflight Guard = "preflight" // a question before or after the insert found it, or rows did not come back
 )
 
 // Effect is what drift would have done without an error.

@@ -210,7 +210,7 @@ var mutants = []mutant{
 	},
 	{
 		name:  "an upsert sent although its heal failed",
-		edits: []edit{{"internal/heal/preflight.go", "\tif !a.mayBeRetried() || !a.metRows() && !in.wouldCollide(ctx, t) {", "\tif a != nil {"}},
+		edits: []edit{{"internal/heal/unsent.go", "\tif !a.mayBeRetried() || !a.metRows() && !in.wouldCollide(ctx, t) {", "\tif a != nil {"}},
 		tests: in("./plugin", "^TestAnUpsertWhoseHealFailsIsNotSent$"),
 	},
 	{

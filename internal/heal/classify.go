@@ -218,7 +218,7 @@ func (a *attempt) keyIn(e pgerr.Error) (int64, bool) {
 // id that was drawn exists. That can be asked only in the transaction that drew it: outside
 // one the first collision stays undecided, and the statement is sent again in a savepoint.
 func (a *attempt) classifyUnnamed(ctx context.Context, c *conn.Conn) (verdict, error) {
-	if a.met == None && a.rounds == 1 {
+	if a.guardedBy == None && a.rounds == 1 {
 		return undecided, nil
 	}
 	if a.collision.key = a.lastDrawn(ctx, a.table); !a.collision.key.Found {
@@ -260,7 +260,7 @@ func (a *attempt) classifyMixed(ctx context.Context, c *conn.Conn) (verdict, err
 		return callersOwn, nil
 	}
 	taken, err := a.exists(ctx, c)
-	if err == nil && taken && a.met == Savepoint && a.stmt.Insert.OnConflict != nil && a.drawsBefore(t, key.Value) {
+	if err == nil && taken && a.guardedBy == Savepoint && a.stmt.Insert.OnConflict != nil && a.drawsBefore(t, key.Value) {
 		// ON CONFLICT on other columns: the row that names the id may have updated
 		// another one, and the one that collided may have drawn it. What was drawn last
 		// is the statement's own draw, where a draw comes before that row.

@@ -40,8 +40,8 @@ type insert struct {
 // mostReadings bounds how often a table is read because it is replaced again and again.
 const mostReadings = 8
 
-// readsAgain reports whether a table that turned out to be another one is read anew.
-func (in *insert) readsAgain() bool {
+// countReading reports whether a table that turned out to be another one is read anew.
+func (in *insert) countReading() bool {
 	in.readings++
 	return in.readings <= mostReadings
 }

@@ -111,7 +111,7 @@ func (a *attempt) readMax(ctx context.Context, c *conn.Conn, session conn.Sessio
 		} else {
 			// Half the time: the one who asks may wait for a migration that waits for this
 			// transaction.
-			one, err = a.maxima.Do(ctx, a.question(session, prefix), c.Left()/2, read)
+			one, err = a.maxima.Do(ctx, a.sharedBy(session, prefix), c.Left()/2, read)
 		}
 		if err != nil {
 			return found, err
@@ -121,9 +121,9 @@ func (a *attempt) readMax(ctx context.Context, c *conn.Conn, session conn.Sessio
 	return found, nil
 }
 
-// question is equal for callers that get the same answer: those of one database, role
+// sharedBy is equal for callers that get the same answer: those of one database, role
 // and search_path that ask about the same table and sequence.
-func (a *attempt) question(session conn.Session, prefix *sequence.Prefix) string {
+func (a *attempt) sharedBy(session conn.Session, prefix *sequence.Prefix) string {
 	parts := []string{session.Server, session.Database, session.Role, session.SearchPath,
 		strconv.FormatInt(a.table.OID, 10), strconv.FormatInt(a.table.Sequence.OID, 10)}
 	if prefix != nil {

@@ -42,7 +42,7 @@ func (s *mixed) send(ctx context.Context) *collision {
 	if !s.counted {
 		f = s.watched()
 	}
-	hit, r := s.ask(ctx, f)
+	hit, r := s.sendBehindLook(ctx, f)
 	if hit != nil {
 		return hit
 	}
@@ -52,10 +52,10 @@ func (s *mixed) send(ctx context.Context) *collision {
 	return s.count(ctx, r, before)
 }
 
-// count looks at what came back. Rows that are missing are a collision. asked is the
-// table that the WHERE was made for: after it turned out to be another one the statement
-// was sent as it is, and nothing can be counted.
-func (s *mixed) count(ctx context.Context, r fenced, asked *catalog.Table) *collision {
+// count compares the rows that came back with those that were sent. Missing ones are a
+// collision. before is the table that the WHERE was made for: where it turned out to be
+// another one, the statement is sent again with a WHERE for that.
+func (s *mixed) count(ctx context.Context, r fenced, before *catalog.Table) *collision {
 	sent := int64(s.stmt.Insert.Rows())
 	switch {
 	case r.err != nil:
@@ -71,13 +71,13 @@ func (s *mixed) count(ctx context.Context, r fenced, asked *catalog.Table) *coll
 		if r.open {
 			s.release(ctx)
 		}
-	case asked != s.table:
+	case before != s.table:
 		s.text = s.stmt.Text()
 		s.counted = false
 		s.restrict()
 		fallthrough
 	default:
-		hit := met(s.table, missingRows, s.undo(ctx))
+		hit := collisionOf(s.table, missingRows, s.undo(ctx))
 		hit.err = fmt.Errorf("%w: %d of %d rows for table %s came back, because rows with explicit ids are in front of sequence %s; roll back and try again",
 			ErrRowsMissing, r.rows, sent, s.table.QuotedName(), s.table.Sequence.QuotedName())
 		return hit
@@ -85,16 +85,11 @@ func (s *mixed) count(ctx context.Context, r fenced, asked *catalog.Table) *coll
 	return nil
 }
 
-func (s *mixed) heal(ctx context.Context, a *attempt) strategy {
-	if !a.healHere(ctx) {
-		return nil
-	}
-	return s
-}
+func (s *mixed) heal(ctx context.Context, a *attempt) strategy { return a.healAndSend(ctx, s) }
 
 func (s *mixed) abandon(ctx context.Context, a *attempt) {
 	if a.collision.evidence != uniqueViolation && (a.collision.evidence == foreseen || !s.counted) {
-		if !s.counted && s.mustNotBeSent(ctx, a, s.table) {
+		if !s.counted && s.failUnsent(ctx, a, s.table) {
 			return
 		}
 		missing := s.count(ctx, s.sendUnasked(ctx, s.text, fence{keepOpen: s.counted}), s.table)

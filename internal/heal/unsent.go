@@ -8,11 +8,11 @@ import (
 	"github.com/seqheal/seqheal/internal/sequence"
 )
 
-// mustNotBeSent fails a statement whose heal failed for a passing reason, such as a
+// failUnsent fails a statement whose heal failed for a passing reason, such as a
 // lock or the time limit, when its own draws have met rows or would: the next try
 // succeeds.
-func (in *insert) mustNotBeSent(ctx context.Context, a *attempt, t *catalog.Table) bool {
-	if !a.mayBeRetried() || !a.metRows() && !in.wouldCollide(ctx, t) {
+func (in *insert) failUnsent(ctx context.Context, a *attempt, t *catalog.Table) bool {
+	if !a.mayBeRetried() || !a.hitRows() && !in.wouldCollide(ctx, t) {
 		return false
 	}
 	in.conn().Abort(ctx)
@@ -33,9 +33,9 @@ func (in *insert) wouldCollide(ctx context.Context, t *catalog.Table) bool {
 	return answer == sequence.Taken || err != nil
 }
 
-// metRows reports whether the statement, which was undone, has met rows that are not its
+// hitRows reports whether the statement, which was undone, has met rows that are not its
 // own. A suspicion alone is none: on a busy table other sessions draw in between.
-func (a *attempt) metRows() bool {
+func (a *attempt) hitRows() bool {
 	moved := a.move != nil && a.move.Moved
 	return a.collision.evidence == missingRows || a.collision.evidence == suspected && moved
 }

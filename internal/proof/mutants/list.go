@@ -210,7 +210,7 @@ var mutants = []mutant{
 	},
 	{
 		name:  "an upsert sent although its heal failed",
-		edits: []edit{{"internal/heal/unsent.go", "\tif !a.mayBeRetried() || !a.metRows() && !in.wouldCollide(ctx, t) {", "\tif a != nil {"}},
+		edits: []edit{{"internal/heal/unsent.go", "\tif !a.mayBeRetried() || !a.hitRows() && !in.wouldCollide(ctx, t) {", "\tif a != nil {"}},
 		tests: in("./plugin", "^TestAnUpsertWhoseHealFailsIsNotSent$"),
 	},
 	{
@@ -246,7 +246,7 @@ var mutants = []mutant{
 	},
 	{
 		name:  "no look in SERIALIZABLE",
-		edits: []edit{{"internal/sequence/preflight.go", "	if a.Elsewhere {\n", "	if a.Elsewhere && a.Exactly {\n"}},
+		edits: []edit{{"internal/sequence/preflight.go", "	if a.NotHere {\n", "	if a.NotHere && a.Exactly {\n"}},
 		tests: in("./plugin", "^TestUpsertsInSerializable$"),
 	},
 	{

@@ -124,7 +124,7 @@ func (t *Tables) Memory(name catalog.Name) *Memory {
 
 func (t *Tables) hasMoved(name catalog.Name) bool {
 	n := t.names[name]
-	return n != nil && n.moved
+	return n != nil && n.ambiguous
 }
 
 // MemoryOf is what is remembered of a sequence, nil when nothing is.

@@ -14,8 +14,9 @@ import (
 // lookWait bounds a look on the program's side, where the server does not answer.
 const lookWait = time.Second
 
-// explain finds out who sent a statement that met drift, and what made the sequence drift.
-// It runs after the statement has its result and changes nothing of it.
+// explain finds the application's line that sent a statement which collided because of
+// drift, and what made the sequence drift. It runs after the statement has its result and
+// changes nothing of it.
 func (in *insert) explain(ctx context.Context) {
 	if len(in.drifted) == 0 {
 		return

@@ -20,11 +20,10 @@ const (
 	droppedRow                      // DO NOTHING returned no row, and the id that was drawn exists
 	foreseen                        // one of the values that come next is taken
 	missingRows                     // an upsert returned fewer rows than it must
-	suspected                       // an upsert may have met a row that is not its own
+	suspected                       // a row that is not its own may hold a value that an upsert drew
 )
 
-// collision is a drawn value that may have met a row. Nothing of the statement is
-// stored.
+// collision is a drawn value that may be taken. Nothing of the statement is stored.
 type collision struct {
 	evidence evidence
 	// err and server are what the server said, for a uniqueViolation.
@@ -65,7 +64,7 @@ type verdict int
 
 const (
 	undecided   verdict = iota
-	drift               // a value that the sequence gave met a row
+	drift               // a value that the sequence gave collided with a row
 	callersOwn          // the caller gets what PostgreSQL says
 	noCollision         // an empty result that is not a collision: a trigger skipped the row
 )
@@ -102,7 +101,9 @@ func (in *insert) collided(err error) *collision {
 	return nil
 }
 
-// classify reads the table as it is now and decides whose the collision is.
+// classify reads the table as it is now and decides whose the collision is. It sets the
+// attempt's table, by the key that collided, and a.session.Isolation to what the rows are
+// read under.
 func (a *attempt) classify(ctx context.Context, c *conn.Conn) (verdict, error) {
 	table, err := catalog.Read(ctx, c, a.stmt.Target, a.collision.violated())
 	if err != nil {
@@ -165,7 +166,7 @@ func (a *attempt) leavesKeyOut() bool {
 // then it is a collision if the id that was drawn exists.
 func (a *attempt) classifyEmptyResult(ctx context.Context, c *conn.Conn) (verdict, error) {
 	if a.session.Isolation == conn.Serializable {
-		// With no second connection to look from, it is all that is known.
+		// Without a second connection the drawn id is all that is known of the rows.
 		key, err := sequence.LastDrawn(ctx, c, a.table)
 		if err != nil {
 			return undecided, err

@@ -216,10 +216,9 @@ func (s *dropped) abandon(ctx context.Context, a *attempt) {
 
 // takenForOthers reports whether the id that was drawn for a row which DO NOTHING
 // dropped is taken, in SERIALIZABLE: as a second connection sees it, because a read on
-// the caller's makes other sessions fail. Where none is free at once (most such rows
-// are duplicates on a healthy table) the caller's own connection is read, and also
-// where nothing else is known that drops rows, because the row may be of the
-// transaction itself.
+// the caller's makes other sessions fail. The caller's own connection is read where no
+// second one is free at once (most such rows are duplicates on a healthy table), and where
+// nothing else is known that drops rows, because the row may be the transaction's own.
 func (in *insert) takenForOthers(ctx context.Context, t *catalog.Table) (sequence.Answer, error) {
 	drawn, err := in.lastDrawn(ctx, t), error(conn.ErrNoSecond)
 	taken := false

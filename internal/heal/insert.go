@@ -37,10 +37,12 @@ type insert struct {
 	readings int
 }
 
-// mostReadings bounds how often a table is read because it is replaced again and again.
+// mostReadings bounds how often one statement reads a table that is replaced again and
+// again.
 const mostReadings = 8
 
-// countReading reports whether a table that turned out to be another one is read anew.
+// countReading counts that a table turned out to be another one, and reports whether it is
+// read anew.
 func (in *insert) countReading() bool {
 	in.readings++
 	return in.readings <= mostReadings
@@ -134,7 +136,7 @@ func (in *insert) report() {
 	}
 }
 
-// complain reports once what keeps statements from being protected.
+// complain reports what keeps statements from being protected, each message once.
 func (in *insert) complain(ctx context.Context, message string) {
 	if in.tables.Once(message) {
 		in.reporter.Complain(ctx, in.stmt.DB.Logger, message)

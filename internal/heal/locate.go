@@ -109,8 +109,8 @@ func (a *attempt) readMax(ctx context.Context, c *conn.Conn, session conn.Sessio
 		if a.rounds > 1 || session.Isolation != conn.ReadCommitted {
 			one, err = read() // a shared answer did not show the row, or is not of this snapshot
 		} else {
-			// Half the time: the one who asks may wait for a migration that waits for this
-			// transaction.
+			// Half the time that is left: the caller that reads may wait for a migration that
+			// waits for this transaction.
 			one, err = a.maxima.Do(ctx, a.sharedBy(session, prefix), c.Left()/2, read)
 		}
 		if err != nil {
@@ -160,7 +160,8 @@ func (in *insert) onFreeSecond(ctx context.Context, fn func(context.Context, *co
 	return conn.OnSecond(ctx, pool, budget, func(ctx context.Context, c *conn.Conn, _ conn.Session) error { return fn(ctx, c) })
 }
 
-// exists reports whether the colliding id is in the table, read as in furthest.
+// exists reports whether the colliding id is in the table, read as in furthest. Without a
+// second connection an id that this session did not draw last counts as there.
 func (a *attempt) exists(ctx context.Context, c *conn.Conn) (taken bool, err error) {
 	key := a.collision.key.Value
 	if a.session.Isolation != conn.Serializable {

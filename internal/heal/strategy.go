@@ -69,7 +69,7 @@ func (in *insert) choosePlain(ctx context.Context, text statement.Text) strategy
 		return passthrough{insert: in, text: text, resyncs: true}
 	case entry == nil:
 		return &savepoint{insert: in, text: text}
-	case entry.Moved:
+	case entry.Ambiguous:
 		return in.chooseGuard(text)
 	case !in.mayDraw(entry.Table) && !in.mayCollideElsewhere(entry.Table):
 		return passthrough{insert: in, text: text}

@@ -154,23 +154,23 @@ var mutants = []mutant{
 		tests: in("./plugin", "^TestSideEffectsOfAnExpressionHappenOnce$"),
 	},
 	{
-		name:  "a moved name keeps its guard",
-		edits: []edit{{"internal/facts/tables.go", `table.NotGuardable == "" && !n.moved && !table`, `table.NotGuardable == "" && !table`}},
-		tests: in("./internal/facts", "^TestTables_takeTheGuardFromANameThatMoved$"),
+		name:  "an ambiguous name keeps its guard",
+		edits: []edit{{"internal/facts/tables.go", `table.NotGuardable == "" && !n.ambiguous && !table`, `table.NotGuardable == "" && !table`}},
+		tests: in("./internal/facts", "^TestTables_takeTheGuardFromAnAmbiguousName$"),
 	},
 	{
 		name:  "another table under a name not noticed",
 		edits: []edit{{"internal/facts/tables.go", `was.Named != id.Named || `, ``}},
-		tests: in("./internal/facts", "^TestTables_takeTheGuardFromANameThatMoved$"),
+		tests: in("./internal/facts", "^TestTables_takeTheGuardFromAnAmbiguousName$"),
 	},
 	{
 		name:  "an entry kept that serves one statement only",
-		edits: []edit{{"internal/facts/tables.go", `	if table.ServesOnce() && n.entry != nil && !n.moved && !n.entry.Table.ServesOnce() {`, `	if table.Uncommitted && table.Snapshot && n.entry != nil {`}},
+		edits: []edit{{"internal/facts/tables.go", `	if table.ServesOnce() && n.entry != nil && !n.ambiguous && !n.entry.Table.ServesOnce() {`, `	if table.Uncommitted && table.Snapshot && n.entry != nil {`}},
 		tests: in("./internal/facts", "^TestTables_rememberNothingInPlaceOfWhatServesOnce$"),
 	},
 	{
 		name:  "a guard from facts that serve one statement only",
-		edits: []edit{{"internal/facts/tables.go", ` && !n.moved && !table.ServesOnce() {`, ` && !n.moved {`}},
+		edits: []edit{{"internal/facts/tables.go", ` && !n.ambiguous && !table.ServesOnce() {`, ` && !n.ambiguous {`}},
 		tests: in("./internal/facts", "^TestTables_rememberNothingInPlaceOfWhatServesOnce$"),
 	},
 	{

@@ -87,6 +87,9 @@ func (s *mixed) count(ctx context.Context, r fenced, before *catalog.Table) *col
 
 func (s *mixed) heal(ctx context.Context, a *attempt) strategy { return a.healAndSend(ctx, s) }
 
+// abandon sends the statement where the look alone found drift, or where what came back
+// cannot be counted. Rows that are missing, then or before, fail it with [ErrRowsMissing],
+// and a 23505 fails it as it is; both leave the transaction aborted.
 func (s *mixed) abandon(ctx context.Context, a *attempt) {
 	if a.collision.evidence != uniqueViolation && (a.collision.evidence == foreseen || !s.counted) {
 		if !s.counted && s.failUnsent(ctx, a, s.table) {

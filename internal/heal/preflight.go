@@ -302,8 +302,9 @@ func (in *insert) ahead(t *catalog.Table) sequence.Ahead {
 
 func (s *preflight) heal(ctx context.Context, a *attempt) strategy { return a.healAndSend(ctx, s) }
 
-// abandon sends the statement as it is: nothing was in front of the sequence, or nothing
-// more can be done.
+// abandon fails the statement after a 23505, and where its draws would damage rows
+// unnoticed. Otherwise it sends it as it is: nothing was in front of the sequence, or
+// nothing more can be done.
 func (s *preflight) abandon(ctx context.Context, a *attempt) {
 	if a.collision.evidence == uniqueViolation {
 		s.conn().Abort(ctx)

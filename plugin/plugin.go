@@ -61,7 +61,7 @@
 //
 // # The whole database
 //
-// [Audit] reports how every sequence stands to its rows, and [Resync] advances those that
+// [Audit] compares every sequence with its rows, and [Resync] advances those that
 // are behind: after an import, a restore or a cut-over, and for programs without the
 // plugin. [WithStartupAudit] does so before the first request, [WithPrevention] with each
 // id that is named through GORM.

@@ -76,6 +76,17 @@ func (in *insert) sendFenced(ctx context.Context, text statement.Text, f fence) 
 	return in.sendInTrips(ctx, text, f)
 }
 
+// sendUnasked sends the statement in a savepoint, and where none can be opened as it is:
+// in an aborted transaction or after the context has ended that gives GORM's own error.
+func (in *insert) sendUnasked(ctx context.Context, text statement.Text, f fence) fenced {
+	r := in.sendFenced(ctx, text, f)
+	if r.unopened {
+		_ = in.send(text)
+		return fenced{err: in.stmt.DB.Error, rows: in.stmt.DB.RowsAffected}
+	}
+	return r
+}
+
 // sendInOneTrip reports false when nothing was sent because this connection differs
 // from the pool's others.
 func (in *insert) sendInOneTrip(text statement.Text, f fence) (fenced, bool) {

@@ -82,6 +82,19 @@ func (in *insert) enter(ctx context.Context) error {
 	return err
 }
 
+// ensureTransaction begins a transaction of the plugin's own where the statement is in
+// none. It reports false when none could be begun, which is the statement's error.
+func (in *insert) ensureTransaction(ctx context.Context) bool {
+	if in.inTransaction() {
+		return true
+	}
+	if err := in.enter(ctx); err != nil {
+		in.stmt.Fail(err)
+		return false
+	}
+	return true
+}
+
 // leave ends the plugin's own transaction, if there is one: a commit when the
 // statement succeeded. A commit that fails is the statement's error.
 func (in *insert) leave(returned bool) {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/seqheal/seqheal/internal/catalog"
-	"github.com/seqheal/seqheal/internal/pgerr"
 )
 
 // mixed sends an upsert in which some rows name their ids, which may exist, and some
@@ -25,6 +24,9 @@ func newMixed(in *insert, t *catalog.Table) *mixed {
 // restrict adds the WHERE where nothing on the table can notice it.
 func (s *mixed) restrict() {
 	t, onConflict := s.table, s.stmt.Insert.OnConflict
+	if !t.Fed() {
+		return // after it turned out to be another table
+	}
 	ids, readable := s.explicit(t)
 	if onConflict.DoNothing || !t.IntegerKey() || !readable || t.View != nil || s.skips(t) || t.TreeRowSecurity || len(onConflict.Where.Exprs) > 0 {
 		return
@@ -59,14 +61,7 @@ func (s *mixed) count(ctx context.Context, r fenced, before *catalog.Table) *col
 	sent := int64(s.stmt.Insert.Rows())
 	switch {
 	case r.err != nil:
-		if hit := s.collided(r.err); hit != nil {
-			hit.undone = s.undo(ctx) // of a key that ON CONFLICT does not name
-			return hit
-		}
-		if pgerr.Is(r.err, pgerr.SerializationFailure) {
-			s.healForRetry(ctx, s, r.err, s.ahead(s.table).Count)
-		}
-		s.settle(ctx, r)
+		return s.failed(ctx, s, r)
 	case !s.counted || r.rows >= sent:
 		if r.open {
 			s.release(ctx)

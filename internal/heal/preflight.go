@@ -91,20 +91,28 @@ func (s *preflight) watched() fence {
 func (s *preflight) examine(ctx context.Context, by strategy, r fenced) *collision {
 	switch {
 	case r.err != nil:
-		if hit := s.collided(r.err); hit != nil {
-			hit.undone = s.undo(ctx) // of a key that ON CONFLICT does not name
-			return hit
-		}
-		if pgerr.Is(r.err, pgerr.SerializationFailure) && s.drawsFrom(s.table) {
-			s.healForRetry(ctx, by, r.err, s.ahead(s.table).Count)
-		}
-		s.settle(ctx, r)
+		return s.failed(ctx, by, r)
 	case !r.open:
 	case !r.before.Found:
 		s.release(ctx)
 	default:
 		return s.askAfter(ctx, r)
 	}
+	return nil
+}
+
+// failed ends a sending that the server rejected. A 23505 of a key that ON CONFLICT does
+// not name is a collision, and is undone. After 40001 the sequence is moved for the
+// caller's retry. Any error but the first is the caller's own.
+func (s *preflight) failed(ctx context.Context, by strategy, r fenced) *collision {
+	if hit := s.collided(r.err); hit != nil {
+		hit.undone = s.undo(ctx)
+		return hit
+	}
+	if pgerr.Is(r.err, pgerr.SerializationFailure) && s.drawsFrom(s.table) {
+		s.healForRetry(ctx, by, r.err, s.ahead(s.table).Count)
+	}
+	s.settle(ctx, r)
 	return nil
 }
 
@@ -196,17 +204,6 @@ func (s *preflight) lookFromSecond(ctx context.Context, f fence) (*collision, fe
 	return s.sendBehindLook(ctx, f)
 }
 
-// sendUnasked sends the statement in a savepoint, and where none can be opened as it is:
-// in an aborted transaction or after the context has ended that gives GORM's own error.
-func (in *insert) sendUnasked(ctx context.Context, text statement.Text, f fence) fenced {
-	r := in.sendFenced(ctx, text, f)
-	if r.unopened {
-		_ = in.send(text)
-		return fenced{err: in.stmt.DB.Error, rows: in.stmt.DB.RowsAffected}
-	}
-	return r
-}
-
 // complainUnprotected reports a question that the server does not answer.
 func (in *insert) complainUnprotected(ctx context.Context, err error) {
 	if in.stmt.Ended() {
@@ -280,19 +277,6 @@ func (s *preflight) askInSteps(ctx context.Context) (*catalog.Table, sequence.An
 		}
 	}
 	return s.table, sequence.Free
-}
-
-// ensureTransaction begins a transaction of the plugin's own where the statement is in
-// none. It reports false when none could be begun, which is the statement's error.
-func (in *insert) ensureTransaction(ctx context.Context) bool {
-	if in.inTransaction() {
-		return true
-	}
-	if err := in.enter(ctx); err != nil {
-		in.stmt.Fail(err)
-		return false
-	}
-	return true
 }
 
 // ahead is what the statement is about to do with the table's sequence.

@@ -231,16 +231,11 @@ func (r *reading) isOwn(t *Table) bool {
 	return !slices.ContainsFunc(t.Key, func(column Column) bool { _, ok := r.named.column(column.Name); return !ok })
 }
 
-// violated names the unique indexes of the table of the error.
+// violated names the table of the error and its primary key.
 func (r *relation) violated() Violated {
 	v := Violated{Schema: r.schema, Name: r.name}
-	for _, x := range r.indexes {
-		switch {
-		case x.Primary:
-			v.Constraint = x.Name
-		case x.Unique:
-			v.Others = append(v.Others, x.Name)
-		}
+	if x := r.primary(); x != nil {
+		v.Constraint = x.Name
 	}
 	return v
 }

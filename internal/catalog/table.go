@@ -98,8 +98,8 @@ type Table struct {
 	// table qualifies for it.
 	NotGuardable string
 
-	// Violated is the table that the server named in the error, when it is
-	// another one: the partition below this table, or the base table of a view.
+	// Violated is the table that the server named in the error: this one, or a partition
+	// below it.
 	Violated Violated
 
 	// Detour is true for a view that was not followed to a table, and for a table with a
@@ -107,13 +107,11 @@ type Table struct {
 	Detour bool
 }
 
-// Violated names the unique indexes of a table, to decide whether a 23505 is the key's.
+// Violated names the table of an error, to decide whether a 23505 is the key's.
 type Violated struct {
 	Schema, Name string
-	// Constraint is its primary key's name.
+	// Constraint is its primary key's name, empty without one.
 	Constraint string
-	// Others are the names of its other unique indexes.
-	Others []string
 }
 
 // Column is a column of a key.

@@ -38,6 +38,17 @@ type collision struct {
 	undone error
 }
 
+// collisionOf is a collision of a value that the table's sequence gave. undone is the
+// error of the rollback of what the statement did.
+func collisionOf(t *catalog.Table, by evidence, undone error) *collision {
+	c := &collision{evidence: by, undone: undone}
+	if t.Fed() {
+		c.column = t.FedColumn()
+	}
+	return c
+}
+
+// violated is the table that the server named, the zero Name where it named none.
 func (c collision) violated() catalog.Name {
 	return catalog.Name{Schema: c.server.Schema, Table: c.server.Table}
 }

@@ -18,9 +18,10 @@ var ErrRowsMissing = errors.New("seqheal: rows of an upsert are missing")
 
 // preflight asks, before it sends the statement, whether one of the values that the
 // statement is about to draw is taken: by a row that is there, or by an id that the
-// statement names itself. Afterwards it would be too late: an upsert shows no
-// collision, and a deferred key is checked at COMMIT. The statement is sent as the
-// caller wrote it, in the same savepoint.
+// statement names itself. An upsert shows no collision afterwards, and a deferred key is
+// checked at COMMIT. The statement is sent as the caller wrote it, in the same savepoint.
+// Where that can be asked, a question after an upsert finds rows that were committed
+// behind the look.
 type preflight struct {
 	*insert
 	text  statement.Text
@@ -50,16 +51,6 @@ func (s *preflight) lookedAt() []*catalog.Table {
 		return keys
 	}
 	return []*catalog.Table{s.table}
-}
-
-// collisionOf is a collision of a value that the table's sequence gave. undone is the
-// error of the rollback of what the statement did.
-func collisionOf(t *catalog.Table, by evidence, undone error) *collision {
-	c := &collision{evidence: by, undone: undone}
-	if t.Fed() {
-		c.column = t.FedColumn()
-	}
-	return c
 }
 
 func (s *preflight) send(ctx context.Context) *collision {

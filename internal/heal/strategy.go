@@ -26,8 +26,10 @@ type strategy interface {
 }
 
 // choose picks the strategy of the first sending; how the statement is sent again is what
-// that strategy's heal returns. It asks the server only about a table that is not known
-// yet, and returns nil when the statement already has its result.
+// that strategy's heal returns. It returns nil when the statement already has its result.
+// In the healthy case it sends nothing. Otherwise it asks about a table that is not known,
+// which table an ambiguous name stands for, once for each pool how a savepoint is sent, and
+// whether a connection that is not database/sql's own pool is in a transaction.
 func (in *insert) choose(ctx context.Context) strategy {
 	text := in.stmt.Text()
 	if !in.stmt.Readable {

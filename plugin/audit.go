@@ -15,8 +15,8 @@ import (
 	"github.com/seqheal/seqheal/internal/heal"
 )
 
-// Audit reads every column that a sequence feeds, in a key or not, and reports how it
-// stands to its sequence. The findings are ordered by schema, table and column; a
+// Audit reads every column that a sequence feeds, in a key or not, and compares it with
+// its sequence. The findings are ordered by schema, table and column; a
 // partitioned table is one, beside those of its partitions that have sequences of their
 // own. Without [AndResync] it only reads: it works on a standby and in a read-only
 // transaction. On a standby a sequence reads up to 32 values further

@@ -8,7 +8,8 @@ import (
 	"github.com/seqheal/seqheal/internal/catalog"
 )
 
-// State is how a column stands to the sequence that feeds it. The codes are stable.
+// State is how a sequence compares with the rows of the column that it feeds. The codes
+// are stable.
 type State string
 
 const (

@@ -54,9 +54,10 @@ type Incident struct {
 	Left int64
 	// Rows is the number of rows of the INSERT.
 	Rows int
-	// Guard is how the collision was found: "none" outside a transaction, "conflict" by ON
-	// CONFLICT DO NOTHING, "savepoint" by an error in one, "preflight" before the statement
-	// was sent, "off" with [GuardOff].
+	// Guard is how the collision was found: "none" outside a transaction or by a row that
+	// the caller's own DO NOTHING dropped, "conflict" by the ON CONFLICT DO NOTHING that the
+	// plugin adds, "savepoint" by an error in one, "preflight" by a question before or after
+	// the statement or by rows that did not come back, "off" with [GuardOff].
 	Guard string
 	// Silent is true when the statement would have changed or dropped a row
 	// without an error.

@@ -101,7 +101,7 @@ func WithResyncTimeout(timeout time.Duration) Option {
 }
 
 // WithResyncDB lends a connection pool whose role may read every row and update
-// sequences. It is used only for heals that the application's own role may not do: under
+// sequences. It is used only where the application's own role may not look or heal: under
 // row-level security, or without a right on the sequence or the table. There is none by
 // default, and such a collision is [Refused].
 func WithResyncDB(db *gorm.DB) Option {

@@ -35,10 +35,11 @@
 //
 // # Incidents
 //
-// Each healed, refused or failed collision is one [Incident], with its [Outcome] and, where
-// the insert failed, a [Reason] and the next step. Without options it is a line in GORM's
-// log; see [WithLogger], [OnIncident], [Plugin.Stats] and [Plugin.Incidents]. A collision
-// that no sequence caused is the caller's own error and no incident.
+// Each healed, refused or failed collision is one [Incident], with its [Outcome], the line
+// of the application that sent the insert, the [Cause] of the drift as far as it is proved
+// and, where the insert failed, a [Reason] and the next step. Without options it is a line
+// in GORM's log; see [WithLogger], [OnIncident], [Plugin.Stats] and [Plugin.Incidents]. A
+// collision that no sequence caused is the caller's own error and no incident.
 //
 //	healing := plugin.New(
 //		plugin.WithLogger(slog.Default()),
@@ -60,7 +61,7 @@
 //
 // # The whole database
 //
-// [Audit] reports how every sequence stands to its rows, and [Resync] advances those that
+// [Audit] compares every sequence with its rows, and [Resync] advances those that
 // are behind: after an import, a restore or a cut-over, and for programs without the
 // plugin. [WithStartupAudit] does so before the first request, [WithPrevention] with each
 // id that is named through GORM.

@@ -1,4 +1,4 @@
-// Package audit reads every column that a sequence feeds, says how each stands to
+// Package audit reads every column that a sequence feeds, compares each with
 // its sequence, and moves forward the sequences that are behind.
 package audit
 
@@ -43,7 +43,7 @@ type Scope struct {
 	Progress func(done, total int)
 }
 
-// Column is one column that a sequence feeds, and how it stands to it.
+// Column is one column that a sequence feeds, compared with that sequence.
 type Column struct {
 	// Fed is nil for a table that was asked for and cannot be read, Asked is its name; and
 	// for a column of which the catalog does not know the sequence, which is Textual.

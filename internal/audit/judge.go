@@ -4,7 +4,7 @@ import (
 	"github.com/seqheal/seqheal/internal/sequence"
 )
 
-// State is how a column stands to its sequence.
+// State is how a sequence compares with the rows of the column that it feeds.
 type State string
 
 const (
@@ -19,7 +19,7 @@ const (
 // integer key then has 214 million values left.
 const nearly = 0.9
 
-// Judge says how the column stands to its sequence. A sequence that cycles is never
+// Judge compares the column with its sequence. A sequence that cycles is never
 // behind and never at its end: it gives its values again over its own rows.
 func (c *Column) Judge() State {
 	switch {

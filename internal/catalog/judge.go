@@ -5,7 +5,8 @@ import (
 	"slices"
 )
 
-// judge describes the table by the facts, and by each of its keys that a sequence feeds.
+// judge describes the table by the key that decides, and in Keys by each key that a
+// sequence feeds, where there are several.
 func (r *reading) judge() *Table {
 	t := r.judgeBy()
 	if !t.Fed() {
@@ -74,7 +75,7 @@ func (r *reading) judgeBy() *Table {
 	return t
 }
 
-// uncommitted reports whether the own transaction may have changed what was read.
+// uncommitted reports whether the transaction that reads may have changed what was read.
 func (r *reading) uncommitted() bool {
 	own := r.locked || r.table.uncommitted() || r.hit.uncommitted()
 	if r.way != nil {
@@ -114,7 +115,7 @@ func (r *reading) judgeColumns(t *Table) {
 	}
 }
 
-// judgeKey describes the primary key and what feeds it.
+// judgeKey describes the key and the sequence that feeds it.
 func (r *reading) judgeKey(t *Table) {
 	key := r.keyIndex()
 	if key != nil {
@@ -230,21 +231,16 @@ func (r *reading) isOwn(t *Table) bool {
 	return !slices.ContainsFunc(t.Key, func(column Column) bool { _, ok := r.named.column(column.Name); return !ok })
 }
 
-// violated names the unique indexes of the table of the error.
+// violated names the table of the error and its primary key.
 func (r *relation) violated() Violated {
 	v := Violated{Schema: r.schema, Name: r.name}
-	for _, x := range r.indexes {
-		switch {
-		case x.Primary:
-			v.Constraint = x.Name
-		case x.Unique:
-			v.Others = append(v.Others, x.Name)
-		}
+	if x := r.primary(); x != nil {
+		v.Constraint = x.Name
 	}
 	return v
 }
 
-// internTexts keeps texts that are alike once: a table is remembered as long as the
+// internTexts lets equal texts share their memory: a table is remembered as long as the
 // program runs.
 func (t *Table) internTexts() {
 	for _, text := range []*string{&t.Violated.Schema, &t.Sequence.Schema, &t.Identity.Schema} {

@@ -26,12 +26,13 @@ type Table struct {
 	Snapshot bool
 
 	// Constraint is the key's name, empty without one. The server names it in a 23505.
-	// The key is the primary key, or a unique index when a sequence feeds that alone.
+	// The key is the primary key, or a unique index where a sequence feeds no column of
+	// the primary key and one of that index.
 	Constraint string
 	// KeysBelow is true for a partitioned table without a primary key whose partitions
 	// have some. Key is then one of theirs.
 	KeysBelow bool
-	// Key holds the primary key's columns in the order of the index.
+	// Key holds the key's columns in the order of the index.
 	Key []Column
 	// Column is the index in Key of the column that a sequence feeds, -1 when
 	// none does.
@@ -97,8 +98,8 @@ type Table struct {
 	// table qualifies for it.
 	NotGuardable string
 
-	// Violated is the table that the server named in the error, when it is
-	// another one: the partition below this table, or the base table of a view.
+	// Violated is the table that the server named in the error: this one, or a partition
+	// below it.
 	Violated Violated
 
 	// Detour is true for a view that was not followed to a table, and for a table with a
@@ -106,13 +107,11 @@ type Table struct {
 	Detour bool
 }
 
-// Violated names the unique indexes of a table, to decide whether a 23505 is the primary key's.
+// Violated names the table of an error, to decide whether a 23505 is the key's.
 type Violated struct {
 	Schema, Name string
-	// Constraint is its primary key's name.
+	// Constraint is its primary key's name, empty without one.
 	Constraint string
-	// Others are the names of its other unique indexes.
-	Others []string
 }
 
 // Column is a column of a key.
@@ -143,7 +142,7 @@ type UniqueIndex struct {
 	Expression bool
 }
 
-// Fed reports whether a sequence feeds a column of the primary key.
+// Fed reports whether a sequence feeds a column of the key.
 func (t *Table) Fed() bool { return t != nil && t.Column >= 0 }
 
 // FedColumn is the name of the column that the sequence feeds.

@@ -17,10 +17,10 @@ type View struct {
 	// Columns maps the view's columns to the table's. Those that are expressions are
 	// missing.
 	Columns map[string]string
-	// InsteadOf is true when a view in the way has a trigger INSTEAD OF INSERT that fires.
+	// InsteadOf is true when one of these views has a trigger INSTEAD OF INSERT that fires.
 	// Such a trigger decides itself where the row goes.
 	InsteadOf bool
-	// Rule is true when a view in the way has a rule on INSERT or UPDATE.
+	// Rule is true when one of these views has a rule on INSERT or UPDATE.
 	Rule bool
 }
 

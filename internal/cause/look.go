@@ -85,7 +85,7 @@ type Seen struct {
 
 // Look reads the rows in front and whether the table is in a subscription, in two
 // statements. c is in a savepoint or a transaction that is rolled back afterwards, with
-// its Limits set. Its error is one for people.
+// its Limits set. Its error says what could not be read, for a log line.
 func (q Question) Look(ctx context.Context, c *conn.Conn) (seen Seen, err error) {
 	t := q.Table
 	named := q.To

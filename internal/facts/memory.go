@@ -103,17 +103,17 @@ func (m *Memory) LastNamed() *Named {
 }
 
 // Memory is what is remembered of the sequence behind a name, nil for a name that was seen
-// to move.
+// to stand for two tables.
 func (t *Tables) Memory(name catalog.Name) *Memory {
 	t.mutex.RLock()
-	m, moved := t.memories[name], t.hasMoved(name)
+	m, ambiguous := t.memories[name], t.isAmbiguous(name)
 	t.mutex.RUnlock()
-	if m != nil || moved {
+	if m != nil || ambiguous {
 		return m
 	}
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
-	if m = t.memories[name]; m == nil && !t.hasMoved(name) {
+	if m = t.memories[name]; m == nil && !t.isAmbiguous(name) {
 		m = &Memory{}
 		name = clone(name)
 		room(t.memories, name, maxTables)
@@ -122,9 +122,9 @@ func (t *Tables) Memory(name catalog.Name) *Memory {
 	return m
 }
 
-func (t *Tables) hasMoved(name catalog.Name) bool {
+func (t *Tables) isAmbiguous(name catalog.Name) bool {
 	n := t.names[name]
-	return n != nil && n.moved
+	return n != nil && n.ambiguous
 }
 
 // MemoryOf is what is remembered of a sequence, nil when nothing is.
@@ -135,10 +135,10 @@ func (t *Tables) MemoryOf(seq Sequence) *Memory {
 }
 
 // confirm connects what is remembered under a name with the sequence that a read of the
-// table has found behind it, or forgets it because the name has moved.
-func (t *Tables) confirm(name catalog.Name, table *catalog.Table, moved bool) {
+// table has found behind it, or forgets it because the name is ambiguous.
+func (t *Tables) confirm(name catalog.Name, table *catalog.Table, ambiguous bool) {
 	m := t.memories[name]
-	if moved {
+	if ambiguous {
 		t.forgetMemory(name)
 		return
 	}

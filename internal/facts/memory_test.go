@@ -51,7 +51,7 @@ func TestMemory_isOfTheSequence(t *testing.T) {
 	}
 }
 
-// Nothing is kept for a name that was seen to move.
+// Nothing is kept for a name that was seen to stand for two tables.
 func TestMemory_namesThatMove(t *testing.T) {
 	t.Parallel()
 	for name, move := range map[string]func(*facts.Tables){

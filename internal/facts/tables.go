@@ -19,7 +19,7 @@ const (
 	// maxTables bounds what is remembered. Beyond it one entry is dropped for each new
 	// one, and read again at the table's next insert.
 	maxTables = 10_000
-	// maxPerName bounds the entries of one name that has moved.
+	// maxPerName bounds the entries of one ambiguous name.
 	maxPerName = 256
 )
 
@@ -49,10 +49,10 @@ type Sequence struct {
 // named is what is remembered of one name.
 type named struct {
 	entry *Entry // the latest
-	// moved is true once the name was seen to stand for two tables, or for one under
+	// ambiguous is true once the name was seen to stand for two tables, or for one under
 	// two roles or databases.
-	moved bool
-	// sessions holds the entries of a name that moved by the sessions that read them.
+	ambiguous bool
+	// sessions holds the entries of an ambiguous name by the sessions that read them.
 	sessions map[string]*Entry
 }
 
@@ -61,8 +61,8 @@ type Entry struct {
 	Table *catalog.Table
 	// Guard is the conflict guard's text, empty when the table does not qualify.
 	Guard string
-	// Moved is true when the name may stand for another table in this session.
-	Moved bool
+	// Ambiguous is true when the name may stand for another table in this session.
+	Ambiguous bool
 }
 
 // New returns an empty Tables.
@@ -73,8 +73,8 @@ func New() *Tables {
 	}
 }
 
-// Get returns what is remembered under the name of a statement, or nil. Of a name that
-// has moved it is the latest entry, without a guard.
+// Get returns what is remembered under the name of a statement, or nil. Of an ambiguous
+// name it is the latest entry, without a guard.
 func (t *Tables) Get(name catalog.Name) *Entry {
 	t.mutex.RLock()
 	defer t.mutex.RUnlock()
@@ -116,22 +116,22 @@ func (t *Tables) Put(name catalog.Name, table *catalog.Table) *Entry {
 		t.names[name] = n
 	}
 	id := table.Identity
-	if before := n.entry; before != nil && !n.moved {
+	if before := n.entry; before != nil && !n.ambiguous {
 		was := before.Table.Identity
-		n.moved = was.Named != id.Named || was.Database != id.Database || was.Role != id.Role
-		if n.moved {
-			n.sessions = map[string]*Entry{sessionKeyOf(was): {Table: before.Table, Moved: true}}
+		n.ambiguous = was.Named != id.Named || was.Database != id.Database || was.Role != id.Role
+		if n.ambiguous {
+			n.sessions = map[string]*Entry{sessionKeyOf(was): {Table: before.Table, Ambiguous: true}}
 		}
 	}
-	t.confirm(name, table, n.moved)
-	if table.ServesOnce() && n.entry != nil && !n.moved && !n.entry.Table.ServesOnce() {
+	t.confirm(name, table, n.ambiguous)
+	if table.ServesOnce() && n.entry != nil && !n.ambiguous && !n.entry.Table.ServesOnce() {
 		return entry // it serves this statement; what was read before stays
 	}
-	if table.NotGuardable == "" && !n.moved && !table.ServesOnce() {
+	if table.NotGuardable == "" && !n.ambiguous && !table.ServesOnce() {
 		entry.Guard = statement.ConflictGuard(table.QuotedKey())
 	}
-	if n.moved {
-		entry.Moved = true
+	if n.ambiguous {
+		entry.Ambiguous = true
 		room(n.sessions, sessionKeyOf(id), maxPerName)
 		n.sessions[sessionKeyOf(id)] = entry
 	}
@@ -150,14 +150,14 @@ func (t *Tables) Unguard(name catalog.Name) {
 	if n.sessions == nil {
 		n.sessions = map[string]*Entry{}
 	}
-	n.moved = true
+	n.ambiguous = true
 	t.forgetMemory(name)
-	n.entry = &Entry{Table: n.entry.Table, Moved: true}
+	n.entry = &Entry{Table: n.entry.Table, Ambiguous: true}
 	n.sessions[sessionKeyOf(n.entry.Table.Identity)] = n.entry
 }
 
 // Forget records that the name stood for another table than this one in a session. What
-// was read may still hold in the sessions that it was read in; the name has moved.
+// was read may still hold in the sessions that it was read in; the name is ambiguous.
 func (t *Tables) Forget(name catalog.Name, table *catalog.Table) {
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
@@ -165,11 +165,11 @@ func (t *Tables) Forget(name catalog.Name, table *catalog.Table) {
 	if n == nil {
 		return
 	}
-	if !n.moved {
-		n.moved, n.sessions = true, map[string]*Entry{}
+	if !n.ambiguous {
+		n.ambiguous, n.sessions = true, map[string]*Entry{}
 	}
 	t.forgetMemory(name)
-	n.sessions[sessionKeyOf(table.Identity)] = &Entry{Table: table, Moved: true}
+	n.sessions[sessionKeyOf(table.Identity)] = &Entry{Table: table, Ambiguous: true}
 	n.entry = n.sessions[sessionKeyOf(table.Identity)]
 }
 

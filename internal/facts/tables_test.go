@@ -53,29 +53,29 @@ var usersName = catalog.Name{Table: "users"}
 
 // A name that stood for two tables, or for one under two roles or databases, is sent in
 // a savepoint from then on, also once the first table is read again.
-func TestTables_takeTheGuardFromANameThatMoved(t *testing.T) {
+func TestTables_takeTheGuardFromAnAmbiguousName(t *testing.T) {
 	for name, change := range map[string]func(*catalog.Table){
 		"another table":    func(t *catalog.Table) { t.Identity.Named = 2 },
 		"another role":     func(t *catalog.Table) { t.Identity.Role = "other" },
 		"another database": func(t *catalog.Table) { t.Identity.Database = "other" },
 	} {
 		known := New()
-		if e := known.Put(usersName, users(nil)); e.Guard == "" || e.Moved {
+		if e := known.Put(usersName, users(nil)); e.Guard == "" || e.Ambiguous {
 			t.Errorf("%s: the first entry is %+v", name, e)
 		}
 		for _, next := range []func(*catalog.Table){change, nil, change} {
-			if e := known.Put(usersName, users(next)); e.Guard != "" || !e.Moved || known.Get(usersName) != e {
-				t.Errorf("%s: after it moved %+v", name, e)
+			if e := known.Put(usersName, users(next)); e.Guard != "" || !e.Ambiguous || known.Get(usersName) != e {
+				t.Errorf("%s: once it is ambiguous %+v", name, e)
 			}
 		}
 	}
 	known := New()
 	known.Put(usersName, users(nil))
-	if e := known.Put(usersName, users(nil)); e.Guard == "" || e.Moved {
+	if e := known.Put(usersName, users(nil)); e.Guard == "" || e.Ambiguous {
 		t.Errorf("the same table read again is %+v", e)
 	}
 	known.Forget(usersName, users(nil))
-	if e := known.Put(usersName, users(nil)); e.Guard != "" || !e.Moved {
+	if e := known.Put(usersName, users(nil)); e.Guard != "" || !e.Ambiguous {
 		t.Errorf("a name that was forgotten keeps its guard: %+v", e)
 	}
 }

@@ -13,11 +13,11 @@ import (
 // application's role may not see every row.
 func (a *attempt) readMaxAsAdmin(ctx context.Context, named sequence.Position) (found sequence.Position, err error) {
 	if a.settings.ResyncDB == nil {
-		return named, a.blind()
+		return named, a.rowsHidden()
 	}
 	err = a.asAdmin(ctx, func(ctx context.Context, c *conn.Conn, _ conn.Session, t *catalog.Table) error {
 		if t.RowSecurity || !t.Selectable {
-			return a.blind()
+			return a.rowsHidden()
 		}
 		found, err = sequence.ReadMax(ctx, c, t, nil)
 		return err
@@ -25,8 +25,9 @@ func (a *attempt) readMaxAsAdmin(ctx context.Context, named sequence.Position) (
 	return named.With(a.table.Sequence, found), err
 }
 
-// blind is the refusal when the rows that collide cannot be read.
-func (a *attempt) blind() error {
+// rowsHidden is the refusal when the rows that collide cannot be read: by row-level
+// security, or without SELECT.
+func (a *attempt) rowsHidden() error {
 	if !a.table.RowSecurity {
 		return sequence.NoSelect(a.table, a.session.Role)
 	}
@@ -43,7 +44,7 @@ func (a *attempt) advanceAsAdmin(ctx context.Context, margin int64) error {
 		if !a.table.Sequence.CanUse {
 			return sequence.NoUsage(a.table, a.session.Role)
 		}
-		return a.blind()
+		return a.rowsHidden()
 	}
 	return a.asAdmin(ctx, func(ctx context.Context, c *conn.Conn, session conn.Session, t *catalog.Table) error {
 		goal := a.goal(c)

@@ -13,8 +13,9 @@ import (
 // seconds (measured). It is walked in 10 ms, while others wait for the lock.
 const mostMargin = 1 << 15
 
-// advance moves the sequence past the target. before is the target of the round
-// before.
+// advance moves the sequence past the target and records the move. It sets the verdict to
+// callersOwn where something other than the sequence gave the id. before is the target of
+// the round before.
 func (a *attempt) advance(ctx context.Context, c *conn.Conn, before sequence.Position) error {
 	if !a.target.Found {
 		if a.rounds > 1 {
@@ -80,8 +81,8 @@ func (a *attempt) assignedElsewhere() bool {
 	return a.previous.repeats > 1 || a.rounds == a.settings.MaxRounds
 }
 
-// advanceBothWays moves the sequence through WithResyncDB and then draws past what
-// this session has cached from before, where it may.
+// advanceBothWays moves the sequence through WithResyncDB and then, where the role may,
+// draws past what this session has cached.
 func (a *attempt) advanceBothWays(ctx context.Context, c *conn.Conn, margin int64) error {
 	if err := a.advanceAsAdmin(ctx, margin); err != nil {
 		return err

@@ -20,8 +20,8 @@ import (
 type attempt struct {
 	*insert
 	started time.Time
-	// met is the guard under which the first collision was found.
-	met       Guard
+	// guardedBy is the guard under which the first collision was found.
+	guardedBy Guard
 	rounds    int
 	collision collision // the latest
 	previous  previous
@@ -69,7 +69,7 @@ type target struct {
 // begin opens the attempt of a statement that collided.
 func (in *insert) begin(s strategy, c collision) *attempt {
 	in.tables.HealBegins()
-	a := &attempt{insert: in, started: time.Now(), met: s.guard(), collision: c}
+	a := &attempt{insert: in, started: time.Now(), guardedBy: s.guard(), collision: c}
 	a.given.value, a.given.at, a.given.known = in.memory.Given()
 	return a
 }
@@ -173,6 +173,15 @@ func (a *attempt) healHere(ctx context.Context) bool {
 	return err == nil && a.verdict == drift
 }
 
+// healAndSend runs a round on the statement's own connection, and returns s to send the
+// statement once more, nil when it must not be sent.
+func (a *attempt) healAndSend(ctx context.Context, s strategy) strategy {
+	if !a.healHere(ctx) {
+		return nil
+	}
+	return s
+}
+
 // healAside runs a round on a second connection, for a transaction that is lost.
 func (a *attempt) healAside(ctx context.Context) {
 	if err := a.onSecond(ctx, conn.Budget{}, func(ctx context.Context, c *conn.Conn, _ conn.Session) error {
@@ -226,17 +235,17 @@ func (a *attempt) round(ctx context.Context, c *conn.Conn) (err error) {
 }
 
 // healForRetry moves the sequence from a second connection when a statement failed
-// with 40001: it may have met a row outside its snapshot with an id that it drew, and
-// the caller's retry must not meet the next one. Such a failure can have another cause,
-// a row that was updated concurrently for example, so nothing is done, nor
-// reported, unless one of the next count values is taken.
+// with 40001: an id that it drew may have collided with a row outside its snapshot, and
+// the caller's retry must not collide with the next one. Such a failure can have another
+// cause, such as a row that was updated concurrently, so nothing is done or reported
+// unless one of the next count values is taken.
 func (in *insert) healForRetry(ctx context.Context, s strategy, err error, count int64) {
 	entry := in.tables.Get(in.stmt.Target)
 	if entry == nil {
 		return
 	}
 	for _, t := range in.drawnKeys(entry.Table) {
-		hit := met(t, foreseen, nil)
+		hit := collisionOf(t, foreseen, nil)
 		hit.err, hit.server = err, pgerr.Error{Schema: t.Schema, Table: t.Name, Constraint: t.Constraint}
 		a := in.begin(s, *hit)
 		a.rounds = 1
@@ -262,7 +271,7 @@ func (in *insert) noticeExhausted() {
 	}
 	server, _ := pgerr.From(err)
 	a := in.begin(passthrough{insert: in}, collision{})
-	a.met, a.verdict = None, drift
+	a.guardedBy, a.verdict = None, drift
 	a.collision.server = pgerr.Error{Schema: in.stmt.Target.Schema, Table: in.stmt.Target.Table}
 	a.failure = &sequence.Refusal{Reason: sequence.Exhausted, Refused: true, Err: fmt.Errorf(
 		"table %s: its sequence has no value left; widen the column with ALTER TABLE ... TYPE bigint and the sequence with ALTER SEQUENCE ... AS bigint: %w", in.stmt.Target.Table, err)}

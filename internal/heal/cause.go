@@ -14,8 +14,9 @@ import (
 // lookWait bounds a look on the program's side, where the server does not answer.
 const lookWait = time.Second
 
-// explain finds out who sent a statement that met drift, and what made the sequence drift.
-// It runs after the statement has its result and changes nothing of it.
+// explain finds the application's line that sent a statement which collided because of
+// drift, and what made the sequence drift. It runs after the statement has its result and
+// changes nothing of it.
 func (in *insert) explain(ctx context.Context) {
 	if len(in.drifted) == 0 {
 		return
@@ -43,19 +44,19 @@ func (a *attempt) owned() bool {
 func (a *attempt) explain(ctx context.Context) {
 	located := a.move != nil && a.target.Found
 	if located && a.move.Moved {
-		a.front = a.asked().Front(cause.Seen{})
+		a.front = a.question().Front(cause.Seen{})
 	}
 	if reason := a.unseen(ctx, located); reason != "" {
 		a.causes = []cause.Cause{cause.Without(reason)}
 		return
 	}
-	q := a.asked()
+	q := a.question()
 	seen, err := a.look(ctx, q)
 	a.front, a.causes = q.Front(seen), q.Judge(seen, err)
 }
 
-// asked is the question about what lay in front of the sequence.
-func (a *attempt) asked() cause.Question {
+// question is the question about what lay in front of the sequence.
+func (a *attempt) question() cause.Question {
 	q := cause.Question{Table: a.table, Limit: cause.Limit, At: a.move.From, From: a.low, To: a.target.Value}
 	memory := a.tables.Memory(a.stmt.Target)
 	if memory == nil || !a.owned() {

@@ -20,11 +20,10 @@ const (
 	droppedRow                      // DO NOTHING returned no row, and the id that was drawn exists
 	foreseen                        // one of the values that come next is taken
 	missingRows                     // an upsert returned fewer rows than it must
-	suspected                       // an upsert may have met a row that is not its own
+	suspected                       // a row that is not its own may hold a value that an upsert drew
 )
 
-// collision is a drawn value that may have met a row. Nothing of the statement is
-// stored.
+// collision is a drawn value that may be taken. Nothing of the statement is stored.
 type collision struct {
 	evidence evidence
 	// err and server are what the server said, for a uniqueViolation.
@@ -39,6 +38,17 @@ type collision struct {
 	undone error
 }
 
+// collisionOf is a collision of a value that the table's sequence gave. undone is the
+// error of the rollback of what the statement did.
+func collisionOf(t *catalog.Table, by evidence, undone error) *collision {
+	c := &collision{evidence: by, undone: undone}
+	if t.Fed() {
+		c.column = t.FedColumn()
+	}
+	return c
+}
+
+// violated is the table that the server named, the zero Name where it named none.
 func (c collision) violated() catalog.Name {
 	return catalog.Name{Schema: c.server.Schema, Table: c.server.Table}
 }
@@ -65,7 +75,7 @@ type verdict int
 
 const (
 	undecided   verdict = iota
-	drift               // a value that the sequence gave met a row
+	drift               // a value that the sequence gave collided with a row
 	callersOwn          // the caller gets what PostgreSQL says
 	noCollision         // an empty result that is not a collision: a trigger skipped the row
 )
@@ -102,7 +112,9 @@ func (in *insert) collided(err error) *collision {
 	return nil
 }
 
-// classify reads the table as it is now and decides whose the collision is.
+// classify reads the table as it is now and decides whose the collision is. It sets the
+// attempt's table, by the key that collided, and a.session.Isolation to what the rows are
+// read under.
 func (a *attempt) classify(ctx context.Context, c *conn.Conn) (verdict, error) {
 	table, err := catalog.Read(ctx, c, a.stmt.Target, a.collision.violated())
 	if err != nil {
@@ -165,7 +177,7 @@ func (a *attempt) leavesKeyOut() bool {
 // then it is a collision if the id that was drawn exists.
 func (a *attempt) classifyEmptyResult(ctx context.Context, c *conn.Conn) (verdict, error) {
 	if a.session.Isolation == conn.Serializable {
-		// With no second connection to look from, it is all that is known.
+		// Without a second connection the drawn id is all that is known of the rows.
 		key, err := sequence.LastDrawn(ctx, c, a.table)
 		if err != nil {
 			return undecided, err
@@ -218,7 +230,7 @@ func (a *attempt) keyIn(e pgerr.Error) (int64, bool) {
 // id that was drawn exists. That can be asked only in the transaction that drew it: outside
 // one the first collision stays undecided, and the statement is sent again in a savepoint.
 func (a *attempt) classifyUnnamed(ctx context.Context, c *conn.Conn) (verdict, error) {
-	if a.met == None && a.rounds == 1 {
+	if a.guardedBy == None && a.rounds == 1 {
 		return undecided, nil
 	}
 	if a.collision.key = a.lastDrawn(ctx, a.table); !a.collision.key.Found {
@@ -260,7 +272,7 @@ func (a *attempt) classifyMixed(ctx context.Context, c *conn.Conn) (verdict, err
 		return callersOwn, nil
 	}
 	taken, err := a.exists(ctx, c)
-	if err == nil && taken && a.met == Savepoint && a.stmt.Insert.OnConflict != nil && a.drawsBefore(t, key.Value) {
+	if err == nil && taken && a.guardedBy == Savepoint && a.stmt.Insert.OnConflict != nil && a.drawsBefore(t, key.Value) {
 		// ON CONFLICT on other columns: the row that names the id may have updated
 		// another one, and the one that collided may have drawn it. What was drawn last
 		// is the statement's own draw, where a draw comes before that row.

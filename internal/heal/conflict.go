@@ -76,7 +76,7 @@ func (s conflict) heal(ctx context.Context, a *attempt) strategy {
 	if !a.healHere(ctx) {
 		return nil
 	}
-	return s.fence(s.text.Guarded(""))
+	return s.chooseGuard(s.text.Guarded(""))
 }
 
 // abandon sends the statement without the guard, which kept PostgreSQL from saying

@@ -8,7 +8,7 @@
 //
 // [Healer.Create] prepares the statement, choose picks the [strategy] that keeps a
 // collision from doing harm, and run is the loop above. classify decides whether a
-// drawn value met a row, locate finds the furthest row, advance moves the sequence
+// drawn value collided, locate finds the furthest row, advance moves the sequence
 // past it. The state of a heal is an attempt; a statement that does not collide has
 // none. Nothing here knows the public package: what happened is handed to a
 // [Reporter].

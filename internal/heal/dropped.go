@@ -39,10 +39,10 @@ func (s *dropped) send(ctx context.Context) *collision {
 	case err != nil: // nothing was stored, and the reason cannot be known
 		s.conn().Abort(ctx)
 		s.stmt.Fail(err)
-	case answer == sequence.Moved && s.readsAgain():
-		return s.askAgain(ctx)
+	case answer == sequence.Stale && s.countReading():
+		return s.sendAgain(ctx)
 	case answer == sequence.Taken:
-		hit := met(t, droppedRow, nil)
+		hit := collisionOf(t, droppedRow, nil)
 		hit.key = s.lastDrawn(ctx, t)
 		return hit
 	case answer == sequence.Unknown:
@@ -101,9 +101,9 @@ func (s *dropped) sendBare(ctx context.Context) *collision {
 	return hit
 }
 
-// askAgain reads the table anew, because it was another one, and sends the row again:
+// sendAgain reads the table anew, because it was another one, and sends the row again:
 // nothing was stored.
-func (s *dropped) askAgain(ctx context.Context) *collision {
+func (s *dropped) sendAgain(ctx context.Context) *collision {
 	s.tables.Forget(s.stmt.Target, s.table)
 	entry, err := s.readFirst(ctx, s.conn())
 	if err != nil || entry == nil || s.skips(entry.Table) {
@@ -201,12 +201,7 @@ func (s *dropped) mayBeBehind(ctx context.Context) *catalog.Table {
 	return nil
 }
 
-func (s *dropped) heal(ctx context.Context, a *attempt) strategy {
-	if !a.healHere(ctx) {
-		return nil
-	}
-	return s
-}
+func (s *dropped) heal(ctx context.Context, a *attempt) strategy { return a.healAndSend(ctx, s) }
 
 func (s *dropped) abandon(ctx context.Context, a *attempt) {
 	if !a.mayBeRetried() {
@@ -221,10 +216,9 @@ func (s *dropped) abandon(ctx context.Context, a *attempt) {
 
 // takenForOthers reports whether the id that was drawn for a row which DO NOTHING
 // dropped is taken, in SERIALIZABLE: as a second connection sees it, because a read on
-// the caller's makes other sessions fail. Where none is free at once (most such rows
-// are duplicates on a healthy table) the caller's own connection is read, and also
-// where nothing else is known that drops rows, because the row may be of the
-// transaction itself.
+// the caller's makes other sessions fail. The caller's own connection is read where no
+// second one is free at once (most such rows are duplicates on a healthy table), and where
+// nothing else is known that drops rows, because the row may be the transaction's own.
 func (in *insert) takenForOthers(ctx context.Context, t *catalog.Table) (sequence.Answer, error) {
 	drawn, err := in.lastDrawn(ctx, t), error(conn.ErrNoSecond)
 	taken := false

@@ -24,10 +24,10 @@ func (s *droppedRows) send(ctx context.Context) *collision {
 	if !s.ensureTransaction(ctx) {
 		return nil
 	}
-	asked := s.table
+	before := s.table
 	f := s.watched()
 	f.keepOpen = f.keepOpen || s.counted
-	hit, r := s.ask(ctx, f)
+	hit, r := s.sendBehindLook(ctx, f)
 	if hit != nil {
 		return hit
 	}
@@ -36,8 +36,8 @@ func (s *droppedRows) send(ctx context.Context) *collision {
 	case r.err == nil && r.open && complete:
 		s.release(ctx)
 		return nil
-	case r.err == nil && r.open && s.counted && asked == s.table && s.onlyKeyDrops(ctx, s.table):
-		return met(s.table, missingRows, s.undo(ctx))
+	case r.err == nil && r.open && s.counted && before == s.table && s.onlyKeyDrops(ctx, s.table):
+		return collisionOf(s.table, missingRows, s.undo(ctx))
 	}
 	return s.examine(ctx, s, r)
 }
@@ -49,9 +49,4 @@ func (in *insert) onlyKeyDrops(ctx context.Context, t *catalog.Table) bool {
 	return err == nil && now.OnlyKeyIsUnique() && !in.skips(now) && !now.Triggers.InsertStatement && now.Identity.OID == t.Identity.OID
 }
 
-func (s *droppedRows) heal(ctx context.Context, a *attempt) strategy {
-	if !a.healHere(ctx) {
-		return nil
-	}
-	return s
-}
+func (s *droppedRows) heal(ctx context.Context, a *attempt) strategy { return a.healAndSend(ctx, s) }

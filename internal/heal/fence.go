@@ -32,12 +32,13 @@ type fenced struct {
 	// unsent is true when the statement was not sent, because a question failed with err.
 	unsent bool
 	// unopened is true when nothing was sent, because SAVEPOINT failed: in an aborted
-	// transaction, say. There an older savepoint of the name may be open, which must not
-	// be rolled back to.
+	// transaction, for example. An older savepoint of the name may be open there, which
+	// must not be rolled back to.
 	unopened bool
-	// answer is that of the question which failed, Free without one, and asked its index.
+	// answer is that of the question which failed, Free without one, and failed its index
+	// in fence.questions.
 	answer sequence.Answer
-	asked  int
+	failed int
 	// open is true when the savepoint was left open and the transaction is alive.
 	open bool
 	// rows is how many rows the statement stored or changed.
@@ -75,6 +76,17 @@ func (in *insert) sendFenced(ctx context.Context, text statement.Text, f fence) 
 	return in.sendInTrips(ctx, text, f)
 }
 
+// sendUnasked sends the statement in a savepoint, and where none can be opened as it is:
+// in an aborted transaction or after the context has ended that gives GORM's own error.
+func (in *insert) sendUnasked(ctx context.Context, text statement.Text, f fence) fenced {
+	r := in.sendFenced(ctx, text, f)
+	if r.unopened {
+		_ = in.send(text)
+		return fenced{err: in.stmt.DB.Error, rows: in.stmt.DB.RowsAffected}
+	}
+	return r
+}
+
 // sendInOneTrip reports false when nothing was sent because this connection differs
 // from the pool's others.
 func (in *insert) sendInOneTrip(text statement.Text, f fence) (fenced, bool) {
@@ -105,7 +117,7 @@ func (in *insert) sendInOneTrip(text statement.Text, f fence) (fenced, bool) {
 		r.err, r.unsent = out.Err, true
 		r.answer = sequence.Unknown
 		if asked := out.Question - first; asked >= 0 && asked < len(f.questions) {
-			r.answer, r.asked = sequence.AnswerOf(out.Err), asked
+			r.answer, r.failed = sequence.AnswerOf(out.Err), asked
 		}
 		return r, true
 	}
@@ -125,7 +137,7 @@ func (in *insert) sendInTrips(ctx context.Context, text statement.Text, f fence)
 	}
 	for i, question := range f.questions {
 		if err := c.Exec(ctx, question); err != nil {
-			return fenced{err: err, unsent: true, answer: sequence.AnswerOf(err), asked: i}
+			return fenced{err: err, unsent: true, answer: sequence.AnswerOf(err), failed: i}
 		}
 	}
 	var before sql.NullInt64

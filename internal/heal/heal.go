@@ -38,7 +38,7 @@ const (
 type Reporter interface {
 	// Report receives an incident.
 	Report(context.Context, logger.Interface, Incident)
-	// Note receives a sentence for those who look closely.
+	// Note receives a remark about how statements are sent.
 	Note(context.Context, logger.Interface, string)
 	// Complain receives a sentence about what keeps statements from being protected.
 	Complain(context.Context, logger.Interface, string)
@@ -49,8 +49,11 @@ type Healer struct {
 	settings Settings
 	original func(*gorm.DB)
 	reporter Reporter
-	maxima   facts.Shared[sequence.Position]
-	pipes    pipeline.Pools
+	// maxima shares the furthest value that one caller reads with those who ask at the
+	// same moment.
+	maxima facts.Shared[sequence.Position]
+	// pipes knows which pools take a savepoint and its statement in one round trip.
+	pipes pipeline.Pools
 	// pools holds what is remembered of the tables of each connection pool,
 	// *facts.Tables by *sql.DB: dbresolver puts several databases behind one *gorm.DB.
 	pools sync.Map
@@ -70,8 +73,8 @@ func (h *Healer) TablesKnown() (count int) {
 	return count
 }
 
-// Savepoints tells for each connection pool how statements in a savepoint are sent, and
-// why no better: "one trip", or "three trips: a tracer is set".
+// Savepoints returns for each connection pool how statements in a savepoint are sent:
+// "one trip", or "three trips" with the reason, such as "three trips: a tracer is set".
 func (h *Healer) Savepoints() (ways []string) {
 	for _, support := range h.pipes.Known() {
 		ways = append(ways, support.String())
@@ -140,11 +143,9 @@ func (in *insert) run(ctx context.Context, s strategy) {
 			break
 		}
 		a := attempts.of(in, s, *c)
-		again := s
+		var again strategy
 		if a.countRound() {
 			again = s.heal(ctx, a)
-		} else {
-			again = nil
 		}
 		if again == nil {
 			s.abandon(ctx, a)
@@ -153,8 +154,8 @@ func (in *insert) run(ctx context.Context, s strategy) {
 		s = again
 	}
 	if len(attempts) > 0 && in.stmt.DB.Error != nil && in.stmt.Ended() && in.inTransaction() {
-		// The caller's context ended before the result was there: a failure that met
-		// drift must not become a commit of the rest.
+		// The caller's context ended before the result was there: a failure that drift
+		// caused must not become a commit of the rest.
 		in.conn().Abort(ctx)
 	}
 	returned = true

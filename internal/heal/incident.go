@@ -17,7 +17,7 @@ const (
 	Conflict  Guard = "conflict"  // the conflict guard returned no row
 	Savepoint Guard = "savepoint" // the insert failed in a savepoint
 	Off       Guard = "off"       // the insert failed, and nothing kept its transaction alive
-	Preflight Guard = "preflight" // one of the next values was taken before the insert was sent
+	Preflight Guard = "preflight" // a question before or after the insert found it, or rows did not come back
 )
 
 // Effect is what drift would have done without an error.
@@ -71,7 +71,7 @@ func (a *attempt) incident() Incident {
 	i := Incident{
 		Time: a.started, Duration: time.Since(a.started), Behind: a.behind(),
 		Constraint: a.collision.server.Constraint, Key: a.collision.key,
-		Rows: a.stmt.Insert.Rows(), Rounds: max(1, a.rounds), Guard: a.met, Effect: a.effect, Err: a.stmt.DB.Error,
+		Rows: a.stmt.Insert.Rows(), Rounds: max(1, a.rounds), Guard: a.guardedBy, Effect: a.effect, Err: a.stmt.DB.Error,
 		Sender: a.sender, Front: a.front, Causes: a.causes,
 	}
 	if v := a.collision.server; v.Table != "" {

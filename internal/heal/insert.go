@@ -26,8 +26,8 @@ type insert struct {
 	effect Effect
 	// inside is true when the statement is in a transaction that is not the plugin's own.
 	inside bool
-	// own is a transaction that the plugin began for the statement, nil without one.
-	own        *conn.Transaction
+	// ownTx is a transaction that the plugin began for the statement, nil without one.
+	ownTx      *conn.Transaction
 	connection *conn.Conn
 	// drifted are the attempts that became an incident, and sender is the application's line
 	// that sent their statement.
@@ -37,23 +37,25 @@ type insert struct {
 	readings int
 }
 
-// mostReadings bounds how often a table is read because it is replaced again and again.
+// mostReadings bounds how often one statement reads a table that is replaced again and
+// again.
 const mostReadings = 8
 
-// readsAgain reports whether a table that turned out to be another one is read anew.
-func (in *insert) readsAgain() bool {
+// countReading counts that a table turned out to be another one, and reports whether it is
+// read anew.
+func (in *insert) countReading() bool {
 	in.readings++
 	return in.readings <= mostReadings
 }
 
 // inTransaction reports whether the statement is in a transaction: the caller's,
 // GORM's or the plugin's own.
-func (in *insert) inTransaction() bool { return in.own != nil || in.inside }
+func (in *insert) inTransaction() bool { return in.ownTx != nil || in.inside }
 
 // pool is what the statement is sent on.
 func (in *insert) pool() gorm.ConnPool {
-	if in.own != nil {
-		return in.own.Pool
+	if in.ownTx != nil {
+		return in.ownTx.Pool
 	}
 	return in.stmt.DB.Statement.ConnPool
 }
@@ -61,8 +63,8 @@ func (in *insert) pool() gorm.ConnPool {
 // conn is the statement's connection for the plugin's own statements; outside a
 // transaction it is the pool.
 func (in *insert) conn() *conn.Conn {
-	if in.own != nil {
-		return in.own.Conn
+	if in.ownTx != nil {
+		return in.ownTx.Conn
 	}
 	if in.connection == nil {
 		in.connection = conn.In(in.stmt.DB, in.stmt.DB.Statement.ConnPool)
@@ -75,19 +77,32 @@ func (in *insert) conn() *conn.Conn {
 func (in *insert) enter(ctx context.Context) error {
 	tx, err := conn.Begin(ctx, in.stmt.DB, nil)
 	if err == nil {
-		in.own = tx
+		in.ownTx = tx
 	}
 	return err
+}
+
+// ensureTransaction begins a transaction of the plugin's own where the statement is in
+// none. It reports false when none could be begun, which is the statement's error.
+func (in *insert) ensureTransaction(ctx context.Context) bool {
+	if in.inTransaction() {
+		return true
+	}
+	if err := in.enter(ctx); err != nil {
+		in.stmt.Fail(err)
+		return false
+	}
+	return true
 }
 
 // leave ends the plugin's own transaction, if there is one: a commit when the
 // statement succeeded. A commit that fails is the statement's error.
 func (in *insert) leave(returned bool) {
-	tx := in.own
+	tx := in.ownTx
 	if tx == nil {
 		return
 	}
-	in.own = nil
+	in.ownTx = nil
 	if !returned || in.stmt.DB.Error != nil {
 		tx.Rollback()
 		return
@@ -99,9 +114,9 @@ func (in *insert) leave(returned bool) {
 
 // drop rolls back the plugin's own transaction, if there is one.
 func (in *insert) drop() {
-	if in.own != nil {
-		in.own.Rollback()
-		in.own = nil
+	if in.ownTx != nil {
+		in.ownTx.Rollback()
+		in.ownTx = nil
 	}
 }
 
@@ -134,7 +149,7 @@ func (in *insert) report() {
 	}
 }
 
-// complain reports once what keeps statements from being protected.
+// complain reports what keeps statements from being protected, each message once.
 func (in *insert) complain(ctx context.Context, message string) {
 	if in.tables.Once(message) {
 		in.reporter.Complain(ctx, in.stmt.DB.Logger, message)

@@ -109,9 +109,9 @@ func (a *attempt) readMax(ctx context.Context, c *conn.Conn, session conn.Sessio
 		if a.rounds > 1 || session.Isolation != conn.ReadCommitted {
 			one, err = read() // a shared answer did not show the row, or is not of this snapshot
 		} else {
-			// Half the time: the one who asks may wait for a migration that waits for this
-			// transaction.
-			one, err = a.maxima.Do(ctx, a.question(session, prefix), c.Left()/2, read)
+			// Half the time that is left: the caller that reads may wait for a migration that
+			// waits for this transaction.
+			one, err = a.maxima.Do(ctx, a.sharedBy(session, prefix), c.Left()/2, read)
 		}
 		if err != nil {
 			return found, err
@@ -121,9 +121,9 @@ func (a *attempt) readMax(ctx context.Context, c *conn.Conn, session conn.Sessio
 	return found, nil
 }
 
-// question is equal for callers that get the same answer: those of one database, role
+// sharedBy is equal for callers that get the same answer: those of one database, role
 // and search_path that ask about the same table and sequence.
-func (a *attempt) question(session conn.Session, prefix *sequence.Prefix) string {
+func (a *attempt) sharedBy(session conn.Session, prefix *sequence.Prefix) string {
 	parts := []string{session.Server, session.Database, session.Role, session.SearchPath,
 		strconv.FormatInt(a.table.OID, 10), strconv.FormatInt(a.table.Sequence.OID, 10)}
 	if prefix != nil {
@@ -160,7 +160,8 @@ func (in *insert) onFreeSecond(ctx context.Context, fn func(context.Context, *co
 	return conn.OnSecond(ctx, pool, budget, func(ctx context.Context, c *conn.Conn, _ conn.Session) error { return fn(ctx, c) })
 }
 
-// exists reports whether the colliding id is in the table, read as in furthest.
+// exists reports whether the colliding id is in the table, read as in furthest. Without a
+// second connection an id that this session did not draw last counts as there.
 func (a *attempt) exists(ctx context.Context, c *conn.Conn) (taken bool, err error) {
 	key := a.collision.key.Value
 	if a.session.Isolation != conn.Serializable {

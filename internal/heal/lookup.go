@@ -22,7 +22,7 @@ const boundRead = "SET LOCAL lock_timeout = 100"
 // returns nil when the server could not answer, and the next insert asks again.
 func (in *insert) lookUp(ctx context.Context) *facts.Entry {
 	entry := in.tables.Get(in.stmt.Target)
-	if entry == nil || entry.Table.Uncommitted && !entry.Moved {
+	if entry == nil || entry.Table.Uncommitted && !entry.Ambiguous {
 		entry, _ = in.readFirst(ctx, in.conn()) // a connection that is gone fails the INSERT too
 	}
 	return entry
@@ -37,7 +37,7 @@ func (in *insert) lookUpForUpsert(ctx context.Context, fresh bool) (*facts.Entry
 	switch {
 	case fresh:
 		entry = nil
-	case entry != nil && !entry.Moved && !entry.Table.ServesOnce():
+	case entry != nil && !entry.Ambiguous && !entry.Table.ServesOnce():
 		return entry, nil
 	}
 	if in.inTransaction() {
@@ -61,10 +61,10 @@ func (in *insert) lookUpForUpsert(ctx context.Context, fresh bool) (*facts.Entry
 	return nil, nil // or this pool begins no transactions
 }
 
-// lookUpSession returns what the session's like has read of a name that has moved, or
-// reads the table.
+// lookUpSession returns what a session with the same search_path, role and database has
+// read of an ambiguous name, or reads the table.
 func (in *insert) lookUpSession(ctx context.Context, c *conn.Conn, entry *facts.Entry) (*facts.Entry, error) {
-	if entry != nil && entry.Moved {
+	if entry != nil && entry.Ambiguous {
 		var session conn.Session
 		err := c.InSavepoint(ctx, func() (err error) {
 			session, err = conn.ReadSession(ctx, c)

@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/seqheal/seqheal/internal/catalog"
-	"github.com/seqheal/seqheal/internal/pgerr"
 )
 
 // mixed sends an upsert in which some rows name their ids, which may exist, and some
@@ -25,6 +24,9 @@ func newMixed(in *insert, t *catalog.Table) *mixed {
 // restrict adds the WHERE where nothing on the table can notice it.
 func (s *mixed) restrict() {
 	t, onConflict := s.table, s.stmt.Insert.OnConflict
+	if !t.Fed() {
+		return // after it turned out to be another table
+	}
 	ids, readable := s.explicit(t)
 	if onConflict.DoNothing || !t.IntegerKey() || !readable || t.View != nil || s.skips(t) || t.TreeRowSecurity || len(onConflict.Where.Exprs) > 0 {
 		return
@@ -42,7 +44,7 @@ func (s *mixed) send(ctx context.Context) *collision {
 	if !s.counted {
 		f = s.watched()
 	}
-	hit, r := s.ask(ctx, f)
+	hit, r := s.sendBehindLook(ctx, f)
 	if hit != nil {
 		return hit
 	}
@@ -52,31 +54,25 @@ func (s *mixed) send(ctx context.Context) *collision {
 	return s.count(ctx, r, before)
 }
 
-// count looks at what came back. Rows that are missing are a collision. asked is the
-// table that the WHERE was made for: after it turned out to be another one the statement
-// was sent as it is, and nothing can be counted.
-func (s *mixed) count(ctx context.Context, r fenced, asked *catalog.Table) *collision {
+// count compares the rows that came back with those that were sent. Missing ones are a
+// collision. before is the table that the WHERE was made for: where it turned out to be
+// another one, the statement is sent again with a WHERE for that.
+func (s *mixed) count(ctx context.Context, r fenced, before *catalog.Table) *collision {
 	sent := int64(s.stmt.Insert.Rows())
 	switch {
 	case r.err != nil:
-		if hit := s.collidedElsewhere(ctx, r.err); hit != nil {
-			return hit
-		}
-		if pgerr.Is(r.err, pgerr.SerializationFailure) {
-			s.healForRetry(ctx, s, r.err, s.ahead(s.table).Count)
-		}
-		s.settle(ctx, r)
+		return s.failed(ctx, s, r)
 	case !s.counted || r.rows >= sent:
 		if r.open {
 			s.release(ctx)
 		}
-	case asked != s.table:
+	case before != s.table:
 		s.text = s.stmt.Text()
 		s.counted = false
 		s.restrict()
 		fallthrough
 	default:
-		hit := met(s.table, missingRows, s.undo(ctx))
+		hit := collisionOf(s.table, missingRows, s.undo(ctx))
 		hit.err = fmt.Errorf("%w: %d of %d rows for table %s came back, because rows with explicit ids are in front of sequence %s; roll back and try again",
 			ErrRowsMissing, r.rows, sent, s.table.QuotedName(), s.table.Sequence.QuotedName())
 		return hit
@@ -84,16 +80,14 @@ func (s *mixed) count(ctx context.Context, r fenced, asked *catalog.Table) *coll
 	return nil
 }
 
-func (s *mixed) heal(ctx context.Context, a *attempt) strategy {
-	if !a.healHere(ctx) {
-		return nil
-	}
-	return s
-}
+func (s *mixed) heal(ctx context.Context, a *attempt) strategy { return a.healAndSend(ctx, s) }
 
+// abandon sends the statement where the look alone found drift, or where what came back
+// cannot be counted. Rows that are missing, then or before, fail it with [ErrRowsMissing],
+// and a 23505 fails it as it is; both leave the transaction aborted.
 func (s *mixed) abandon(ctx context.Context, a *attempt) {
 	if a.collision.evidence != uniqueViolation && (a.collision.evidence == foreseen || !s.counted) {
-		if !s.counted && s.mustNotBeSent(ctx, a, s.table) {
+		if !s.counted && s.failUnsent(ctx, a, s.table) {
 			return
 		}
 		missing := s.count(ctx, s.sendUnasked(ctx, s.text, fence{keepOpen: s.counted}), s.table)

@@ -3,6 +3,7 @@ package heal
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/seqheal/seqheal/internal/catalog"
 	"github.com/seqheal/seqheal/internal/conn"
@@ -17,30 +18,32 @@ var ErrRowsMissing = errors.New("seqheal: rows of an upsert are missing")
 
 // preflight asks, before it sends the statement, whether one of the values that the
 // statement is about to draw is taken: by a row that is there, or by an id that the
-// statement names itself. Afterwards it would be too late: an upsert shows no
-// collision, and a deferred key is checked at COMMIT. The statement is sent as the
-// caller wrote it, in the same savepoint.
+// statement names itself. An upsert shows no collision afterwards, and a deferred key is
+// checked at COMMIT. The statement is sent as the caller wrote it, in the same savepoint.
+// Where that can be asked, a question after an upsert finds rows that were committed
+// behind the look.
 type preflight struct {
 	*insert
 	text  statement.Text
 	table *catalog.Table
-	// noticed is true when the caller notices a collision afterwards. Otherwise the
+	// noticed is true when a collision is an error for the caller, at COMMIT. Otherwise the
 	// statement is not sent when its heal fails.
 	noticed bool
-	// blind is true when the values cannot be told: only that the table is the
-	// remembered one is asked.
+	// blind is true when the values that come next cannot be foreseen. The question is then
+	// whether the table is the remembered one.
 	blind bool
-	// counted is true when every row must come back, so that one which is missing tells.
+	// counted is true when every row must come back, so that a missing one is evidence.
 	counted bool
-	// elsewhere is true while the rows have been looked at from another connection.
-	elsewhere bool
+	// lookedFromSecond is true once a second connection has looked at the rows, so that
+	// the question asks only whether the table is the remembered one.
+	lookedFromSecond bool
 }
 
 func (*preflight) guard() Guard { return Preflight }
 
-// asked is the table by every key whose drift the caller would not notice: under DO
+// lookedAt is the table by every key whose drift the caller would not notice: under DO
 // NOTHING without a target that is each from which a row draws.
-func (s *preflight) asked() []*catalog.Table {
+func (s *preflight) lookedAt() []*catalog.Table {
 	if s.stmt.Insert.ConflictTarget(nil, "", "") != statement.OnAny {
 		return []*catalog.Table{s.table}
 	}
@@ -50,28 +53,19 @@ func (s *preflight) asked() []*catalog.Table {
 	return []*catalog.Table{s.table}
 }
 
-// met is a collision of a value that the table's sequence gave.
-func met(t *catalog.Table, by evidence, undone error) *collision {
-	c := &collision{evidence: by, undone: undone}
-	if t.Fed() {
-		c.column = t.FedColumn()
-	}
-	return c
-}
-
 func (s *preflight) send(ctx context.Context) *collision {
 	if !s.ensureTransaction(ctx) {
 		return nil
 	}
-	hit, r := s.ask(ctx, s.watched())
+	hit, r := s.sendBehindLook(ctx, s.watched())
 	if hit != nil {
 		return hit
 	}
 	return s.examine(ctx, s, r)
 }
 
-// watched is a fence that stays open, so that what the statement met can be asked for
-// afterwards; a plain one where the caller notices a collision or that cannot be asked.
+// watched is a fence that stays open for the question after the statement, a plain one
+// where the caller notices a collision or the question cannot be asked.
 func (s *preflight) watched() fence {
 	if s.noticed || s.blind || !s.drawsFrom(s.table) {
 		return fence{}
@@ -82,25 +76,33 @@ func (s *preflight) watched() fence {
 	return fence{keepOpen: true, last: sequence.AskLast(s.table)}
 }
 
-// examine ends a sending. A row that is not the statement's own under one of the values
-// that it drew is a suspicion: what the statement did is undone, and it is sent again
-// after the furthest row was read.
+// examine ends a sending. When a row that is not the statement's own holds a value that it
+// drew, what it did is undone: a collision, by which the furthest row is read before the
+// statement is sent again. by is the strategy that sent it.
 func (s *preflight) examine(ctx context.Context, by strategy, r fenced) *collision {
 	switch {
 	case r.err != nil:
-		if hit := s.collidedElsewhere(ctx, r.err); hit != nil {
-			return hit
-		}
-		if pgerr.Is(r.err, pgerr.SerializationFailure) && s.drawsFrom(s.table) {
-			s.healForRetry(ctx, by, r.err, s.ahead(s.table).Count)
-		}
-		s.settle(ctx, r)
+		return s.failed(ctx, by, r)
 	case !r.open:
 	case !r.before.Found:
 		s.release(ctx)
 	default:
 		return s.askAfter(ctx, r)
 	}
+	return nil
+}
+
+// failed ends a sending that the server rejected. A 23505 of a key that ON CONFLICT does
+// not name is a collision, and is undone. After 40001 the sequence is moved for the
+// caller's retry. Any error but the first is the caller's own.
+func (s *preflight) failed(ctx context.Context, by strategy, r fenced) *collision {
+	if hit := s.collidedElsewhere(ctx, r.err); hit != nil {
+		return hit
+	}
+	if pgerr.Is(r.err, pgerr.SerializationFailure) && s.drawsFrom(s.table) {
+		s.healForRetry(ctx, by, r.err, s.ahead(s.table).Count)
+	}
+	s.settle(ctx, r)
 	return nil
 }
 
@@ -117,13 +119,14 @@ func (s *preflight) collidedElsewhere(ctx context.Context, err error) *collision
 	return hit
 }
 
-// askAfter asks what the statement met, and releases the savepoint unless that is a row
-// that is not its own. Where it cannot be asked what the statement did stands.
+// askAfter asks whether a row that is not the statement's own holds a value that it drew,
+// and undoes the statement if one does. Otherwise, and where that cannot be asked, it
+// releases the savepoint.
 func (s *preflight) askAfter(ctx context.Context, r fenced) *collision {
 	question, ok := sequence.AskAfter(s.table, r.before.Value, int64(s.omitted(s.table)))
 	if !ok {
 		if s.askAdminAfter(ctx, r.before.Value) == sequence.Taken {
-			return met(s.table, s.evidenceBehind(ctx, r.before.Value), s.undo(ctx))
+			return collisionOf(s.table, s.evidenceBehind(ctx, r.before.Value), s.undo(ctx))
 		}
 		s.release(ctx)
 		return nil
@@ -133,17 +136,18 @@ func (s *preflight) askAfter(ctx context.Context, r fenced) *collision {
 		s.conn().Abort(ctx)
 		s.stmt.Fail(err)
 	case answer == sequence.Taken:
-		return met(s.table, s.evidenceBehind(ctx, r.before.Value), s.undo(ctx))
+		return collisionOf(s.table, s.evidenceBehind(ctx, r.before.Value), s.undo(ctx))
 	case answer != sequence.Free:
 		s.release(ctx)
 	}
 	return nil
 }
 
-// ask sends the statement behind its question, and once more after the table turned out
-// to be another one. A taken value is a collision. Where the question cannot be asked
-// the statement is sent without it.
-func (s *preflight) ask(ctx context.Context, f fence) (*collision, fenced) {
+// sendBehindLook sends the statement behind its look: is one of the values that come next
+// taken? Then it is not sent, and that is a collision. Where the table turned out to be
+// another one, that one is looked at; where no look can be made, the statement is sent
+// without.
+func (s *preflight) sendBehindLook(ctx context.Context, f fence) (*collision, fenced) {
 	f.questions = s.questions()
 	if len(f.questions) == 0 && !s.blind {
 		switch {
@@ -154,11 +158,13 @@ func (s *preflight) ask(ctx context.Context, f fence) (*collision, fenced) {
 		}
 		switch t, answer := s.askInSteps(ctx); answer {
 		case sequence.Taken:
-			return met(t, foreseen, nil), fenced{}
-		case sequence.Moved:
-			return s.askAgain(ctx, f)
-		case sequence.Elsewhere:
-			return s.lookElsewhere(ctx, f)
+			return collisionOf(t, foreseen, nil), fenced{}
+		case sequence.Stale:
+			if s.countReading() {
+				return s.lookAgain(ctx, f)
+			}
+		case sequence.NotHere:
+			return s.lookFromSecond(ctx, f)
 		}
 	}
 	r := s.sendFenced(ctx, s.text, f)
@@ -172,11 +178,11 @@ func (s *preflight) ask(ctx context.Context, f fence) (*collision, fenced) {
 	}
 	switch {
 	case r.answer == sequence.Taken:
-		return met(s.asked()[r.asked], foreseen, nil), fenced{}
-	case r.answer == sequence.Moved && s.readsAgain():
-		return s.askAgain(ctx, f)
-	case r.answer == sequence.Elsewhere:
-		return s.lookElsewhere(ctx, f)
+		return collisionOf(s.lookedAt()[r.failed], foreseen, nil), fenced{}
+	case r.answer == sequence.Stale && s.countReading():
+		return s.lookAgain(ctx, f)
+	case r.answer == sequence.NotHere:
+		return s.lookFromSecond(ctx, f)
 	}
 	if !pgerr.Lost(r.err) {
 		s.complainUnprotected(ctx, r.err)
@@ -184,27 +190,35 @@ func (s *preflight) ask(ctx context.Context, f fence) (*collision, fenced) {
 	return nil, s.sendUnasked(ctx, s.text, fence{keepOpen: f.keepOpen})
 }
 
-// lookElsewhere looks at the rows from a second connection, because in SERIALIZABLE a look
+// lookFromSecond looks at the rows from a second connection, because in SERIALIZABLE a look
 // on the statement's own makes other sessions fail (measured), and then sends the statement.
 // Rows of the transaction itself are not seen from there.
-func (s *preflight) lookElsewhere(ctx context.Context, f fence) (*collision, fenced) {
-	for _, t := range s.asked() {
+func (s *preflight) lookFromSecond(ctx context.Context, f fence) (*collision, fenced) {
+	for _, t := range s.lookedAt() {
 		answer := sequence.Unknown
 		_ = s.onFreeSecond(ctx, func(ctx context.Context, c *conn.Conn) (err error) {
 			answer, err = sequence.Preflight(ctx, c, t, s.ahead(t))
 			return err
 		})
 		if answer == sequence.Taken {
-			return met(t, foreseen, nil), fenced{}
+			return collisionOf(t, foreseen, nil), fenced{}
 		}
 	}
-	s.elsewhere = true
-	defer func() { s.elsewhere = false }()
-	return s.ask(ctx, f)
+	s.lookedFromSecond = true
+	defer func() { s.lookedFromSecond = false }()
+	return s.sendBehindLook(ctx, f)
 }
 
-// askAgain reads the table anew and asks about that one.
-func (s *preflight) askAgain(ctx context.Context, f fence) (*collision, fenced) {
+// complainUnprotected reports a question that the server does not answer.
+func (in *insert) complainUnprotected(ctx context.Context, err error) {
+	if in.stmt.Ended() {
+		return
+	}
+	in.complain(ctx, fmt.Sprintf("seqheal: upserts into table %s are sent without protection from drift: %v", in.stmt.Target.Table, err))
+}
+
+// lookAgain reads the table anew, and sends the statement behind a look at that one.
+func (s *preflight) lookAgain(ctx context.Context, f fence) (*collision, fenced) {
 	s.tables.Forget(s.stmt.Target, s.table)
 	entry, err := s.readFirst(ctx, s.conn())
 	if err == nil && entry != nil {
@@ -220,11 +234,11 @@ func (s *preflight) askAgain(ctx context.Context, f fence) (*collision, fenced) 
 	if f.last != "" {
 		f = s.watched() // the sequence is another one too
 	}
-	return s.ask(ctx, f)
+	return s.sendBehindLook(ctx, f)
 }
 
-// evidenceBehind is what a stranger's row among the drawn values means: drift when the
-// statement alone has drawn since before, a suspicion when another session has too.
+// evidenceBehind is what another statement's row among the drawn values means: drift when
+// this one alone has drawn since before, a suspicion when another session has too.
 func (s *preflight) evidenceBehind(ctx context.Context, before int64) evidence {
 	last := s.lastDrawn(ctx, s.table)
 	if last.Found && sequence.Steps(before, last.Value, s.table.Sequence.Increment) == int64(s.omitted(s.table)) {
@@ -239,9 +253,9 @@ func (s *preflight) questions() (questions []string) {
 	if s.blind {
 		return []string{sequence.StillThere(s.table)}
 	}
-	for _, t := range s.asked() {
+	for _, t := range s.lookedAt() {
 		ahead := s.ahead(t)
-		ahead.Elsewhere = !s.counted && !s.elsewhere
+		ahead.NotHere = !s.counted && !s.lookedFromSecond
 		question, ok := sequence.Ask(t, ahead)
 		if !ok {
 			return nil
@@ -257,9 +271,9 @@ func (s *preflight) askInSteps(ctx context.Context) (*catalog.Table, sequence.An
 	if !sequence.Askable(s.table) && s.settings.ResyncDB != nil {
 		return s.table, s.askAsAdmin(ctx)
 	}
-	for _, t := range s.asked() {
+	for _, t := range s.lookedAt() {
 		ahead := s.ahead(t)
-		ahead.Elsewhere = !s.counted && !s.elsewhere
+		ahead.NotHere = !s.counted && !s.lookedFromSecond
 		switch answer, err := sequence.Preflight(ctx, s.conn(), t, ahead); {
 		case err != nil:
 			return t, sequence.Unknown
@@ -270,40 +284,23 @@ func (s *preflight) askInSteps(ctx context.Context) (*catalog.Table, sequence.An
 	return s.table, sequence.Free
 }
 
-// ensureTransaction begins a transaction of the plugin's own where the statement is in
-// none. It reports false when none could be begun, which is the statement's error.
-func (in *insert) ensureTransaction(ctx context.Context) bool {
-	if in.inTransaction() {
-		return true
-	}
-	if err := in.enter(ctx); err != nil {
-		in.stmt.Fail(err)
-		return false
-	}
-	return true
-}
-
 // ahead is what the statement is about to do with the table's sequence.
 func (in *insert) ahead(t *catalog.Table) sequence.Ahead {
 	return sequence.Ahead{Count: int64(in.omitted(t)), Named: in.namedBeside(t), Prefixes: in.prefixes(t)}
 }
 
-func (s *preflight) heal(ctx context.Context, a *attempt) strategy {
-	if !a.healHere(ctx) {
-		return nil
-	}
-	return s
-}
+func (s *preflight) heal(ctx context.Context, a *attempt) strategy { return a.healAndSend(ctx, s) }
 
-// abandon sends the statement as it is: nothing was in front of the sequence, or nothing
-// more can be done.
+// abandon fails the statement after a 23505, and where its draws would damage rows
+// unnoticed. Otherwise it sends it as it is: nothing was in front of the sequence, or
+// nothing more can be done.
 func (s *preflight) abandon(ctx context.Context, a *attempt) {
 	if a.collision.evidence == uniqueViolation {
 		s.conn().Abort(ctx)
 		s.stmt.Fail(a.collision.err)
 		return
 	}
-	if !s.noticed && s.mustNotBeSent(ctx, a, s.table) {
+	if !s.noticed && s.failUnsent(ctx, a, s.table) {
 		return
 	}
 	_ = s.insert.send(s.text)

@@ -34,7 +34,7 @@ func (in *insert) prevent() {
 // stands for another table.
 func (in *insert) advanceKeysPast(ctx context.Context, t *catalog.Table) (moved bool) {
 	for _, key := range t.ByKeys() {
-		if in.advancePast(ctx, key) == sequence.Moved {
+		if in.advancePast(ctx, key) == sequence.Stale {
 			return true
 		}
 	}

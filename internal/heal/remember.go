@@ -5,7 +5,7 @@ import (
 )
 
 // rememberNamed keeps which ids a statement that was stored has named, when, and from
-// where. An upsert that may have met rows that were there before shows nothing.
+// where. An upsert that may have changed rows that were there before shows nothing.
 func (in *insert) rememberNamed() {
 	stmt := in.stmt
 	if in.memory == nil || stmt.DB.Error != nil {

@@ -36,7 +36,7 @@ func (s *savepoint) send(ctx context.Context) *collision {
 	case r.unopened:
 		_ = s.sendAsWritten() // an aborted transaction, a closed connection: GORM's own error
 		return nil
-	case r.unsent && r.answer == sequence.Moved && s.readsAgain():
+	case r.unsent && r.answer == sequence.Stale && s.countReading():
 		return s.chooseAgain(ctx)
 	case r.unsent:
 		return s.sendRejected(ctx)
@@ -88,7 +88,7 @@ func (s *savepoint) heal(ctx context.Context, a *attempt) strategy {
 	if s.explained != nil {
 		return s.chooseUpsert(ctx, false)
 	}
-	return s.fence(s.text)
+	return s.chooseGuard(s.text)
 }
 
 // abandon leaves the transaction aborted and the caller with what PostgreSQL said.

@@ -25,8 +25,11 @@ type strategy interface {
 	abandon(context.Context, *attempt)
 }
 
-// choose picks the strategy. It is the only place that decides. It returns nil when
-// the statement already has its result.
+// choose picks the strategy of the first sending; how the statement is sent again is what
+// that strategy's heal returns. It returns nil when the statement already has its result.
+// In the healthy case it sends nothing. Otherwise it asks about a table that is not known,
+// which table an ambiguous name stands for, once for each pool how a savepoint is sent, and
+// whether a connection that is not database/sql's own pool is in a transaction.
 func (in *insert) choose(ctx context.Context) strategy {
 	text := in.stmt.Text()
 	if !in.stmt.Readable {
@@ -65,17 +68,17 @@ func (in *insert) choosePlain(ctx context.Context, text statement.Text) strategy
 	entry := in.lookUp(ctx)
 	switch {
 	case in.settings.Guard == GuardOff:
-		return passthrough{in, text, true}
+		return passthrough{insert: in, text: text, resyncs: true}
 	case entry == nil:
 		return &savepoint{insert: in, text: text}
-	case entry.Moved:
-		return in.fence(text)
+	case entry.Ambiguous:
+		return in.chooseGuard(text)
 	case !in.mayDraw(entry.Table) && !in.mayCollideElsewhere(entry.Table):
-		return passthrough{in, text, false}
+		return passthrough{insert: in, text: text}
 	case entry.Table.InitiallyDeferred && in.drawsFrom(entry.Table):
 		return &preflight{insert: in, text: text, table: entry.Table, noticed: true}
 	}
-	return in.fence(text)
+	return in.chooseGuard(text)
 }
 
 // mayCollideElsewhere reports whether a view, a rule or a trigger can carry the row into
@@ -84,10 +87,10 @@ func (in *insert) mayCollideElsewhere(t *catalog.Table) bool {
 	return (!t.Fed() || t.KeysBelow) && (t.Detour || t.Triggers.BeforeInsertRow || t.Triggers.InsteadOf || t.Triggers.AfterRow) && in.stmt.OmitsModelKey()
 }
 
-// fence picks the conflict guard for one row of a table that qualifies, in a
+// chooseGuard picks the conflict guard for one row of a table that qualifies, in a
 // statement that can be sent twice and whose empty result means one thing only. Every
 // other statement is sent in a savepoint.
-func (in *insert) fence(text statement.Text) strategy {
+func (in *insert) chooseGuard(text statement.Text) strategy {
 	entry, stmt := in.tables.Get(in.stmt.Target), in.stmt
 	if in.settings.Guard == GuardAuto && entry != nil && entry.Guard != "" && in.drawsFrom(entry.Table) &&
 		stmt.Insert.Rows() == 1 && stmt.Insert.Plain && text.GuardAllowed() && stmt.Insert.OnConflict == nil &&
@@ -98,8 +101,8 @@ func (in *insert) fence(text statement.Text) strategy {
 }
 
 // chooseUpsert picks the strategy of a statement with ON CONFLICT. On a drifted
-// table such a statement does not fail: it overwrites or drops rows. fresh asks for the
-// table as it is now.
+// table such a statement does not fail: it overwrites or drops rows. With fresh the table
+// is read anew.
 func (in *insert) chooseUpsert(ctx context.Context, fresh bool) strategy {
 	text := in.stmt.Text()
 	entry, err := in.lookUpForUpsert(ctx, fresh)
@@ -112,8 +115,8 @@ func (in *insert) chooseUpsert(ctx context.Context, fresh bool) strategy {
 	}
 	keys := in.drawnKeys(entry.Table)
 	if len(keys) == 0 {
-		// No sequence feeds the key, or one whose values cannot be predicted: the
-		// question is whether that still holds.
+		// No sequence feeds the key, or its values cannot be foreseen. The question is
+		// whether that still holds.
 		return &preflight{insert: in, text: text, table: entry.Table, blind: true}
 	}
 	switch t, target := in.conflictKey(keys); target {
@@ -152,8 +155,8 @@ func (in *insert) skips(t *catalog.Table) bool {
 	return t.Triggers.BeforeInsertRow || t.Triggers.InsteadOf || t.Rules
 }
 
-// predictable reports whether the values that come next can be told from the
-// sequence's last one.
+// predictable reports whether the values that come next follow from the sequence's last
+// one.
 func predictable(t *catalog.Table) bool { return t.Unsupported == "" && !t.Sequence.Cycle }
 
 // chooseKeyUpsert picks the strategy of a statement whose ON CONFLICT names a key from whose
@@ -167,8 +170,8 @@ func (in *insert) chooseKeyUpsert(ctx context.Context, t *catalog.Table) strateg
 		return newMixed(in, t)
 	}
 	if plain, ok := in.stmt.Text().WithoutConflict(); ok && sendableWithoutClause(t) && in.oneTrip(ctx) {
-		// No row can mean to meet an existing one: a plain INSERT, and the server checks
-		// the caller's own in the same trip.
+		// Every row draws its id, so none is meant for an existing row: a plain INSERT is
+		// the same, and the server checks the caller's own in the same trip.
 		return &savepoint{insert: in, text: plain, explained: t}
 	}
 	return &preflight{insert: in, text: in.stmt.Text(), table: t}

@@ -6,33 +6,14 @@ import (
 
 	"github.com/seqheal/seqheal/internal/catalog"
 	"github.com/seqheal/seqheal/internal/sequence"
-	"github.com/seqheal/seqheal/internal/statement"
 )
 
-// sendUnasked sends the statement in a savepoint, and where none can be opened as it is:
-// in an aborted transaction or after the context has ended that gives GORM's own error.
-func (in *insert) sendUnasked(ctx context.Context, text statement.Text, f fence) fenced {
-	r := in.sendFenced(ctx, text, f)
-	if r.unopened {
-		_ = in.send(text)
-		return fenced{err: in.stmt.DB.Error, rows: in.stmt.DB.RowsAffected}
-	}
-	return r
-}
-
-// complainUnprotected reports a question that the server does not answer.
-func (in *insert) complainUnprotected(ctx context.Context, err error) {
-	if in.stmt.Ended() {
-		return
-	}
-	in.complain(ctx, fmt.Sprintf("seqheal: upserts into table %s are sent without protection from drift: %v", in.stmt.Target.Table, err))
-}
-
-// mustNotBeSent fails a statement whose heal failed for a passing reason, such as a
-// lock or the time limit, when its own draws have met rows or would: the next try
-// succeeds.
-func (in *insert) mustNotBeSent(ctx context.Context, a *attempt, t *catalog.Table) bool {
-	if !a.mayBeRetried() || !a.metRows() && !in.wouldCollide(ctx, t) {
+// failUnsent fails a statement that must not be sent, and reports whether it did: one whose
+// heal failed for a passing reason, such as a lock or the time limit, and whose own draws
+// collided with rows or would. The transaction is then aborted, the error wraps
+// [ErrRowsMissing], and the next try succeeds.
+func (in *insert) failUnsent(ctx context.Context, a *attempt, t *catalog.Table) bool {
+	if !a.mayBeRetried() || !a.hitRows() && !in.wouldCollide(ctx, t) {
 		return false
 	}
 	in.conn().Abort(ctx)
@@ -41,8 +22,8 @@ func (in *insert) mustNotBeSent(ctx context.Context, a *attempt, t *catalog.Tabl
 	return true
 }
 
-// wouldCollide reports whether the statement's own draws meet rows. With CACHE it is
-// not known which values other sessions have drawn and stored already.
+// wouldCollide reports whether the statement's own draws would collide with rows. With
+// CACHE it is false, because other sessions may have stored values that they drew before.
 func (in *insert) wouldCollide(ctx context.Context, t *catalog.Table) bool {
 	if t.Triggers.BeforeInsertRow || t.Sequence.Cache > 1 || in.stmt.Ended() {
 		return false
@@ -53,9 +34,10 @@ func (in *insert) wouldCollide(ctx context.Context, t *catalog.Table) bool {
 	return answer == sequence.Taken || err != nil
 }
 
-// metRows reports whether the statement, which was undone, has met rows that are not its
-// own. A suspicion alone is none: on a busy table other sessions draw in between.
-func (a *attempt) metRows() bool {
+// hitRows reports whether the statement, which was undone, collided with rows that are not
+// its own. A suspicion alone does not count: on a busy table other sessions draw in
+// between.
+func (a *attempt) hitRows() bool {
 	moved := a.move != nil && a.move.Moved
 	return a.collision.evidence == missingRows || a.collision.evidence == suspected && moved
 }

@@ -59,6 +59,3 @@ func (r Reason) String() string {
 	}
 	return fmt.Sprintf(text, r.Detail)
 }
-
-// OfPool reports whether the reason holds for more than one statement of the pool.
-func (r Reason) OfPool() bool { return r.Cause > CauseNone && r.Cause < CauseOutside }

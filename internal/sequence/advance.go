@@ -28,7 +28,7 @@ const (
 
 // LockClass is the first key of the advisory lock that serialises healers of one
 // sequence over all processes; the second is the sequence's oid. It is "seqh" in
-// ASCII and must never change: versions of the plugin meet on it.
+// ASCII and must never change: all versions of the plugin take the same lock.
 const LockClass = 0x73657168
 
 // draw takes $2 values from the sequence with oid $1 and answers the last of them.
@@ -80,17 +80,17 @@ type Move struct {
 // Goal is how far a sequence has to go.
 type Goal struct {
 	Table *catalog.Table
-	// Target is the furthest value in the way.
+	// Target is the furthest value to pass.
 	Target int64
 	// Margin is how many steps further to go, for rows that keep appearing.
 	Margin int64
-	// Guess is true when nobody could look, so that rows may lie behind the
-	// target: the margin is then gone even when the sequence is past it.
+	// Guess is true when the rows could not be looked at and may lie beyond the target.
+	// The margin is then drawn even when the sequence is past the target.
 	Guess bool
 	// Rows is how many values the statement will draw.
 	Rows int64
 	// Below looks for the furthest value up to a bound, when a row near the end
-	// of the range would leave no room; nil where nobody may look.
+	// of the range would leave no room; nil where rows must not be read.
 	Below *conn.Conn
 	// Prefix as in Look.
 	Prefix *Prefix
@@ -99,7 +99,7 @@ type Goal struct {
 
 // Advance draws on c until the sequence is past the goal. c must be inside a
 // transaction and a savepoint that the caller rolls back afterwards, which keeps
-// the moves (PostgreSQL manual 9.17) and gives back the advisory lock. The next
+// the moves (PostgreSQL manual 9.17) and releases the advisory lock. The next
 // nextval on this connection is then beyond the target, cached values included.
 //
 // It sends one statement when the sequence is past the target already, with CACHE
@@ -128,7 +128,7 @@ func Advance(ctx context.Context, c *conn.Conn, goal Goal) (Move, error) {
 	if seq.Reached(first, goal.Target) {
 		return move, nil
 	}
-	// Decided before the lock, which would keep whoever may set it waiting.
+	// Decided before the lock, which would keep a role that may set it waiting.
 	if steps := Steps(first, goal.Target, seq.Increment); steps > longestWalk && !seq.CanUpdate {
 		return move, noUpdate(goal.Table, goal.Role, steps)
 	}
@@ -144,7 +144,7 @@ func Advance(ctx context.Context, c *conn.Conn, goal Goal) (Move, error) {
 		return move, err
 	}
 	if seq.Reached(move.To, goal.Target) {
-		// These draws were the whole way, unless somebody else went it meanwhile.
+		// These draws were the whole way, unless another session has moved it meanwhile.
 		move.Moved = Distance(first, move.To) <= uint64(spread(seq.Cache, seq.Increment))
 		return move, nil
 	}

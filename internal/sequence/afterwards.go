@@ -19,8 +19,8 @@ func AskLast(t *catalog.Table) string { return fmt.Sprintf(lastDrawnBefore, t.Se
 // metStranger fails with division by zero when a row holds one of the values that this
 // session has drawn and is not the statement's own: of another transaction, or one that
 // ON CONFLICT DO UPDATE has locked and changed. A transaction that began after this one has
-// a negative age as this one's own savepoints have, and is told by its status: what is seen
-// of another transaction is committed. It is a hint: another session may have
+// a negative age as this one's own savepoints have; its status distinguishes them: what is
+// seen of another transaction is committed. It is a hint: another session may have
 // drawn in between, and a foreign key locks a row too. In SERIALIZABLE no row is read.
 //
 // It fails as well when the sequence is not as far as the statement's draws take it: it was
@@ -51,7 +51,7 @@ func PutAfter(ctx context.Context, c *conn.Conn, question string) (Answer, error
 }
 
 // AskAfter is a question about a statement that was sent after the sequence stood at
-// before, and drew so many values: Taken when it may have met a row that is not its own.
+// before, and drew so many values: Taken when one may be held by a row that is not its own.
 // It reports false where that cannot be asked.
 func AskAfter(t *catalog.Table, before, draws int64) (question string, ok bool) {
 	if !Askable(t) || len(t.Key) != 1 || t.Sequence.Cache > 1 || t.Partitions.Foreign > 0 || t.Foreign {
@@ -66,8 +66,8 @@ func AskAfter(t *catalog.Table, before, draws int64) (question string, ok bool) 
 const behind = `SELECT EXISTS (SELECT 1 FROM (SELECT pg_catalog.pg_sequence_last_value(%[3]d::pg_catalog.oid::pg_catalog.regclass) AS last OFFSET 0) s, %[2]s t
   WHERE s.last IS NULL OR t.%[1]s %[4]s s.last)`
 
-// MayBeBehind reports whether a row that was just dropped may have met an id that
-// its sequence drew: false only when no row lies where the sequence is. One query;
+// MayBeBehind reports whether a row that was just dropped may have collided by the id
+// that its sequence gave: false only when no row lies where the sequence is. One query;
 // none where the sequence's last value cannot tell, and then it is true.
 func MayBeBehind(ctx context.Context, c *conn.Conn, t *catalog.Table) (bool, error) {
 	if !t.Sequence.CanRead || t.Sequence.Cache > 1 || !t.Selectable || t.RowSecurity || !t.Indexed {

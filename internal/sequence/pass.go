@@ -40,7 +40,7 @@ const lastKnown = "pg_catalog.pg_sequence_last_value(%d::pg_catalog.oid::pg_cata
 
 // passNear walks from the sequence's last value to a value nearby: a batch of an import
 // that goes on. Drawing alone is forward by nature and needs no advisory lock. Where the
-// way is longer than an int2, for somebody moved the sequence backwards, the server
+// way is longer than an int2, because another session moved the sequence back, the server
 // answers that it is out of range and draws nothing.
 //
 //	%[1]d the sequence's oid   %[2]d the value   %[3]d increment
@@ -53,7 +53,7 @@ const nearby = 20_000
 // numericOutOfRange is what passNear answers with when the way is not a near one.
 const numericOutOfRange = "22003"
 
-// ErrTooFar tells that a sequence is further behind than is walked, and that the role
+// ErrTooFar reports that a sequence is further behind than is walked, and that the role
 // may not set it.
 var ErrTooFar = errors.New("too far behind to be walked, and the role may not set it")
 
@@ -62,14 +62,14 @@ const briefly = "SET LOCAL lock_timeout = 100"
 
 // Pass moves the table's sequence past a value that an INSERT has named, in one round
 // trip, if the sequence is not past it already. Nothing is drawn in that case. Inside a
-// transaction it stands in a savepoint that is taken back, which keeps the move and
-// gives back the advisory lock, also after an error; outside, the server's implicit
+// transaction it stands in a savepoint that is rolled back, which keeps the move and
+// releases the advisory lock, also after an error; outside, the server's implicit
 // transaction around the statements does the same. The role must be allowed to draw.
 //
 // It fails as [AnswerOf] reads it when the table is not the one that was read.
 //
-// passed is a value that the sequence is known to have passed, if any. Where somebody
-// has moved it far back since, it takes a second round trip.
+// passed is a value that the sequence is known to have passed, if any. Where another
+// session has moved it far back since, it takes a second round trip.
 func Pass(ctx context.Context, c *conn.Conn, t *catalog.Table, passed Position, value int64, inTransaction bool) error {
 	if seq := t.Sequence; passed.Found && seq.Cache == 1 && Steps(passed.Value, value, seq.Increment) <= nearby && !Near(t, value) {
 		near := fmt.Sprintf(passNear, seq.OID, value, seq.Increment)

@@ -30,11 +30,11 @@ const checked = "pg_catalog.ln(CASE WHEN %[8]s THEN 1 ELSE 0 END) <> 0"
 type Answer int
 
 const (
-	Free      Answer = iota // none of the values is taken
-	Taken                   // one is
-	Moved                   // the name stands for another table, or another sequence feeds it
-	Unknown                 // the question failed otherwise
-	Elsewhere               // nothing that may be looked at here is; the rows are to be read from another connection
+	Free    Answer = iota // none of the values is taken
+	Taken                 // one is
+	Stale                 // the name stands for another table, or another sequence feeds it
+	Unknown               // the question failed otherwise
+	NotHere               // rows must not be read on this connection, only from another one
 )
 
 // AnswerOf reads a question's error.
@@ -45,9 +45,9 @@ func AnswerOf(err error) Answer {
 	case pgerr.Is(err, divisionByZero):
 		return Taken
 	case pgerr.Is(err, invalidPower):
-		return Elsewhere
+		return NotHere
 	case pgerr.Is(err, invalidArgument, pgerr.UndefinedTable, pgerr.UndefinedColumn, invalidSchema, wrongObjectType, pgerr.InternalError):
-		return Moved
+		return Stale
 	}
 	return Unknown
 }
@@ -72,22 +72,21 @@ func Unchanged(t *catalog.Table) string {
 	return fmt.Sprintf(stillThere, t.Identity.Check()+" AND "+t.Identity.CheckStands())
 }
 
-// Every look ahead stands in a savepoint that is taken back, with a short wait for
-// somebody's migration. Its name is not the guard's: a failed insert leaves that
-// one behind in the aborted transaction, and going back to it would make a failure
-// undone.
+// Every look ahead stands in a savepoint that is rolled back, with a short wait for the
+// lock of a migration. Its name is not the guard's: a failed insert leaves that savepoint
+// in the aborted transaction, and a rollback to it would undo the failure.
 const (
 	setAside = "SAVEPOINT seqheal_ahead; SET LOCAL lock_timeout = 100"
 	takeBack = "ROLLBACK TO SAVEPOINT seqheal_ahead; RELEASE SAVEPOINT seqheal_ahead"
 )
 
-// preflightSlack is how many values beyond the statement's own are looked at, for
-// those who draw between the preflight and the INSERT.
+// preflightSlack is how many values beyond the statement's own are looked at, because
+// other sessions draw between the preflight and the INSERT.
 const preflightSlack = 16
 
 // preflightLast reads the sequence's last value; the value before the next one
-// when none was drawn yet. Needs SELECT on the sequence. The function waits for
-// whoever is drawing. Reading the sequence as a table does not, and now and then
+// when none was drawn yet. Needs SELECT on the sequence. The function waits for a
+// session that is drawing. Reading the sequence as a table does not, and now and then
 // shows the value that nextval writes to the log, up to 32 steps ahead (measured).
 const preflightLast = "SELECT coalesce(pg_catalog.pg_sequence_last_value(%[3]d::pg_catalog.oid::pg_catalog.regclass), q.last_value - (%[1]d)) AS last FROM %[2]s q"
 
@@ -155,8 +154,8 @@ type Ahead struct {
 	Named []int64
 	// Prefixes as in Look, one for each set of values among the drawing rows.
 	Prefixes []*Prefix
-	// Elsewhere asks for that answer in SERIALIZABLE, instead of Free.
-	Elsewhere bool
+	// NotHere asks for the answer [NotHere] in SERIALIZABLE, instead of Free.
+	NotHere bool
 	// Exactly leaves out the values that others may draw meanwhile.
 	Exactly bool
 }
@@ -174,11 +173,11 @@ func Ask(t *catalog.Table, a Ahead) (question string, ok bool) {
 	if seq.Descending() {
 		near, far = -reach, seq.Increment
 	}
-	elsewhere := ""
-	if a.Elsewhere {
-		elsewhere = notHere
+	refuse := ""
+	if a.NotHere {
+		refuse = notHere
 	}
-	return fmt.Sprintf(preflight, catalog.Quote(t.FedColumn()), t.QuotedName(), lasts(seq), near, far, commas(a.Named), seq.Increment, t.Identity.Check(), elsewhere), true
+	return fmt.Sprintf(preflight, catalog.Quote(t.FedColumn()), t.QuotedName(), lasts(seq), near, far, commas(a.Named), seq.Increment, t.Identity.Check(), refuse), true
 }
 
 // Askable reports whether the role may ask about the values that come next.
@@ -288,8 +287,8 @@ func preflightByPrefix(ctx context.Context, c *conn.Conn, t *catalog.Table, last
 		return AnswerOf(err), err
 	case taken:
 		return Taken, nil
-	case a.Elsewhere && !mayLook:
-		return Elsewhere, nil
+	case a.NotHere && !mayLook:
+		return NotHere, nil
 	}
 	return Free, nil
 }

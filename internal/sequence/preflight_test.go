@@ -234,7 +234,7 @@ func TestPreflight_noticesThatTheTableIsAnotherOne(t *testing.T) {
 			must(t, tx.Error)
 			t.Cleanup(func() { tx.Rollback() })
 			c := conn.In(tx, tx.Statement.ConnPool)
-			if got, err := sequence.Preflight(t.Context(), c, before.table, sequence.Ahead{Count: 1}); err != nil || got != sequence.Moved {
+			if got, err := sequence.Preflight(t.Context(), c, before.table, sequence.Ahead{Count: 1}); err != nil || got != sequence.Stale {
 				t.Errorf("answer %v, %v", got, err)
 			}
 			must(t, tx.Exec("SELECT 1").Error)

@@ -73,7 +73,7 @@ func plain(clauses map[string]clause.Clause) bool {
 		!decorated(c) && !decorated(clauses["VALUES"])
 }
 
-// decorated tells of text around or instead of the clause's own expression.
+// decorated reports whether there is text around or instead of the clause's own expression.
 func decorated(c clause.Clause) bool {
 	return c.Builder != nil || c.BeforeExpression != nil ||
 		c.AfterNameExpression != nil || c.AfterExpression != nil

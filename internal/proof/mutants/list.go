@@ -154,23 +154,23 @@ var mutants = []mutant{
 		tests: in("./plugin", "^TestSideEffectsOfAnExpressionHappenOnce$"),
 	},
 	{
-		name:  "a moved name keeps its guard",
-		edits: []edit{{"internal/facts/tables.go", `table.NotGuardable == "" && !n.moved && !table`, `table.NotGuardable == "" && !table`}},
-		tests: in("./internal/facts", "^TestTables_takeTheGuardFromANameThatMoved$"),
+		name:  "an ambiguous name keeps its guard",
+		edits: []edit{{"internal/facts/tables.go", `table.NotGuardable == "" && !n.ambiguous && !table`, `table.NotGuardable == "" && !table`}},
+		tests: in("./internal/facts", "^TestTables_takeTheGuardFromAnAmbiguousName$"),
 	},
 	{
 		name:  "another table under a name not noticed",
 		edits: []edit{{"internal/facts/tables.go", `was.Named != id.Named || `, ``}},
-		tests: in("./internal/facts", "^TestTables_takeTheGuardFromANameThatMoved$"),
+		tests: in("./internal/facts", "^TestTables_takeTheGuardFromAnAmbiguousName$"),
 	},
 	{
 		name:  "an entry kept that serves one statement only",
-		edits: []edit{{"internal/facts/tables.go", `	if table.ServesOnce() && n.entry != nil && !n.moved && !n.entry.Table.ServesOnce() {`, `	if table.Uncommitted && table.Snapshot && n.entry != nil {`}},
+		edits: []edit{{"internal/facts/tables.go", `	if table.ServesOnce() && n.entry != nil && !n.ambiguous && !n.entry.Table.ServesOnce() {`, `	if table.Uncommitted && table.Snapshot && n.entry != nil {`}},
 		tests: in("./internal/facts", "^TestTables_rememberNothingInPlaceOfWhatServesOnce$"),
 	},
 	{
 		name:  "a guard from facts that serve one statement only",
-		edits: []edit{{"internal/facts/tables.go", ` && !n.moved && !table.ServesOnce() {`, ` && !n.moved {`}},
+		edits: []edit{{"internal/facts/tables.go", ` && !n.ambiguous && !table.ServesOnce() {`, ` && !n.ambiguous {`}},
 		tests: in("./internal/facts", "^TestTables_rememberNothingInPlaceOfWhatServesOnce$"),
 	},
 	{
@@ -210,20 +210,14 @@ var mutants = []mutant{
 	},
 	{
 		name:  "an upsert sent although its heal failed",
-		edits: []edit{{"internal/heal/preflight.go", "\tif !a.mayBeRetried() || !a.metRows() && !in.wouldCollide(ctx, t) {", "\tif a != nil {"}},
+		edits: []edit{{"internal/heal/unsent.go", "\tif !a.mayBeRetried() || !a.hitRows() && !in.wouldCollide(ctx, t) {", "\tif a != nil {"}},
 		tests: in("./plugin", "^TestAnUpsertWhoseHealFailsIsNotSent$"),
 	},
 	{
 		name: "an upsert's failure to serialize heals nothing",
-		edits: []edit{{"internal/heal/preflight.go", `			s.healForRetry(ctx, by, r.err, s.ahead(s.table).Count)
+		edits: []edit{{"internal/heal/preflight.go", `		s.healForRetry(ctx, by, r.err, s.ahead(s.table).Count)
 `, ``}},
-		tests: in("./plugin", "^TestAnUpsertThatFailsUnderASnapshotIsHealedAtOnce$/BEFORE|under"),
-	},
-	{
-		name: "a mixed upsert's failure to serialize heals nothing",
-		edits: []edit{{"internal/heal/mixed.go", `			s.healForRetry(ctx, s, r.err, s.ahead(s.table).Count)
-`, ``}},
-		tests: in("./plugin", "^TestAnUpsertThatFailsUnderASnapshotIsHealedAtOnce$/^mixed,_"),
+		tests: in("./plugin", "^TestAnUpsertThatFailsUnderASnapshotIsHealedAtOnce$"),
 	},
 	{
 		name:  "dropped rows compared by the id alone",
@@ -246,7 +240,7 @@ var mutants = []mutant{
 	},
 	{
 		name:  "no look in SERIALIZABLE",
-		edits: []edit{{"internal/sequence/preflight.go", "	if a.Elsewhere {\n", "	if a.Elsewhere && a.Exactly {\n"}},
+		edits: []edit{{"internal/sequence/preflight.go", "	if a.NotHere {\n", "	if a.NotHere && a.Exactly {\n"}},
 		tests: in("./plugin", "^TestUpsertsInSerializable$"),
 	},
 	{

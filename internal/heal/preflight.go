@@ -150,21 +150,8 @@ func (s *preflight) askAfter(ctx context.Context, r fenced) *collision {
 func (s *preflight) sendBehindLook(ctx context.Context, f fence) (*collision, fenced) {
 	f.questions = s.questions()
 	if len(f.questions) == 0 && !s.blind {
-		switch {
-		case !sequence.Askable(s.table) && s.settings.ResyncDB == nil:
-			s.complainUnprotected(ctx, sequence.NotAskable(s.table))
-		case s.table.Elsewhere && !s.table.Indexed:
-			s.complainUnprotected(ctx, sequence.NoIndexOf(s.table))
-		}
-		switch t, answer := s.askInSteps(ctx); answer {
-		case sequence.Taken:
-			return collisionOf(t, foreseen, nil), fenced{}
-		case sequence.Stale:
-			if s.countReading() {
-				return s.lookAgain(ctx, f)
-			}
-		case sequence.NotHere:
-			return s.lookFromSecond(ctx, f)
+		if hit, r, ended := s.lookInSteps(ctx, f); ended {
+			return hit, r
 		}
 	}
 	r := s.sendFenced(ctx, s.text, f)
@@ -188,6 +175,28 @@ func (s *preflight) sendBehindLook(ctx context.Context, f fence) (*collision, fe
 		s.complainUnprotected(ctx, r.err)
 	}
 	return nil, s.sendUnasked(ctx, s.text, fence{keepOpen: f.keepOpen})
+}
+
+// lookInSteps looks where one statement cannot ask. It reports whether that ended the
+// sending; otherwise the statement is still to be sent.
+func (s *preflight) lookInSteps(ctx context.Context, f fence) (hit *collision, r fenced, ended bool) {
+	switch {
+	case !sequence.Askable(s.table) && s.settings.ResyncDB == nil:
+		s.complainUnprotected(ctx, sequence.NotAskable(s.table))
+	case s.table.Elsewhere && !s.table.Indexed:
+		s.complainUnprotected(ctx, sequence.NoIndexOf(s.table))
+	}
+	switch t, answer := s.askInSteps(ctx); {
+	case answer == sequence.Taken:
+		return collisionOf(t, foreseen, nil), fenced{}, true
+	case answer == sequence.Stale && s.countReading():
+		hit, r = s.lookAgain(ctx, f)
+		return hit, r, true
+	case answer == sequence.NotHere:
+		hit, r = s.lookFromSecond(ctx, f)
+		return hit, r, true
+	}
+	return nil, fenced{}, false
 }
 
 // lookFromSecond looks at the rows from a second connection, because in SERIALIZABLE a look

@@ -452,7 +452,7 @@ var mutants = []mutant{
 	},
 	{
 		name:  "an upsert that may not be looked at is sent without a word",
-		edits: []edit{{"internal/heal/preflight.go", "			s.complainUnprotected(ctx, sequence.NotAskable(s.table))\n", ""}},
+		edits: []edit{{"internal/heal/preflight.go", "		s.complainUnprotected(ctx, sequence.NotAskable(s.table))\n", ""}},
 		tests: in("./plugin", "^TestRoles_unprotectedUpsertIsLoggedOnce$"),
 	},
 	{

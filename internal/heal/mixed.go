@@ -26,7 +26,7 @@ func newMixed(in *insert, t *catalog.Table) *mixed {
 func (s *mixed) restrict() {
 	t, onConflict := s.table, s.stmt.Insert.OnConflict
 	ids, readable := s.explicit(t)
-	if onConflict.DoNothing || !t.IntegerKey() || !readable || t.View != nil || s.skips(t) || t.TreeRowSecurity || len(onConflict.Where.Exprs) > 0 {
+	if !t.Fed() || onConflict.DoNothing || !t.IntegerKey() || !readable || t.View != nil || s.skips(t) || t.TreeRowSecurity || len(onConflict.Where.Exprs) > 0 {
 		return
 	}
 	s.text = s.text.UpdatingOnly(catalog.Quote(t.FedColumn()), ids)

@@ -53,11 +53,7 @@ func (s *preflight) asked() []*catalog.Table {
 
 // met is a collision of a value that the table's sequence gave.
 func met(t *catalog.Table, by evidence, undone error) *collision {
-	c := &collision{evidence: by, undone: undone}
-	if t.Fed() {
-		c.column = t.FedColumn()
-	}
-	return c
+	return &collision{evidence: by, undone: undone, from: t.KeyName()}
 }
 
 func (s *preflight) send(ctx context.Context) *collision {
@@ -121,7 +117,7 @@ func (s *preflight) askAfter(ctx context.Context, r fenced) *collision {
 	case err != nil: // the connection is gone
 		s.conn().Abort(ctx)
 		s.stmt.Fail(err)
-	case answer == sequence.Taken:
+	case answer == sequence.Taken && !s.onlyLocked(ctx, r.before.Value):
 		return met(s.table, s.evidenceBehind(ctx, r.before.Value), s.undo(ctx))
 	case answer != sequence.Free:
 		s.release(ctx)
@@ -135,12 +131,6 @@ func (s *preflight) askAfter(ctx context.Context, r fenced) *collision {
 func (s *preflight) ask(ctx context.Context, f fence) (*collision, fenced) {
 	f.questions = s.questions()
 	if len(f.questions) == 0 && !s.blind {
-		switch {
-		case !sequence.Askable(s.table) && s.settings.ResyncDB == nil:
-			s.complainUnprotected(ctx, sequence.NotAskable(s.table))
-		case s.table.Elsewhere && !s.table.Indexed:
-			s.complainUnprotected(ctx, sequence.NoIndexOf(s.table))
-		}
 		switch t, answer := s.askInSteps(ctx); answer {
 		case sequence.Taken:
 			return met(t, foreseen, nil), fenced{}
@@ -180,7 +170,7 @@ func (s *preflight) lookElsewhere(ctx context.Context, f fence) (*collision, fen
 	for _, t := range s.asked() {
 		answer := sequence.Unknown
 		_ = s.onFreeSecond(ctx, func(ctx context.Context, c *conn.Conn) (err error) {
-			answer, err = sequence.Preflight(ctx, c, t, s.ahead(t))
+			answer, err = lookFrom(ctx, c, t, s.ahead(t))
 			return err
 		})
 		if answer == sequence.Taken {
@@ -259,25 +249,6 @@ func (s *preflight) questions() (questions []string) {
 	return questions
 }
 
-// askInSteps asks where one statement cannot: through WithResyncDB where the role may not
-// see every row. It returns the key that the answer is about, the first that is taken.
-func (s *preflight) askInSteps(ctx context.Context) (*catalog.Table, sequence.Answer) {
-	if !sequence.Askable(s.table) && s.settings.ResyncDB != nil {
-		return s.table, s.askAsAdmin(ctx)
-	}
-	for _, t := range s.asked() {
-		ahead := s.ahead(t)
-		ahead.Elsewhere = !s.counted && !s.elsewhere
-		switch answer, err := sequence.Preflight(ctx, s.conn(), t, ahead); {
-		case err != nil:
-			return t, sequence.Unknown
-		case answer != sequence.Free:
-			return t, answer
-		}
-	}
-	return s.table, sequence.Free
-}
-
 // ensureTransaction begins a transaction of the plugin's own where the statement is in
 // none. It reports false when none could be begun, which is the statement's error.
 func (in *insert) ensureTransaction(ctx context.Context) bool {
@@ -311,7 +282,7 @@ func (s *preflight) abandon(ctx context.Context, a *attempt) {
 		s.stmt.Fail(a.collision.err)
 		return
 	}
-	if !s.noticed && s.mustNotBeSent(ctx, a, s.table) {
+	if !s.noticed && s.mustNotBeSent(ctx, a, s.table.ByKey(a.collision.from)) {
 		return
 	}
 	_ = s.insert.send(s.text)

@@ -125,3 +125,29 @@ func TestCause_herdIsNoEvidence(t *testing.T) {
 		}
 	}
 }
+
+// Ids that a function makes up say nothing of the sequence that feeds another key.
+func TestCause_idsOfAnotherColumnAreNoEvidence(t *testing.T) {
+	t.Parallel()
+	inModes(t, func(t *testing.T, m mode, place *pgtest.Place) {
+		place.Exec(`CREATE TABLE invoices (id bigint PRIMARY KEY, number bigserial UNIQUE, name text);
+			CREATE FUNCTION next_id() RETURNS bigint LANGUAGE sql AS 'SELECT coalesce(max(id), 30) + 1 FROM $S.invoices';
+			ALTER TABLE invoices ALTER id SET DEFAULT next_id()`)
+		var seen incidents
+		config := m.config
+		db := place.Open(&config, plugin.New(seen.option()))
+		create := func(tx *gorm.DB) error { return tx.Create(&invoice{Name: "new"}).Error }
+		for range 5 { // ids 31 to 35, numbers 1 to 5
+			if err := m.within(db, create); err != nil {
+				t.Fatal(err)
+			}
+		}
+		place.Exec("INSERT INTO invoices SELECT g + 100, g, 'imported' FROM generate_series(6, 40) g")
+		if err := m.within(db, create); err != nil {
+			t.Fatal(err)
+		}
+		if i := seen.one(t); i.Outcome != plugin.Healed || causesOf(i) != "bulk" {
+			t.Errorf("%v", i)
+		}
+	})
+}

@@ -15,7 +15,7 @@ func (r *reading) judge() *Table {
 	keys, deciding := []*Table{t}, r.keyIndex()
 	for i := range r.table.indexes {
 		x := &r.table.indexes[i]
-		if x != deciding && r.isSequenceKey(*x) && !slices.ContainsFunc(r.table.indexes, func(y index) bool { return r.implies(y, *x) }) {
+		if x != deciding && r.isSequenceKey(*x) && !slices.ContainsFunc(r.table.indexes, func(y index) bool { return r.implies(y, *x, deciding) }) {
 			other := *r
 			other.by = x
 			keys = append(keys, other.judgeBy())
@@ -38,8 +38,8 @@ func (r *reading) judge() *Table {
 func (r *reading) isSequenceKey(x index) bool { return x.decides() && r.table.feeds(x) == 1 }
 
 // implies reports whether a row that violates x violates y too: y is a sequence key over
-// fewer of its columns, or the first over the same.
-func (r *reading) implies(y, x index) bool {
+// fewer of its columns, or over the same the one that decides or the first.
+func (r *reading) implies(y, x index, deciding *index) bool {
 	if y.OID == x.OID || !r.isSequenceKey(y) {
 		return false
 	}
@@ -48,7 +48,7 @@ func (r *reading) implies(y, x index) bool {
 			return false
 		}
 	}
-	return len(y.Columns) < len(x.Columns) || y.OID < x.OID
+	return len(y.Columns) < len(x.Columns) || deciding != nil && y.OID == deciding.OID || y.OID < x.OID
 }
 
 // judgeBy describes the table by one key.

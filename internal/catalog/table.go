@@ -2,7 +2,10 @@
 // that feed them. It asks for raw facts in short questions and judges them in Go.
 package catalog
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // Table is one table as read from the catalog at one moment.
 type Table struct {
@@ -157,15 +160,31 @@ func (t *Table) ByKeys() []*Table {
 	return []*Table{t}
 }
 
-// ByFed is the table by the key in which a sequence feeds this column, the table as it is
-// when there is none.
-func (t *Table) ByFed(column string) *Table {
+// KeyName tells the keys of a table apart, at different moments too. The zero value is of
+// one that no sequence feeds.
+type KeyName struct{ Constraint, Column string }
+
+// KeyName names the key by which the table is described.
+func (t *Table) KeyName() KeyName {
+	if !t.Fed() {
+		return KeyName{}
+	}
+	return KeyName{Constraint: t.Constraint, Column: t.FedColumn()}
+}
+
+// ByKey is the table by this key, by one in which the same column is fed where the
+// constraint has another name now, and the table as it is when there is none.
+func (t *Table) ByKey(name KeyName) *Table {
+	found := t
 	for _, key := range t.Keys {
-		if key.FedColumn() == column {
+		switch {
+		case key.KeyName() == name:
 			return key
+		case key.FedColumn() == name.Column && found.KeyName().Column != name.Column:
+			found = key
 		}
 	}
-	return t
+	return found
 }
 
 // HasKey reports whether these are the columns of the key, in any order.
@@ -194,6 +213,30 @@ func (t *Table) OnlyKeyIsUnique() bool {
 		}
 	}
 	return true
+}
+
+// DrawnByTrigger reports whether no default draws from the sequence but, as far as is known,
+// a row trigger does.
+func (t *Table) DrawnByTrigger() bool { return t.Fed() && len(t.Identity.Key) > 0 }
+
+// Covers reports whether the index has the columns of the table's key among its own, so
+// that a row with a key that exists violates it or the key.
+func (x UniqueIndex) Covers(t *Table) bool {
+	return x.Table == t.OID && !x.Exclusion && x.Immediate && t.Within(x.Columns)
+}
+
+// Within reports whether the columns of the key are all among these.
+func (t *Table) Within(columns []string) bool {
+	return !slices.ContainsFunc(t.Key, func(column Column) bool { return !slices.Contains(columns, column.Name) })
+}
+
+// KeyNames are the key's column names.
+func (t *Table) KeyNames() []string {
+	names := make([]string, len(t.Key))
+	for i, column := range t.Key {
+		names[i] = column.Name
+	}
+	return names
 }
 
 // QuotedKey returns the key's column names, ready for SQL text.

@@ -17,6 +17,9 @@ type Memory struct {
 	// highest is the highest id that the sequence gave or had reached, 0 for none, and at
 	// when that was, in Unix nanoseconds.
 	highest, at atomic.Int64
+	// column is where the ids came from, nil before the first; that which the sequence feeds
+	// once a read of the table has said so.
+	column atomic.Pointer[string]
 	// mixed is true once ids came back that one rising sequence cannot have given.
 	mixed atomic.Bool
 	named atomic.Pointer[Named]
@@ -40,17 +43,29 @@ func (m *Memory) Highest() int64 {
 	return m.highest.Load()
 }
 
-// Drew records the id of a row that was stored. before is what Highest was when the
-// statement was begun: an id that is not beyond it comes from another sequence, because
-// the name stands for several tables, or from one that was set back.
-func (m *Memory) Drew(id, before int64, at time.Time) {
+// Drew records the id of a row that was stored, in this column; of two columns those of the
+// first count. before is what Highest was when the statement was begun: an id that is not
+// beyond it comes from another sequence, because the name stands for several tables, or
+// from one that was set back.
+func (m *Memory) Drew(column string, id, before int64, at time.Time) {
 	switch {
-	case m == nil || id <= 0:
+	case m == nil || id <= 0 || !m.isFrom(column):
 	case id <= before && m.highest.Load() >= before: // else a heal has restarted it meanwhile
 		m.mixed.Store(true)
 	default:
 		m.raise(id, at)
 	}
+}
+
+// isFrom reports whether ids of this column are remembered. Those of the first are.
+func (m *Memory) isFrom(column string) bool {
+	known := m.column.Load()
+	if known == nil {
+		first := column
+		m.column.CompareAndSwap(nil, &first)
+		known = m.column.Load()
+	}
+	return *known == column
 }
 
 func (m *Memory) raise(id int64, at time.Time) {
@@ -145,13 +160,15 @@ func (t *Tables) confirm(name catalog.Name, table *catalog.Table, ambiguous bool
 	if !table.Fed() || !table.Own || table.ServesOnce() {
 		return
 	}
-	seq := SequenceOf(table)
+	seq, column := SequenceOf(table), table.FedColumn()
 	known := t.sequences[seq]
 	switch {
 	case m != nil && m.sequence == seq:
 		return
 	case m != nil && m.sequence != Sequence{}:
 		m = nil // of the sequence before this one
+	case m != nil && !m.isFrom(column):
+		m = nil // of another column
 	}
 	switch {
 	case known == nil && m != nil:
@@ -166,6 +183,7 @@ func (t *Tables) confirm(name catalog.Name, table *catalog.Table, ambiguous bool
 		}
 	}
 	known.sequence = seq
+	known.column.Store(&column)
 	room(t.sequences, seq, maxTables)
 	room(t.memories, name, maxTables)
 	t.sequences[seq], t.memories[name] = known, known

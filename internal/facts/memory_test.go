@@ -29,9 +29,9 @@ func TestMemory_isOfTheSequence(t *testing.T) {
 	t.Parallel()
 	tables := facts.New()
 	m := tables.Memory(people)
-	m.Drew(7, m.Highest(), noon)
+	m.Drew("id", 7, m.Highest(), noon)
 	other := tables.Memory(staff)
-	other.Drew(9, other.Highest(), noon.Add(time.Minute))
+	other.Drew("id", 9, other.Highest(), noon.Add(time.Minute))
 	other.NamedIDs(&facts.Named{Highest: 40})
 	seq := facts.Sequence{Database: "db", OID: 5}
 	if tables.MemoryOf(seq) != nil {
@@ -62,13 +62,13 @@ func TestMemory_namesThatMove(t *testing.T) {
 	} {
 		tables := facts.New()
 		m := tables.Memory(people)
-		m.Drew(7, 0, noon)
+		m.Drew("id", 7, 0, noon)
 		tables.Put(people, read("db", 1, 5))
 		if move(tables); tables.Memory(people) != nil || tables.MemoryOf(facts.Sequence{Database: "db", OID: 5}) != nil {
 			t.Errorf("%s: there is a memory", name)
 		}
 		none := tables.Memory(people)
-		none.Drew(8, 0, noon)
+		none.Drew("id", 8, 0, noon)
 		none.NamedIDs(&facts.Named{})
 		none.Restart(9, noon)
 		if _, _, ok := none.Given(); ok || none.LastNamed() != nil || none.Highest() != 0 {
@@ -81,17 +81,17 @@ func TestMemory_namesThatMove(t *testing.T) {
 func TestMemory_idsOfSeveralSequences(t *testing.T) {
 	t.Parallel()
 	m := facts.New().Memory(people)
-	m.Drew(100, 0, noon)
-	m.Drew(99, 0, noon) // of a statement that overlapped
+	m.Drew("id", 100, 0, noon)
+	m.Drew("id", 99, 0, noon) // of a statement that overlapped
 	if value, _, ok := m.Given(); value != 100 || !ok {
 		t.Errorf("%d, %t after overlapping inserts", value, ok)
 	}
-	m.Drew(5, 100, noon)
+	m.Drew("id", 5, 100, noon)
 	if _, _, ok := m.Given(); ok {
 		t.Error("an id behind one that had come back")
 	}
 	m.Restart(20, noon)
-	m.Drew(21, 100, noon) // begun before the heal
+	m.Drew("id", 21, 100, noon) // begun before the heal
 	if value, _, ok := m.Given(); value != 21 || !ok {
 		t.Errorf("%d, %t after a heal", value, ok)
 	}
@@ -106,7 +106,7 @@ func TestMemory_concurrently(t *testing.T) {
 		wait.Go(func() {
 			for n := range 500 {
 				m := tables.Memory(people)
-				m.Drew(int64(n*8+worker+1), 0, noon)
+				m.Drew("id", int64(n*8+worker+1), 0, noon)
 				m.NamedIDs(&facts.Named{Highest: 1})
 				if n == 250 && worker == 3 {
 					tables.Put(people, read("db", 1, 5))
@@ -131,7 +131,7 @@ func BenchmarkMemory(b *testing.B) {
 			m := tables.Memory(people)
 			before := m.Highest()
 			id++
-			m.Drew(id, before, noon)
+			m.Drew("id", id, before, noon)
 		}
 	})
 	b.Run("named", func(b *testing.B) {
@@ -144,4 +144,29 @@ func BenchmarkMemory(b *testing.B) {
 			tables.Memory(people).NamedIDs(named)
 		}
 	})
+}
+
+// The ids of a column that the sequence does not feed say nothing of it.
+func TestMemory_ofAnotherColumn(t *testing.T) {
+	t.Parallel()
+	for name, confirmed := range map[string]bool{"before the table is read": false, "after": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			tables := facts.New()
+			if confirmed {
+				tables.Put(people, read("db", 1, 5))
+			}
+			tables.Memory(people).Drew("number", 40, 0, noon)
+			tables.Put(people, read("db", 1, 5))
+			m := tables.Memory(people)
+			m.Drew("number", 41, 0, noon)
+			if value, _, ok := m.Given(); ok {
+				t.Errorf("%d is taken for one of the sequence's", value)
+			}
+			m.Drew("id", 7, 0, noon)
+			if value, _, ok := m.Given(); value != 7 || !ok {
+				t.Errorf("%d, %t", value, ok)
+			}
+		})
+	}
 }

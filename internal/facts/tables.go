@@ -173,6 +173,16 @@ func (t *Tables) Forget(name catalog.Name, table *catalog.Table) {
 	n.entry = n.sessions[sessionKeyOf(table.Identity)]
 }
 
+// Reread lets the next statement read the table under this name anew: something stands on
+// it that was not there. A name that has moved is looked up for each session as it is.
+func (t *Tables) Reread(name catalog.Name) {
+	t.mutex.Lock()
+	defer t.mutex.Unlock()
+	if n := t.names[name]; n != nil && !n.ambiguous {
+		delete(t.names, name)
+	}
+}
+
 // HighWater is the furthest value that the sequence is known to have passed.
 func (t *Tables) HighWater(seq Sequence) (value int64, known bool) {
 	t.mutex.RLock()

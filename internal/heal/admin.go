@@ -66,15 +66,46 @@ func (a *attempt) asAdmin(ctx context.Context, fn func(context.Context, *conn.Co
 		if err != nil {
 			return err
 		}
-		return fn(ctx, c, session, table.ByFed(a.table.FedColumn()))
+		return fn(ctx, c, session, table.ByKey(a.table.KeyName()))
 	})
 }
 
+// askInSteps asks where one statement cannot. It returns the key that the answer is about,
+// the first that is taken.
+func (s *preflight) askInSteps(ctx context.Context) (*catalog.Table, sequence.Answer) {
+	for _, t := range s.lookedAt() {
+		if answer := s.askOf(ctx, t); answer != sequence.Free && answer != sequence.Unknown {
+			return t, answer
+		}
+	}
+	return s.table, sequence.Free
+}
+
+// askOf asks about one key: through WithResyncDB where the role may not see every row.
+func (s *preflight) askOf(ctx context.Context, t *catalog.Table) sequence.Answer {
+	switch {
+	case sequence.Askable(t) && t.Elsewhere && !t.Indexed:
+		s.complainUnprotected(ctx, sequence.NoIndexOf(t))
+	case sequence.Askable(t):
+	case s.settings.ResyncDB != nil:
+		return s.askAsAdmin(ctx, t)
+	default:
+		s.complainUnprotected(ctx, sequence.NotAskable(t))
+	}
+	ahead := s.ahead(t)
+	ahead.NotHere = !s.counted && !s.lookedFromSecond
+	answer, err := sequence.Preflight(ctx, s.conn(), t, ahead)
+	if err != nil {
+		return sequence.Unknown
+	}
+	return answer
+}
+
 // askAsAdmin asks about the values that come next through WithResyncDB.
-func (s *preflight) askAsAdmin(ctx context.Context) (answer sequence.Answer) {
-	a := &attempt{insert: s.insert, started: time.Now(), table: s.table}
-	err := a.asAdmin(ctx, func(ctx context.Context, c *conn.Conn, _ conn.Session, t *catalog.Table) (err error) {
-		answer, err = sequence.Preflight(ctx, c, t, s.ahead(s.table))
+func (s *preflight) askAsAdmin(ctx context.Context, t *catalog.Table) (answer sequence.Answer) {
+	a := &attempt{insert: s.insert, started: time.Now(), table: t}
+	err := a.asAdmin(ctx, func(ctx context.Context, c *conn.Conn, _ conn.Session, seen *catalog.Table) (err error) {
+		answer, err = sequence.Preflight(ctx, c, seen, s.ahead(t))
 		return err
 	})
 	if err != nil {
@@ -96,7 +127,9 @@ func (s *preflight) askAdminAfter(ctx context.Context, before int64) sequence.An
 	switch {
 	case !last.Found:
 		return sequence.Unknown
-	case (last.Value-before)/s.table.Sequence.Increment < int64(s.omitted(s.table)):
+	case s.table.DrawnByTrigger() && !s.table.Sequence.Reached(last.Value, before+s.table.Sequence.Increment):
+		return sequence.Free // nothing was drawn
+	case !s.table.DrawnByTrigger() && (last.Value-before)/s.table.Sequence.Increment < int64(s.omitted(s.table)):
 		return sequence.Taken // it was moved back meanwhile, and where the first draws were is not known
 	}
 	answer := sequence.Free

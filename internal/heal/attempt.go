@@ -23,6 +23,7 @@ type attempt struct {
 	// guardedBy is the guard under which the first collision was found.
 	guardedBy Guard
 	rounds    int
+	earlier   int       // how many of them were another attempt's
 	collision collision // the latest
 	previous  previous
 	verdict   verdict
@@ -105,6 +106,23 @@ func (a *attempt) concerns(c collision) bool {
 	return key == nil || key.FedColumn() == a.table.FedColumn()
 }
 
+// isElsewhere reports whether the key is one of another table than the attempt has healed:
+// of one that a trigger or a rule inserts into.
+func (a *attempt) isElsewhere(key *catalog.Table) bool {
+	return a.move != nil && key.Fed() && key.Sequence.OID != a.table.Sequence.OID && key.QuotedName() != a.table.QuotedName()
+}
+
+// split ends what was healed in the rounds before this one as an attempt of its own: what
+// it found says nothing of another table.
+func (a *attempt) split() {
+	healed := *a
+	healed.rounds = a.rounds - 1
+	healed.collision = collision{evidence: a.collision.evidence, key: a.previous.key}
+	healed.queue()
+	*a = attempt{insert: a.insert, started: time.Now(), guardedBy: a.guardedBy, rounds: a.rounds, earlier: healed.rounds,
+		collision: a.collision, session: a.session, second: a.second}
+}
+
 // next takes the collision of a statement that was sent again.
 func (a *attempt) next(c collision) {
 	a.previous.key = a.collision.key
@@ -124,9 +142,13 @@ func (a *attempt) countRound() bool {
 var errRounds = errors.New("rows kept appearing in front of the sequence; " +
 	"stop the import of explicit ids, or raise plugin.WithMaxRounds")
 
-// end queues an incident if drift caused the collision.
+// end ends the attempt, and queues an incident if drift caused the collision.
 func (a *attempt) end() {
 	a.tables.HealEnds()
+	a.queue()
+}
+
+func (a *attempt) queue() {
 	moved := a.move != nil && a.move.Moved
 	if !moved && (a.verdict != drift || a.collision.evidence == suspected) {
 		return
@@ -250,7 +272,7 @@ func (in *insert) healForRetry(ctx context.Context, s strategy, err error, count
 		a := in.begin(s, *hit)
 		a.rounds = 1
 		failed := a.onSecond(ctx, conn.Budget{}, func(ctx context.Context, c *conn.Conn, _ conn.Session) error {
-			answer, err := sequence.Preflight(ctx, c, t, sequence.Ahead{Count: count, Prefixes: in.prefixes(t)})
+			answer, err := lookFrom(ctx, c, t, sequence.Ahead{Count: count, Prefixes: in.prefixes(t)})
 			if answer != sequence.Taken {
 				return err
 			}

@@ -11,8 +11,13 @@ import (
 	"github.com/seqheal/seqheal/internal/sequence"
 )
 
-// lookWait bounds a look on the program's side, where the server does not answer.
-const lookWait = time.Second
+// lookWait bounds a look on the program's side, where the server does not answer. In the
+// caller's transaction the end of the wait closes the connection, and what the transaction
+// has stored is lost: there it is as long as that of a rollback.
+const (
+	lookWait       = time.Second
+	lookWaitInside = 5 * time.Second
+)
 
 // explain finds the application's line that sent a statement which collided because of
 // drift, and what made the sequence drift. It runs after the statement has its result and
@@ -95,13 +100,17 @@ func (a *attempt) unseen(ctx context.Context, located bool) string {
 // transaction, elsewhere on another connection, if one is free at once. A context that
 // ends meanwhile would close the caller's connection, so the server's limits bound it.
 func (a *attempt) look(ctx context.Context, q cause.Question) (seen cause.Seen, err error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookWait)
+	inside, wait := a.inTransaction() && a.session.Isolation == conn.ReadCommitted, lookWait
+	if inside {
+		wait = lookWaitInside
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), wait)
 	defer cancel()
 	fn := func(c *conn.Conn) error {
 		seen, err = q.Look(ctx, c)
 		return err
 	}
-	if a.inTransaction() && a.session.Isolation == conn.ReadCommitted {
+	if inside {
 		err := a.conn().InLimitedSavepoint(ctx, q.Limits(), fn)
 		return seen, err
 	}

@@ -237,7 +237,7 @@ func TestCollision_isOfAKey(t *testing.T) {
 		"another key, withheld":            {&pgconn.PgError{Code: "23505", ConstraintName: "people_number"}, number},
 		"under another name":               {&pgconn.PgError{Code: "23505", Detail: "Key (id)=(7) already exists.", ConstraintName: "people_pkey_ccnew"}, table},
 		"under the key's name":             {&pgconn.PgError{Code: "23505", Detail: "Key (email)=(a) already exists.", ConstraintName: "people_pkey"}, nil},
-		"more columns":                     {&pgconn.PgError{Code: "23505", Detail: "Key (id, email)=(7, a) already exists."}, nil},
+		"more columns, a wider index":      {&pgconn.PgError{Code: "23505", Detail: "Key (id, email)=(7, a) already exists."}, table},
 		"withheld, by its name":            {&pgconn.PgError{Code: "23505", ConstraintName: "people_pkey"}, table},
 		"withheld, under the other's name": {&pgconn.PgError{Code: "23505", ConstraintName: "people_email"}, nil},
 	} {

@@ -29,9 +29,8 @@ type collision struct {
 	// err and server are what the server said, for a uniqueViolation.
 	err    error
 	server pgerr.Error
-	// column is the one whose sequence gave the value, for what the server did not say;
-	// empty for that of the key that decides.
-	column string
+	// from is the key whose sequence gave the value, for what the server did not say.
+	from catalog.KeyName
 	// key is the id that collided, where it is known.
 	key sequence.Position
 	// undone is the error of the savepoint's rollback.
@@ -41,11 +40,7 @@ type collision struct {
 // collisionOf is a collision of a value that the table's sequence gave. undone is the
 // error of the rollback of what the statement did.
 func collisionOf(t *catalog.Table, by evidence, undone error) *collision {
-	c := &collision{evidence: by, undone: undone}
-	if t.Fed() {
-		c.column = t.FedColumn()
-	}
-	return c
+	return &collision{evidence: by, undone: undone, from: t.KeyName()}
 }
 
 // violated is the table that the server named, the zero Name where it named none.
@@ -55,15 +50,22 @@ func (c collision) violated() catalog.Name {
 
 // by is the table by the key that collided, nil when it is none of those that sequences
 // feed: by the columns in the server's detail, and where that was withheld by the name of
-// the constraint, as the catalog has it now.
+// the constraint, as the catalog has it now. The server names the first index that is
+// violated, which may be one over the columns of a key and more.
 func (c collision) by(t *catalog.Table) *catalog.Table {
 	if c.evidence != uniqueViolation {
-		return t.ByFed(c.column)
+		return t.ByKey(c.from)
 	}
 	columns, _, known := c.server.Columns()
 	for _, key := range t.ByKeys() {
 		if known && key.HasKey(columns) ||
 			!known && c.server.Constraint != "" && (c.server.Constraint == key.Constraint || c.server.Constraint == key.Violated.Constraint) {
+			return key
+		}
+	}
+	for _, key := range t.ByKeys() {
+		if key.Fed() && (known && key.Within(columns) ||
+			!known && slices.ContainsFunc(t.Uniques, func(x catalog.UniqueIndex) bool { return x.Name == c.server.Constraint && x.Covers(key) })) {
 			return key
 		}
 	}
@@ -120,6 +122,13 @@ func (a *attempt) classify(ctx context.Context, c *conn.Conn) (verdict, error) {
 	if err != nil {
 		return undecided, err
 	}
+	key := a.collision.by(table)
+	if key == nil && a.mayBeTheKey(table) {
+		key = table
+	}
+	if a.isElsewhere(key) {
+		a.split()
+	}
 	if table.Fed() || a.move == nil { // an earlier round is reported with its sequence
 		a.table = table
 	}
@@ -132,11 +141,7 @@ func (a *attempt) classify(ctx context.Context, c *conn.Conn) (verdict, error) {
 		a.tables.Put(a.stmt.Target, table)
 	}
 	a.complainUnlinked(ctx, table)
-	key := a.collision.by(table)
-	if key == nil && a.mayBeTheKey(table) {
-		key = table
-	}
-	if key == nil || !key.Fed() {
+	if !key.Fed() {
 		return callersOwn, nil
 	}
 	if a.table = key; !a.leavesKeyOut() {
@@ -219,11 +224,8 @@ func (a *attempt) classifyViolation(ctx context.Context, c *conn.Conn) (verdict,
 
 // keyIn reads the colliding id out of the error's detail.
 func (a *attempt) keyIn(e pgerr.Error) (int64, bool) {
-	t := a.table
-	if columns, _, _ := e.Columns(); t.Elsewhere && e.Table == "" {
-		return e.Key(slices.Index(columns, t.FedColumn()), len(columns))
-	}
-	return e.Key(t.Column, len(t.Key))
+	columns, _, _ := e.Columns() // in the order of the index, which need not be the key's
+	return e.Key(slices.Index(columns, a.table.FedColumn()), len(columns))
 }
 
 // classifyUnnamed decides where the server does not say what collided: it is drift if the

@@ -25,8 +25,14 @@ func shown(t *catalog.Table, column string) string {
 	return name
 }
 
-// fedColumn is the statement's name for the column that the sequence feeds.
-func fedColumn(t *catalog.Table) string { return shown(t, t.FedColumn()) }
+// fedColumn is the statement's name for the column that the sequence feeds, "" for a table
+// whose key none does.
+func fedColumn(t *catalog.Table) string {
+	if !t.Fed() {
+		return ""
+	}
+	return shown(t, t.FedColumn())
+}
 
 // omitted is how many rows leave their key to the table's sequence.
 func (in *insert) omitted(t *catalog.Table) int { return in.stmt.Insert.Omitted(fedColumn(t)) }
@@ -69,13 +75,4 @@ func (in *insert) mayDraw(t *catalog.Table) bool {
 		}
 	}
 	return in.stmt.OmitsIntegerModelKey()
-}
-
-// columnNames are the statement's names for a key's columns.
-func columnNames(t *catalog.Table) []string {
-	names := make([]string, len(t.Key))
-	for i, column := range t.Key {
-		names[i] = shown(t, column.Name)
-	}
-	return names
 }

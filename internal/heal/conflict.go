@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/seqheal/seqheal/internal/catalog"
 	"github.com/seqheal/seqheal/internal/pgerr"
 	"github.com/seqheal/seqheal/internal/sequence"
 	"github.com/seqheal/seqheal/internal/statement"
@@ -32,8 +33,25 @@ func (s conflict) send(ctx context.Context) *collision {
 		s.healForRetry(ctx, s, err, 1)
 	case s.rejected(err):
 		s.reportRejected(err)
+	default:
+		return s.surprised(err)
 	}
 	return nil
+}
+
+// surprised is the collision of a unique index of the table that was not there when it was
+// read, nil for any other error. The transaction is lost, and the next statement reads the
+// table anew.
+func (s conflict) surprised(err error) *collision {
+	hit, entry := s.collided(err), s.tables.Get(s.stmt.Target)
+	if hit == nil || entry == nil || hit.violated() != (catalog.Name{Schema: entry.Table.Schema, Table: entry.Table.Name}) {
+		return nil
+	}
+	if slices.ContainsFunc(entry.Table.Uniques, func(x catalog.UniqueIndex) bool { return x.Name == hit.server.Constraint }) {
+		return nil
+	}
+	s.tables.Reread(s.stmt.Target)
+	return hit
 }
 
 // rejected reports whether the server does not accept the guard, because the table
@@ -73,6 +91,10 @@ func (s conflict) reportRejected(err error) {
 }
 
 func (s conflict) heal(ctx context.Context, a *attempt) strategy {
+	if a.collision.err != nil {
+		a.healAside(ctx) // for the caller's retry
+		return nil
+	}
 	if !a.healHere(ctx) {
 		return nil
 	}

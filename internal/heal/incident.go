@@ -71,7 +71,7 @@ func (a *attempt) incident() Incident {
 	i := Incident{
 		Time: a.started, Duration: time.Since(a.started), Behind: a.behind(),
 		Constraint: a.collision.server.Constraint, Key: a.collision.key,
-		Rows: a.stmt.Insert.Rows(), Rounds: max(1, a.rounds), Guard: a.guardedBy, Effect: a.effect, Err: a.stmt.DB.Error,
+		Rows: a.stmt.Insert.Rows(), Rounds: max(1, a.rounds-a.earlier), Guard: a.guardedBy, Effect: a.effect, Err: a.stmt.DB.Error,
 		Sender: a.sender, Front: a.front, Causes: a.causes,
 	}
 	if v := a.collision.server; v.Table != "" {

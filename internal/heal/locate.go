@@ -160,6 +160,21 @@ func (in *insert) onFreeSecond(ctx context.Context, fn func(context.Context, *co
 	return conn.OnSecond(ctx, pool, budget, func(ctx context.Context, c *conn.Conn, _ conn.Session) error { return fn(ctx, c) })
 }
 
+// lookFrom asks on a second connection about the values that come next. Its search_path or
+// role may be another one than the statement's, which has them in a transaction alone: the
+// table is then read there, by its schema.
+func lookFrom(ctx context.Context, c *conn.Conn, t *catalog.Table, ahead sequence.Ahead) (sequence.Answer, error) {
+	answer, err := sequence.Preflight(ctx, c, t, ahead)
+	if answer != sequence.Stale {
+		return answer, err
+	}
+	there, err := catalog.Read(ctx, c, catalog.Name{Schema: t.Schema, Table: t.Name}, catalog.Name{})
+	if err != nil || there.OID != t.OID {
+		return sequence.Unknown, err
+	}
+	return sequence.Preflight(ctx, c, there.ByKey(t.KeyName()), ahead)
+}
+
 // exists reports whether the colliding id is in the table, read as in furthest. Without a
 // second connection an id that this session did not draw last counts as there.
 func (a *attempt) exists(ctx context.Context, c *conn.Conn) (taken bool, err error) {

@@ -28,7 +28,7 @@ func (s *mixed) restrict() {
 		return // after it turned out to be another table
 	}
 	ids, readable := s.explicit(t)
-	if onConflict.DoNothing || !t.IntegerKey() || !readable || t.View != nil || s.skips(t) || t.TreeRowSecurity || len(onConflict.Where.Exprs) > 0 {
+	if !t.Fed() || onConflict.DoNothing || !t.IntegerKey() || !readable || t.View != nil || s.skips(t) || t.TreeRowSecurity || len(onConflict.Where.Exprs) > 0 {
 		return
 	}
 	s.text = s.text.UpdatingOnly(catalog.Quote(t.FedColumn()), ids)

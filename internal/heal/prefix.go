@@ -15,7 +15,7 @@ const maxPrefixes = 16
 // with that one: once for each set of values among the rows that leave their id
 // out. It is nil when they cannot be known, or are too many.
 func (in *insert) prefixes(t *catalog.Table) []*sequence.Prefix {
-	if t.Indexed || t.Column == 0 || !owns(t) {
+	if t.Indexed || t.Column <= 0 || !owns(t) {
 		return nil
 	}
 	var all []*sequence.Prefix

@@ -135,7 +135,7 @@ func (s *preflight) askAfter(ctx context.Context, r fenced) *collision {
 	case err != nil: // the connection is gone
 		s.conn().Abort(ctx)
 		s.stmt.Fail(err)
-	case answer == sequence.Taken:
+	case answer == sequence.Taken && !s.onlyLocked(ctx, r.before.Value):
 		return collisionOf(s.table, s.evidenceBehind(ctx, r.before.Value), s.undo(ctx))
 	case answer != sequence.Free:
 		s.release(ctx)
@@ -180,12 +180,6 @@ func (s *preflight) sendBehindLook(ctx context.Context, f fence) (*collision, fe
 // lookInSteps looks where one statement cannot ask. It reports whether that ended the
 // sending; otherwise the statement is still to be sent.
 func (s *preflight) lookInSteps(ctx context.Context, f fence) (hit *collision, r fenced, ended bool) {
-	switch {
-	case !sequence.Askable(s.table) && s.settings.ResyncDB == nil:
-		s.complainUnprotected(ctx, sequence.NotAskable(s.table))
-	case s.table.Elsewhere && !s.table.Indexed:
-		s.complainUnprotected(ctx, sequence.NoIndexOf(s.table))
-	}
 	switch t, answer := s.askInSteps(ctx); {
 	case answer == sequence.Taken:
 		return collisionOf(t, foreseen, nil), fenced{}, true
@@ -206,7 +200,7 @@ func (s *preflight) lookFromSecond(ctx context.Context, f fence) (*collision, fe
 	for _, t := range s.lookedAt() {
 		answer := sequence.Unknown
 		_ = s.onFreeSecond(ctx, func(ctx context.Context, c *conn.Conn) (err error) {
-			answer, err = sequence.Preflight(ctx, c, t, s.ahead(t))
+			answer, err = lookFrom(ctx, c, t, s.ahead(t))
 			return err
 		})
 		if answer == sequence.Taken {
@@ -274,25 +268,6 @@ func (s *preflight) questions() (questions []string) {
 	return questions
 }
 
-// askInSteps asks where one statement cannot: through WithResyncDB where the role may not
-// see every row. It returns the key that the answer is about, the first that is taken.
-func (s *preflight) askInSteps(ctx context.Context) (*catalog.Table, sequence.Answer) {
-	if !sequence.Askable(s.table) && s.settings.ResyncDB != nil {
-		return s.table, s.askAsAdmin(ctx)
-	}
-	for _, t := range s.lookedAt() {
-		ahead := s.ahead(t)
-		ahead.NotHere = !s.counted && !s.lookedFromSecond
-		switch answer, err := sequence.Preflight(ctx, s.conn(), t, ahead); {
-		case err != nil:
-			return t, sequence.Unknown
-		case answer != sequence.Free:
-			return t, answer
-		}
-	}
-	return s.table, sequence.Free
-}
-
 // ahead is what the statement is about to do with the table's sequence.
 func (in *insert) ahead(t *catalog.Table) sequence.Ahead {
 	return sequence.Ahead{Count: int64(in.omitted(t)), Named: in.namedBeside(t), Prefixes: in.prefixes(t)}
@@ -309,7 +284,7 @@ func (s *preflight) abandon(ctx context.Context, a *attempt) {
 		s.stmt.Fail(a.collision.err)
 		return
 	}
-	if !s.noticed && s.failUnsent(ctx, a, s.table) {
+	if !s.noticed && s.failUnsent(ctx, a, s.table.ByKey(a.collision.from)) {
 		return
 	}
 	_ = s.insert.send(s.text)

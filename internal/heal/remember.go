@@ -35,6 +35,6 @@ func (in *insert) rememberDrawn() {
 		return
 	}
 	if id, ok := in.stmt.DrawnID(); ok {
-		in.memory.Drew(id, in.highest, in.stmt.Sent)
+		in.memory.Drew(in.stmt.KeyColumn(), id, in.highest, in.stmt.Sent)
 	}
 }

@@ -130,14 +130,32 @@ func (in *insert) chooseUpsert(ctx context.Context, fresh bool) strategy {
 }
 
 // conflictKey is the key that ON CONFLICT waits for, of those from whose sequence a row
-// draws; the first of them when it waits for any.
+// draws; the first of them when it waits for any. A unique index over a key's columns and
+// more stands for the key: a drawn value that exists can meet it first.
 func (in *insert) conflictKey(keys []*catalog.Table) (*catalog.Table, statement.Target) {
 	for _, t := range keys {
-		if target := in.stmt.Insert.ConflictTarget(columnNames(t), t.Constraint, in.stmt.PrimaryColumn()); target != statement.OnOther {
+		if target := in.conflictTarget(t, t.KeyNames(), t.Constraint); target != statement.OnOther {
 			return t, target
 		}
 	}
+	for _, t := range keys {
+		for _, x := range t.Uniques {
+			if x.Covers(t) && in.conflictTarget(t, x.Columns, x.Name) == statement.OnKey {
+				return t, statement.OnKey
+			}
+		}
+	}
 	return nil, statement.OnOther
+}
+
+// conflictTarget tells whether ON CONFLICT waits for the index of this name over these
+// columns of the table.
+func (in *insert) conflictTarget(t *catalog.Table, columns []string, name string) statement.Target {
+	names := make([]string, len(columns))
+	for i, column := range columns {
+		names[i] = shown(t, column)
+	}
+	return in.stmt.Insert.ConflictTarget(names, name, in.stmt.PrimaryColumn())
 }
 
 // chooseDropped picks the strategy of a statement under DO NOTHING without a target.

@@ -28,8 +28,9 @@ func AskLast(t *catalog.Table) string { return fmt.Sprintf(lastDrawnBefore, t.Se
 //
 //	%[1]s column   %[2]s table, with ONLY unless partitioned   %[3]d the sequence's oid
 //	%[4]d its last value before the statement   %[5]d increment   %[6]d draws
+//	%[7]d the answer where it is not
 const metStranger = `SELECT 1 / CASE WHEN pg_catalog.current_setting('transaction_isolation') = 'serializable' THEN 1
-  WHEN (pg_catalog.currval(%[3]d::pg_catalog.oid::pg_catalog.regclass) - '%[4]d'::pg_catalog.int8) / (%[5]d) < %[6]d THEN 0
+  WHEN (pg_catalog.currval(%[3]d::pg_catalog.oid::pg_catalog.regclass) - '%[4]d'::pg_catalog.int8) / (%[5]d) < %[6]d THEN %[7]d
   WHEN EXISTS (SELECT 1 FROM %[2]s t, (SELECT pg_catalog.currval(%[3]d::pg_catalog.oid::pg_catalog.regclass) AS last OFFSET 0) s
     WHERE t.%[1]s BETWEEN least('%[4]d'::pg_catalog.int8 + (%[5]d), s.last) AND greatest('%[4]d'::pg_catalog.int8 + (%[5]d), s.last)
       AND (t.%[1]s - '%[4]d'::pg_catalog.int8) %% (%[5]d) = 0
@@ -57,7 +58,11 @@ func AskAfter(t *catalog.Table, before, draws int64) (question string, ok bool) 
 	if !Askable(t) || len(t.Key) != 1 || t.Sequence.Cache > 1 || t.Partitions.Foreign > 0 || t.Foreign {
 		return "", false
 	}
-	return fmt.Sprintf(metStranger, catalog.Quote(t.FedColumn()), itself(t), t.Sequence.OID, before, t.Sequence.Increment, draws), true
+	fewer := 0
+	if t.DrawnByTrigger() {
+		draws, fewer = 1, 1 // it need not draw for each row, and what it did not draw met nothing
+	}
+	return fmt.Sprintf(metStranger, catalog.Quote(t.FedColumn()), itself(t), t.Sequence.OID, before, t.Sequence.Increment, draws, fewer), true
 }
 
 // behind answers whether a row holds the sequence's last value or one beyond it.

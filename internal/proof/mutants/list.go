@@ -402,7 +402,7 @@ var mutants = []mutant{
 	},
 	{
 		name:  "cause: a context that ends stops the look",
-		edits: []edit{{"internal/heal/cause.go", "context.WithTimeout(context.WithoutCancel(ctx), lookWait)", "context.WithTimeout(ctx, lookWait)"}},
+		edits: []edit{{"internal/heal/cause.go", "context.WithTimeout(context.WithoutCancel(ctx), wait)", "context.WithTimeout(ctx, wait)"}},
 		tests: in("./plugin", "^TestCause_lookThatFails$"),
 	},
 	{
@@ -417,7 +417,7 @@ var mutants = []mutant{
 	},
 	{
 		name:  "draws of a sequence that was set back are not suspected",
-		edits: []edit{{"internal/sequence/afterwards.go", "pg_catalog.regclass) - '%[4]d'::pg_catalog.int8) / (%[5]d) < %[6]d THEN 0", "pg_catalog.regclass) - '%[4]d'::pg_catalog.int8) / (%[5]d) < -1000000000 - %[6]d THEN 0"}},
+		edits: []edit{{"internal/sequence/afterwards.go", "pg_catalog.regclass) - '%[4]d'::pg_catalog.int8) / (%[5]d) < %[6]d THEN %[7]d", "pg_catalog.regclass) - '%[4]d'::pg_catalog.int8) / (%[5]d) < -1000000000 - %[6]d THEN %[7]d"}},
 		tests: in("./internal/hostile", "^TestUpserts_sequenceSetBackUnderTheStatement$"),
 	},
 	{
@@ -452,7 +452,7 @@ var mutants = []mutant{
 	},
 	{
 		name:  "an upsert that may not be looked at is sent without a word",
-		edits: []edit{{"internal/heal/preflight.go", "		s.complainUnprotected(ctx, sequence.NotAskable(s.table))\n", ""}},
+		edits: []edit{{"internal/heal/admin.go", "		s.complainUnprotected(ctx, sequence.NotAskable(t))\n", ""}},
 		tests: in("./plugin", "^TestRoles_unprotectedUpsertIsLoggedOnce$"),
 	},
 	{

@@ -245,7 +245,7 @@ var mutants = []mutant{
 	},
 	{
 		name:  "one key of a table with two",
-		edits: []edit{{"internal/heal/classify.go", "	for _, key := range t.ByKeys() {", "	for _, key := range []*catalog.Table{t} {"}},
+		edits: []edit{{"internal/heal/classify.go", "func (c collision) by(t *catalog.Table) *catalog.Table {\n", "func (c collision) by(t *catalog.Table) *catalog.Table {\n\tif len(t.Keys) > 0 {\n\t\treturn t.Keys[0]\n\t}\n"}},
 		tests: in("./plugin", "^TestTwoSequencesInOneTable$/^nothing$/^Create$"),
 	},
 	{
@@ -293,7 +293,7 @@ var mutants = []mutant{
 	},
 	{
 		name:  "another index taken for the key",
-		edits: []edit{{"internal/heal/classify.go", "	if c.evidence != uniqueViolation {\n", "	if c.column == \"\" {\n"}},
+		edits: []edit{{"internal/heal/classify.go", "	if c.evidence != uniqueViolation {\n", "	if c.from == (catalog.KeyName{}) {\n"}},
 		tests: in("./plugin", "^TestAnotherIndexOverAColumnThatIsLeftOut$"),
 	},
 	{

@@ -113,7 +113,7 @@ func TestLimit_aSubscriberThatInsertsToo(t *testing.T) {
 	p.exec(p.there, "INSERT INTO users (name) VALUES ('there')")
 	if p.number(p.here, "SELECT count(*) FROM pg_class WHERE relname = 'pg_stat_subscription_stats'") > 0 { // since 15
 		pgtest.Eventually(t, "the subscription to fail", func() bool {
-			return p.number(p.here, "SELECT sum(apply_error_count) FROM pg_stat_subscription_stats") > 0
+			return p.number(p.here, "SELECT sum(apply_error_count + sync_error_count) FROM pg_stat_subscription_stats") > 0
 		})
 	}
 	if got := p.number(p.here, "SELECT count(*) FROM users WHERE name = 'here' AND id = 1"); got != 1 {

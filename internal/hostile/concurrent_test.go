@@ -133,7 +133,7 @@ func TestUpserts_checkOfTheClauseIsCanceled(t *testing.T) {
 	go func() { done <- db.Save(&rows).Error }()
 	waiting := func(what string) func() bool {
 		return func() bool {
-			return p.Int("SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 AND wait_event_type = 'Lock' AND query "+what+" 'EXPLAIN%'", p.Schema) == 1
+			return p.Int("SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 AND wait_event_type = 'Lock' AND query "+what+" '%EXPLAIN INSERT%'", p.Schema) == 1
 		}
 	}
 	pgtest.Eventually(t, "the check of the clause to wait", waiting("LIKE"))

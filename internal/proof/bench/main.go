@@ -1,7 +1,7 @@
 // Command bench makes the figures of the README in one run, on a PostgreSQL of
 // its own:
 //
-//	go run ./bench -svg ../../docs/cost.svg
+//	go run ./bench -svg cost.svg
 //
 // Times are compared within one round only: each round gives every contender a
 // slice of a few milliseconds in random order, on one connection and one table,

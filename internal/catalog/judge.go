@@ -165,7 +165,7 @@ func (r *reading) judgeIndexes(t *Table) {
 		}
 		unique := x.describe()
 		t.Uniques = append(t.Uniques, unique)
-		t.DeferrableTwin = t.DeferrableTwin || !unique.Primary && !unique.Immediate && !unique.Exclusion && sameColumns(unique.Columns, t.Key)
+		t.DeferrableTwin = t.DeferrableTwin || !unique.Primary && !unique.Immediate && !unique.Exclusion && t.HasKey(unique.Columns)
 	}
 	if r.tree != nil {
 		t.Partitions = r.tree.Partitions
@@ -180,16 +180,6 @@ func (x index) describe() UniqueIndex {
 		Table: x.Table, Name: x.Name, Columns: x.Names, Primary: x.Primary, Immediate: x.Immediate, Valid: x.Valid,
 		Exclusion: x.Exclusion, Partial: x.Partial, Expression: !x.plain(),
 	}
-}
-
-// sameColumns reports whether these are the key's columns, in any order.
-func sameColumns(columns []string, key []Column) bool {
-	for _, column := range key {
-		if !slices.Contains(columns, column.Name) {
-			return false
-		}
-	}
-	return len(columns) == len(key)
 }
 
 // judgeTriggers says what triggers, rules and policies stand on the whole tree.

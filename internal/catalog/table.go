@@ -188,7 +188,9 @@ func (t *Table) ByKey(name KeyName) *Table {
 }
 
 // HasKey reports whether these are the columns of the key, in any order.
-func (t *Table) HasKey(columns []string) bool { return sameColumns(columns, t.Key) }
+func (t *Table) HasKey(columns []string) bool {
+	return len(columns) == len(t.Key) && t.Within(columns)
+}
 
 // ServesOnce reports whether the facts are good for one statement only, and must not be
 // remembered.

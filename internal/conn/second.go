@@ -32,6 +32,38 @@ type Budget struct {
 // that is rolled back; what fn moved in a sequence stays. It returns [ErrNoSecond]
 // when no connection is free within 250 ms.
 func OnSecond(ctx context.Context, pool *sql.DB, budget Budget, fn func(context.Context, *Conn, Session) error) error {
+	return onAnother(ctx, pool, ReadCommittedTx, func(ctx context.Context, c *Conn) error {
+		session, err := ReadSession(ctx, c)
+		if err != nil {
+			return err
+		}
+		lock := session.LockTimeout
+		if budget.Lock > 0 {
+			lock = budget.Lock
+		}
+		defer c.Within(budget.Until, session.StatementTimeout, lock)()
+		return fn(ctx, c, session)
+	})
+}
+
+// Aside runs fn on another connection of the pool with settings, SET LOCALs, in a READ
+// COMMITTED transaction that only reads and is rolled back. It returns [ErrNoSecond] when
+// no connection is free at once.
+func Aside(ctx context.Context, pool *sql.DB, settings string, fn func(*Conn) error) error {
+	if Exhausted(pool) {
+		return ErrNoSecond
+	}
+	readOnly := &sql.TxOptions{Isolation: sql.LevelReadCommitted, ReadOnly: true}
+	return onAnother(ctx, pool, readOnly, func(ctx context.Context, c *Conn) error {
+		if err := c.Exec(ctx, settings); err != nil {
+			return err
+		}
+		return fn(c)
+	})
+}
+
+// onAnother runs fn in a transaction on another connection of the pool, and rolls it back.
+func onAnother(ctx context.Context, pool *sql.DB, options *sql.TxOptions, fn func(context.Context, *Conn) error) error {
 	patient, stop := context.WithCancel(ctx)
 	defer stop()
 	waiting := time.AfterFunc(secondWait, stop) // a deadline would end the transaction too
@@ -47,7 +79,7 @@ func OnSecond(ctx context.Context, pool *sql.DB, budget Budget, fn func(context.
 	}
 	defer func() { _ = second.Close() }()
 	waiting.Reset(secondWait)
-	tx, err := second.BeginTx(patient, ReadCommittedTx)
+	tx, err := second.BeginTx(patient, options)
 	if err != nil {
 		return failed(err)
 	}
@@ -55,40 +87,5 @@ func OnSecond(ctx context.Context, pool *sql.DB, budget Budget, fn func(context.
 	if !waiting.Stop() {
 		return ErrNoSecond
 	}
-	c := InTransaction(pool, tx)
-	session, err := ReadSession(patient, c)
-	if err != nil {
-		return err
-	}
-	lock := session.LockTimeout
-	if budget.Lock > 0 {
-		lock = budget.Lock
-	}
-	defer c.Within(budget.Until, session.StatementTimeout, lock)()
-	return fn(patient, c, session)
-}
-
-// Aside runs fn on another connection of the pool with settings, SET LOCALs, in a READ
-// COMMITTED transaction that only reads and is rolled back. It returns [ErrNoSecond] when
-// no connection is free at once.
-func Aside(ctx context.Context, pool *sql.DB, settings string, fn func(*Conn) error) error {
-	if Exhausted(pool) {
-		return ErrNoSecond
-	}
-	patient, stop := context.WithCancel(ctx)
-	defer stop()
-	waiting := time.AfterFunc(secondWait, stop)
-	tx, err := pool.BeginTx(patient, &sql.TxOptions{Isolation: sql.LevelReadCommitted, ReadOnly: true})
-	if err != nil {
-		return errors.Join(ErrNoSecond, err)
-	}
-	defer func() { _ = tx.Rollback() }()
-	if !waiting.Stop() {
-		return ErrNoSecond
-	}
-	c := InTransaction(pool, tx)
-	if err := c.Exec(ctx, settings); err != nil {
-		return err
-	}
-	return fn(c)
+	return fn(patient, InTransaction(pool, tx))
 }

@@ -70,37 +70,6 @@ func (a *attempt) asAdmin(ctx context.Context, fn func(context.Context, *conn.Co
 	})
 }
 
-// askInSteps asks where one statement cannot. It returns the key that the answer is about,
-// the first that is taken.
-func (s *preflight) askInSteps(ctx context.Context) (*catalog.Table, sequence.Answer) {
-	for _, t := range s.lookedAt() {
-		if answer := s.askOf(ctx, t); answer != sequence.Free && answer != sequence.Unknown {
-			return t, answer
-		}
-	}
-	return s.table, sequence.Free
-}
-
-// askOf asks about one key: through WithResyncDB where the role may not see every row.
-func (s *preflight) askOf(ctx context.Context, t *catalog.Table) sequence.Answer {
-	switch {
-	case sequence.Askable(t) && t.Elsewhere && !t.Indexed:
-		s.complainUnprotected(ctx, sequence.NoIndexOf(t))
-	case sequence.Askable(t):
-	case s.settings.ResyncDB != nil:
-		return s.askAsAdmin(ctx, t)
-	default:
-		s.complainUnprotected(ctx, sequence.NotAskable(t))
-	}
-	ahead := s.ahead(t)
-	ahead.NotHere = !s.counted && !s.lookedFromSecond
-	answer, err := sequence.Preflight(ctx, s.conn(), t, ahead)
-	if err != nil {
-		return sequence.Unknown
-	}
-	return answer
-}
-
 // askAsAdmin asks about the values that come next through WithResyncDB.
 func (s *preflight) askAsAdmin(ctx context.Context, t *catalog.Table) (answer sequence.Answer) {
 	a := &attempt{insert: s.insert, started: time.Now(), table: t}

@@ -48,14 +48,15 @@ func (a *attempt) owned() bool {
 // explain sets the attempt's causes and what lay in front.
 func (a *attempt) explain(ctx context.Context) {
 	located := a.move != nil && a.target.Found
+	var q cause.Question
 	if located && a.move.Moved {
-		a.front = a.question().Front(cause.Seen{})
+		q = a.question()
+		a.front = q.Front(cause.Seen{})
 	}
 	if reason := a.unseen(ctx, located); reason != "" {
 		a.causes = []cause.Cause{cause.Without(reason)}
 		return
 	}
-	q := a.question()
 	seen, err := a.look(ctx, q)
 	a.front, a.causes = q.Front(seen), q.Judge(seen, err)
 }

@@ -106,8 +106,7 @@ func (s conflict) heal(ctx context.Context, a *attempt) strategy {
 func (s conflict) abandon(ctx context.Context, a *attempt) {
 	switch {
 	case a.collision.err != nil:
-		s.conn().Abort(ctx)
-		s.stmt.Fail(a.collision.err)
+		s.failAborted(ctx, a.collision.err)
 		return
 	case a.verdict == noCollision:
 		return // the empty result stands

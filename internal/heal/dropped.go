@@ -37,8 +37,7 @@ func (s *dropped) send(ctx context.Context) *collision {
 	}
 	switch t, answer, err := s.takenKey(ctx); {
 	case err != nil: // nothing was stored, and the reason cannot be known
-		s.conn().Abort(ctx)
-		s.stmt.Fail(err)
+		s.failAborted(ctx, err)
 	case answer == sequence.Stale && s.countReading():
 		return s.sendAgain(ctx)
 	case answer == sequence.Taken:
@@ -209,8 +208,7 @@ func (s *dropped) abandon(ctx context.Context, a *attempt) {
 		return
 	}
 	t := a.table
-	s.conn().Abort(ctx)
-	s.stmt.Fail(fmt.Errorf("%w: ON CONFLICT DO NOTHING dropped a row for table %s, because sequence %s gave id %d, which exists: %w",
+	s.failAborted(ctx, fmt.Errorf("%w: ON CONFLICT DO NOTHING dropped a row for table %s, because sequence %s gave id %d, which exists: %w",
 		ErrRowsMissing, t.QuotedName(), t.Sequence.QuotedName(), a.collision.key.Value, a.failure.Err))
 }
 

@@ -112,6 +112,13 @@ func (in *insert) leave(returned bool) {
 	}
 }
 
+// failAborted fails the statement and leaves the transaction in the state of a failed one,
+// so that it can only roll back.
+func (in *insert) failAborted(ctx context.Context, err error) {
+	in.conn().Abort(ctx)
+	in.stmt.Fail(err)
+}
+
 // drop rolls back the plugin's own transaction, if there is one.
 func (in *insert) drop() {
 	if in.ownTx != nil {

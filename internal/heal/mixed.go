@@ -28,7 +28,7 @@ func (s *mixed) restrict() {
 		return // after it turned out to be another table
 	}
 	ids, readable := s.explicit(t)
-	if !t.Fed() || onConflict.DoNothing || !t.IntegerKey() || !readable || t.View != nil || s.skips(t) || t.TreeRowSecurity || len(onConflict.Where.Exprs) > 0 {
+	if onConflict.DoNothing || !t.IntegerKey() || !readable || t.View != nil || s.skips(t) || t.TreeRowSecurity || len(onConflict.Where.Exprs) > 0 {
 		return
 	}
 	s.text = s.text.UpdatingOnly(catalog.Quote(t.FedColumn()), ids)
@@ -96,6 +96,5 @@ func (s *mixed) abandon(ctx context.Context, a *attempt) {
 		}
 		a.collision = *missing
 	}
-	s.conn().Abort(ctx)
-	s.stmt.Fail(a.collision.err)
+	s.failAborted(ctx, a.collision.err)
 }

@@ -133,8 +133,7 @@ func (s *preflight) askAfter(ctx context.Context, r fenced) *collision {
 	}
 	switch answer, err := sequence.PutAfter(ctx, s.conn(), question); {
 	case err != nil: // the connection is gone
-		s.conn().Abort(ctx)
-		s.stmt.Fail(err)
+		s.failAborted(ctx, err)
 	case answer == sequence.Taken && !s.onlyLocked(ctx, r.before.Value):
 		return collisionOf(s.table, s.evidenceBehind(ctx, r.before.Value), s.undo(ctx))
 	case answer != sequence.Free:
@@ -175,22 +174,6 @@ func (s *preflight) sendBehindLook(ctx context.Context, f fence) (*collision, fe
 		s.complainUnprotected(ctx, r.err)
 	}
 	return nil, s.sendUnasked(ctx, s.text, fence{keepOpen: f.keepOpen})
-}
-
-// lookInSteps looks where one statement cannot ask. It reports whether that ended the
-// sending; otherwise the statement is still to be sent.
-func (s *preflight) lookInSteps(ctx context.Context, f fence) (hit *collision, r fenced, ended bool) {
-	switch t, answer := s.askInSteps(ctx); {
-	case answer == sequence.Taken:
-		return collisionOf(t, foreseen, nil), fenced{}, true
-	case answer == sequence.Stale && s.countReading():
-		hit, r = s.lookAgain(ctx, f)
-		return hit, r, true
-	case answer == sequence.NotHere:
-		hit, r = s.lookFromSecond(ctx, f)
-		return hit, r, true
-	}
-	return nil, fenced{}, false
 }
 
 // lookFromSecond looks at the rows from a second connection, because in SERIALIZABLE a look
@@ -257,15 +240,20 @@ func (s *preflight) questions() (questions []string) {
 		return []string{sequence.StillThere(s.table)}
 	}
 	for _, t := range s.lookedAt() {
-		ahead := s.ahead(t)
-		ahead.NotHere = !s.counted && !s.lookedFromSecond
-		question, ok := sequence.Ask(t, ahead)
+		question, ok := sequence.Ask(t, s.aheadHere(t))
 		if !ok {
 			return nil
 		}
 		questions = append(questions, question)
 	}
 	return questions
+}
+
+// aheadHere is ahead for a look on the statement's own connection.
+func (s *preflight) aheadHere(t *catalog.Table) sequence.Ahead {
+	ahead := s.ahead(t)
+	ahead.NotHere = !s.counted && !s.lookedFromSecond
+	return ahead
 }
 
 // ahead is what the statement is about to do with the table's sequence.
@@ -280,8 +268,7 @@ func (s *preflight) heal(ctx context.Context, a *attempt) strategy { return a.he
 // nothing more can be done.
 func (s *preflight) abandon(ctx context.Context, a *attempt) {
 	if a.collision.evidence == uniqueViolation {
-		s.conn().Abort(ctx)
-		s.stmt.Fail(a.collision.err)
+		s.failAborted(ctx, a.collision.err)
 		return
 	}
 	if !s.noticed && s.failUnsent(ctx, a, s.table.ByKey(a.collision.from)) {

@@ -97,6 +97,5 @@ func (s *savepoint) abandon(ctx context.Context, a *attempt) {
 		s.next.abandon(ctx, a)
 		return
 	}
-	s.conn().Abort(ctx)
-	s.stmt.Fail(a.collision.err)
+	s.failAborted(ctx, a.collision.err)
 }

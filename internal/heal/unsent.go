@@ -16,8 +16,7 @@ func (in *insert) failUnsent(ctx context.Context, a *attempt, t *catalog.Table) 
 	if !a.mayBeRetried() || !a.hitRows() && !in.wouldCollide(ctx, t) {
 		return false
 	}
-	in.conn().Abort(ctx)
-	in.stmt.Fail(fmt.Errorf("%w: an upsert into table %s was not sent, because sequence %s is about to give ids that exist and was not moved: %w",
+	in.failAborted(ctx, fmt.Errorf("%w: an upsert into table %s was not sent, because sequence %s is about to give ids that exist and was not moved: %w",
 		ErrRowsMissing, t.QuotedName(), t.Sequence.QuotedName(), a.failure.Err))
 	return true
 }

@@ -452,7 +452,7 @@ var mutants = []mutant{
 	},
 	{
 		name:  "an upsert that may not be looked at is sent without a word",
-		edits: []edit{{"internal/heal/admin.go", "		s.complainUnprotected(ctx, sequence.NotAskable(t))\n", ""}},
+		edits: []edit{{"internal/heal/steps.go", "		s.complainUnprotected(ctx, sequence.NotAskable(t))\n", ""}},
 		tests: in("./plugin", "^TestRoles_unprotectedUpsertIsLoggedOnce$"),
 	},
 	{

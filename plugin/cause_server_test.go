@@ -7,10 +7,6 @@ import (
 	"regexp"
 	"testing"
 
-	"gorm.io/driver/postgres"
-	"gorm.io/gorm"
-	"gorm.io/gorm/logger"
-
 	"github.com/seqheal/seqheal/internal/pgserver"
 	"github.com/seqheal/seqheal/internal/pgtest"
 	"github.com/seqheal/seqheal/plugin"
@@ -51,19 +47,8 @@ func TestCauses_onAServerOfItsOwn(t *testing.T) {
 		var n int
 		return sub.QueryRow("SELECT count(*) FROM users").Scan(&n) == nil && n == 12
 	})
-	db, err := gorm.Open(postgres.Open(server.With(map[string]string{"dbname": "sub", "user": "app"})), &gorm.Config{Logger: logger.Discard})
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool, err := db.DB()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = pool.Close() })
 	healing := plugin.New()
-	if err := db.Use(healing); err != nil {
-		t.Fatal(err)
-	}
+	db := pgtest.Open(t, server.With(map[string]string{"dbname": "sub", "user": "app"}), nil, healing)
 	for _, test := range []struct{ table, before, kinds, evidence string }{
 		{"users", "", "replication bulk", `^the table is in subscription "s": `},
 		{"scripted", "", "bulk", `^12 rows, ids 1 to 12, were committed within 10 seconds at 20\d\d-`},

@@ -84,12 +84,8 @@ func TestForeignTables_heal(t *testing.T) {
 			t.Run(name+", "+shape, func(t *testing.T) {
 				t.Parallel()
 				inModes(t, func(t *testing.T, m mode, place *pgtest.Place) {
-					farServer(t, place)
-					place.Exec(setUp) // seen by the other server once it is committed
-					place.Exec(rows20)
-					before := place.Text("SELECT * FROM events ORDER BY id")
 					var seen incidents
-					db := place.Open(&m.config, plugin.New(seen.option()))
+					db, before := openFar(t, m, place, setUp, seen.option())
 					created := []event{{Region: "far", Name: "new 1"}, {Region: "far", Name: "new 2"}}
 					if strings.HasPrefix(shape, "one") {
 						created = created[:1]
@@ -113,6 +109,15 @@ func TestForeignTables_heal(t *testing.T) {
 	}
 }
 
+// openFar makes the tables of a setup with twenty rows, which before holds, and opens GORM.
+func openFar(t *testing.T, m mode, place *pgtest.Place, setUp string, options ...plugin.Option) (db *gorm.DB, before string) {
+	t.Helper()
+	farServer(t, place)
+	place.Exec(setUp) // seen by the other server once it is committed
+	place.Exec(rows20)
+	return place.Open(&m.config, plugin.New(options...)), place.Text("SELECT * FROM events ORDER BY id")
+}
+
 // P5: on a healthy table every insert is as without the plugin, and a name that is taken
 // is the caller's own.
 func TestForeignTables_healthy(t *testing.T) {
@@ -121,13 +126,9 @@ func TestForeignTables_healthy(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			inModes(t, func(t *testing.T, m mode, place *pgtest.Place) {
-				farServer(t, place)
-				place.Exec(setUp)
-				place.Exec(rows20)
-				place.Exec("SELECT setval('events_id_seq', 20)")
-				before := place.Text("SELECT * FROM events ORDER BY id")
 				var seen incidents
-				db := place.Open(&m.config, plugin.New(seen.option()))
+				db, before := openFar(t, m, place, setUp, seen.option())
+				place.Exec("SELECT setval('events_id_seq', 20)")
 				taken := event{Region: "far", Name: "old 19"}
 				if err := m.within(db, func(tx *gorm.DB) error { return tx.Create(&taken).Error }); strings.Contains(setUp, "UNIQUE") && !isDuplicate(err) {
 					t.Errorf("a name that is taken: %v", err)
@@ -162,13 +163,9 @@ var bareParts = parent + `CREATE TABLE elsewhere (id bigint PRIMARY KEY, region 
 func TestForeignTables_withoutAnIndexHere(t *testing.T) {
 	t.Parallel()
 	inModes(t, func(t *testing.T, m mode, place *pgtest.Place) {
-		farServer(t, place)
-		place.Exec(bareParts)
-		place.Exec(rows20)
-		before := place.Text("SELECT * FROM events ORDER BY id")
 		var seen incidents
 		var log bytes.Buffer
-		db := place.Open(&m.config, plugin.New(seen.option(), plugin.WithLogger(slog.New(slog.NewTextHandler(&log, nil)))))
+		db, before := openFar(t, m, place, bareParts, seen.option(), plugin.WithLogger(slog.New(slog.NewTextHandler(&log, nil))))
 		for range 2 {
 			dropped := []event{{Region: "far", Name: "old 3"}, {Region: "far", Name: "old 4"}}
 			if err := m.within(db, func(tx *gorm.DB) error { return tx.Clauses(nothing).Create(&dropped).Error }); err != nil {

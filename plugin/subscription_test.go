@@ -6,9 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
-	"gorm.io/gorm/logger"
 
 	"github.com/seqheal/seqheal/internal/pgserver"
 	"github.com/seqheal/seqheal/internal/pgtest"
@@ -23,15 +21,6 @@ type replica struct {
 }
 
 func (p replica) dsn(name string) string { return p.server.With(map[string]string{"dbname": name}) }
-
-func (p replica) exec(on *sql.DB, statements ...string) {
-	p.t.Helper()
-	for _, statement := range statements {
-		if _, err := on.Exec(statement); err != nil {
-			p.t.Fatalf("%s: %v", statement, err)
-		}
-	}
-}
 
 func (p replica) number(on *sql.DB, query string) (n int64) {
 	p.t.Helper()
@@ -50,18 +39,10 @@ func replicate(t *testing.T, table string) replica {
 	}
 	t.Cleanup(server.Stop)
 	p := replica{t: t, server: server}
-	open := func(name string) *sql.DB {
-		pool, err := sql.Open("pgx", p.dsn(name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = pool.Close() })
-		return pool
-	}
-	p.exec(open("postgres"), "CREATE DATABASE there", "CREATE DATABASE here")
-	p.there, p.here = open("there"), open("here")
-	p.exec(p.there, table, "CREATE PUBLICATION everything FOR ALL TABLES", "SELECT pg_create_logical_replication_slot('slot', 'pgoutput')")
-	p.exec(p.here, table, fmt.Sprintf("CREATE SUBSCRIPTION s CONNECTION '%s' PUBLICATION everything WITH (create_slot = false, slot_name = 'slot')", p.dsn("there")))
+	mustExec(t, openSQL(t, p.dsn("postgres")), "CREATE DATABASE there", "CREATE DATABASE here")
+	p.there, p.here = openSQL(t, p.dsn("there")), openSQL(t, p.dsn("here"))
+	mustExec(t, p.there, table, "CREATE PUBLICATION everything FOR ALL TABLES", "SELECT pg_create_logical_replication_slot('slot', 'pgoutput')")
+	mustExec(t, p.here, table, fmt.Sprintf("CREATE SUBSCRIPTION s CONNECTION '%s' PUBLICATION everything WITH (create_slot = false, slot_name = 'slot')", p.dsn("there")))
 	t.Cleanup(func() {
 		_, _ = p.here.Exec("ALTER SUBSCRIPTION s DISABLE; ALTER SUBSCRIPTION s SET (slot_name = NONE)")
 		_, _ = p.here.Exec("DROP SUBSCRIPTION s")
@@ -71,21 +52,7 @@ func replicate(t *testing.T, table string) replica {
 
 func (p replica) gorm(name string, plugins ...gorm.Plugin) *gorm.DB {
 	p.t.Helper()
-	db, err := gorm.Open(postgres.Open(p.dsn(name)), &gorm.Config{Logger: logger.Discard})
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	pool, err := db.DB()
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	p.t.Cleanup(func() { _ = pool.Close() })
-	for _, plugin := range plugins {
-		if err := db.Use(plugin); err != nil {
-			p.t.Fatal(err)
-		}
-	}
-	return db
+	return pgtest.Open(p.t, p.dsn(name), nil, plugins...)
 }
 
 const subscribed = "CREATE TABLE users (id bigserial PRIMARY KEY, name text)"
@@ -110,7 +77,7 @@ func TestLimit_aSubscriberThatInsertsToo(t *testing.T) {
 	if err := here.Create(&user{Name: "here"}).Error; err != nil {
 		t.Fatal(err)
 	}
-	p.exec(p.there, "INSERT INTO users (name) VALUES ('there')")
+	mustExec(t, p.there, "INSERT INTO users (name) VALUES ('there')")
 	if p.number(p.here, "SELECT count(*) FROM pg_class WHERE relname = 'pg_stat_subscription_stats'") > 0 { // since 15
 		pgtest.Eventually(t, "the subscription to fail", func() bool {
 			return p.number(p.here, "SELECT sum(apply_error_count + sync_error_count) FROM pg_stat_subscription_stats") > 0
@@ -119,7 +86,7 @@ func TestLimit_aSubscriberThatInsertsToo(t *testing.T) {
 	if got := p.number(p.here, "SELECT count(*) FROM users WHERE name = 'here' AND id = 1"); got != 1 {
 		t.Error("this side's row changed")
 	}
-	p.exec(p.here, "ALTER SEQUENCE users_id_seq INCREMENT BY 2")
+	mustExec(t, p.here, "ALTER SEQUENCE users_id_seq INCREMENT BY 2")
 	if text := audit().String(); strings.Contains(text, "subscription") {
 		t.Error(text)
 	}
@@ -129,12 +96,12 @@ func TestLimit_aSubscriberThatInsertsToo(t *testing.T) {
 func TestASubscriberWithIDsOfItsOwn(t *testing.T) {
 	t.Parallel()
 	p := replicate(t, subscribed)
-	p.exec(p.there, "ALTER SEQUENCE users_id_seq INCREMENT BY 2 RESTART 1")
-	p.exec(p.here, "ALTER SEQUENCE users_id_seq INCREMENT BY 2 RESTART 2")
+	mustExec(t, p.there, "ALTER SEQUENCE users_id_seq INCREMENT BY 2 RESTART 1")
+	mustExec(t, p.here, "ALTER SEQUENCE users_id_seq INCREMENT BY 2 RESTART 2")
 	var seen incidents
 	there, here := p.gorm("there", plugin.New(seen.option())), p.gorm("here", plugin.New(seen.option()))
-	p.exec(p.here, "INSERT INTO users SELECT g * 2, 'old here' FROM generate_series(1, 10) g")
-	p.exec(p.there, "INSERT INTO users SELECT g * 2 - 1, 'old there' FROM generate_series(1, 10) g")
+	mustExec(t, p.here, "INSERT INTO users SELECT g * 2, 'old here' FROM generate_series(1, 10) g")
+	mustExec(t, p.there, "INSERT INTO users SELECT g * 2 - 1, 'old there' FROM generate_series(1, 10) g")
 	for n := range 5 {
 		for _, side := range []struct {
 			db   *gorm.DB

@@ -7,9 +7,7 @@ import (
 	"sync"
 	"testing"
 
-	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
-	"gorm.io/gorm/logger"
 
 	"github.com/seqheal/seqheal/internal/pgserver"
 	"github.com/seqheal/seqheal/internal/pgtest"
@@ -52,28 +50,14 @@ func startPair(t *testing.T) pair {
 
 func shopOn(t *testing.T, server *pgserver.Server, name string) *gorm.DB {
 	t.Helper()
-	db := connect(t, server.DSN())
+	db := pgtest.Open(t, server.DSN(), nil)
 	if err := db.Exec("CREATE DATABASE " + name).Error; err != nil {
 		t.Fatal(err)
 	}
-	db = connect(t, server.With(map[string]string{"dbname": name}))
+	db = pgtest.Open(t, server.With(map[string]string{"dbname": name}), nil)
 	if err := db.Exec(shop).Error; err != nil {
 		t.Fatal(err)
 	}
-	return db
-}
-
-func connect(t *testing.T, dsn string) *gorm.DB {
-	t.Helper()
-	db, err := gorm.Open(postgres.Open(dsn), &gorm.Config{Logger: logger.Discard})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if pool, err := db.DB(); err == nil {
-			_ = pool.Close()
-		}
-	})
 	return db
 }
 

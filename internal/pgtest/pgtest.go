@@ -150,6 +150,12 @@ func (p *Place) Open(config *gorm.Config, plugins ...gorm.Plugin) *gorm.DB {
 // OpenDSN is Open with another connection string.
 func (p *Place) OpenDSN(dsn string, config *gorm.Config, plugins ...gorm.Plugin) *gorm.DB {
 	p.t.Helper()
+	return Open(p.t, dsn, config, plugins...)
+}
+
+// Open opens GORM until the end of the test. A nil config is GORM's own, without a log.
+func Open(t testing.TB, dsn string, config *gorm.Config, plugins ...gorm.Plugin) *gorm.DB {
+	t.Helper()
 	own := gorm.Config{}
 	if config != nil {
 		own = *config // GORM writes into it; tests share theirs
@@ -160,16 +166,16 @@ func (p *Place) OpenDSN(dsn string, config *gorm.Config, plugins ...gorm.Plugin)
 	}
 	db, err := gorm.Open(postgres.New(postgres.Config{DSN: dsn}), config)
 	if err != nil {
-		p.t.Fatal(err)
+		t.Fatal(err)
 	}
 	pool, err := db.DB()
 	if err != nil {
-		p.t.Fatal(err)
+		t.Fatal(err)
 	}
-	p.t.Cleanup(func() { _ = pool.Close() })
+	t.Cleanup(func() { _ = pool.Close() })
 	for _, plugin := range plugins {
 		if err := db.Use(plugin); err != nil {
-			p.t.Fatal(err)
+			t.Fatal(err)
 		}
 	}
 	return db

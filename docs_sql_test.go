@@ -26,7 +26,7 @@ func TestDocs_everySQLSnippetRuns(t *testing.T) {
 	}
 }
 
-// ofTheDocs is a snippet about the schema shop and the role app, for a place and a role.
+// ofTheDocs replaces the schema shop and the role app of a snippet with those of a test.
 func ofTheDocs(place *pgtest.Place, role, snippet string) string {
 	return strings.NewReplacer(" app;", " "+role+";", " app ", " "+role+" ", "shop.", place.Schema+".", "SCHEMA shop", "SCHEMA "+place.Schema).Replace(snippet)
 }

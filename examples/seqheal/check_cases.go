@@ -149,7 +149,7 @@ func (c *checker) drift(ctx context.Context, db *gorm.DB) (old []checkRow, err e
 	var last int64
 	err = db.Exec("DELETE FROM " + table).Error
 	if err == nil {
-		err = db.Raw("SELECT nextval(pg_get_serial_sequence(?, 'id'))", table).Row().Scan(&last)
+		err = db.Raw("SELECT pg_catalog.nextval(pg_catalog.pg_get_serial_sequence(?, 'id'))", table).Row().Scan(&last)
 	}
 	for i := range int64(5) {
 		old = append(old, checkRow{ID: last + 1 + i, Name: fmt.Sprintf("old %d", i)})

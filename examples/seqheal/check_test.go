@@ -66,7 +66,7 @@ func TestCheck_whatDoesNotHeal(t *testing.T) {
 	}
 }
 
-// A role that may create nothing is told so, with the GRANT.
+// For a role without the right to create tables the error names the GRANT.
 func TestCheck_withoutTheRight(t *testing.T) {
 	t.Parallel()
 	d := newDatabase(t, "REVOKE CREATE ON SCHEMA public FROM public")
@@ -77,7 +77,7 @@ func TestCheck_withoutTheRight(t *testing.T) {
 }
 
 // A check that is killed leaves one table behind. The next one names and drops it; one that
-// nobody's check has made, and one of a check that is running, are left alone.
+// no check has made, and one of a check that is running, are not touched.
 func TestCheck_killed(t *testing.T) {
 	t.Parallel()
 	d := newDatabase(t, "CREATE TABLE seqheal_check_1_1 (id int)")

@@ -43,7 +43,7 @@ type running struct {
 
 // keepRunning starts a program with its files in a folder of its own, and ends it and all
 // that it started after the test, also when this process is killed. $D in the arguments
-// and files stands for the folder. kill is how the program is told to end.
+// and files stands for the folder.
 func keepRunning(t *testing.T, files map[string]string, path string, arguments ...string) *running {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "seqheal-"+filepath.Base(path)+"-")

@@ -1,4 +1,4 @@
-// Command embedded puts the server programs of PostgreSQL into a folder, for a machine that
+// Command embedded downloads the server programs of PostgreSQL to a folder, for a machine that
 // has none:
 //
 //	cd internal/embedded && go run . FOLDER

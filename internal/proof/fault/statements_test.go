@@ -164,7 +164,7 @@ func (r run) withFaultAgain(t *testing.T, f proxy.Fault, tries int) {
 		close(finished)
 		<-over
 		if tries < 3 { // a busy machine: the proof of one round trip found no connection in time
-			r.proxy.Fail(proxy.Fault{}) // it would stall the next try's BEGIN, with nobody to give up
+			r.proxy.Fail(proxy.Fault{}) // or it stalls the BEGIN of the next try, which has no caller that gives up
 			r.close(t)
 			r.withFaultAgain(t, f, tries+1)
 			return

@@ -14,6 +14,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
 	"gorm.io/gorm"
+
+	"github.com/seqheal/seqheal/internal/pgerr"
 )
 
 // Pool is the part of gorm.ConnPool that the plugin uses.
@@ -108,6 +110,17 @@ func (c *Conn) Undo(ctx context.Context, statements string) error {
 	defer cancel()
 	_, err := c.pool.ExecContext(ctx, statements)
 	return err
+}
+
+// UndoAfter is Undo after a failure of statements of which the first are to be undone, such
+// as a savepoint. Where the server has not answered there is nothing to undo, and the
+// failure is returned: statements were not sent once the context or the time budget had
+// ended, and a context that ends meanwhile takes the connection with it.
+func (c *Conn) UndoAfter(ctx context.Context, failure error, statements string) error {
+	if _, answered := pgerr.From(failure); !answered {
+		return failure
+	}
+	return c.Undo(ctx, statements)
 }
 
 // ErrTimeSpent tells that the time budget was used up before a statement was
@@ -230,9 +243,14 @@ func (l *limits) apply(ctx context.Context, c *Conn) error {
 // savepoint, as the limits are.
 const PlanAsWritten = "SET LOCAL join_collapse_limit = 1; SET LOCAL jit = off"
 
+// shortest is the shortest limit of the plugin's own: it binds the ROLLBACK at the end too,
+// where a limit that ends late stops the next statement on the connection ([Aside]).
+const shortest = 50 * time.Millisecond
+
 // milliseconds is the shorter of both, never 0, which the server takes as no limit, and
 // never more than its integer holds, 24 days.
 func milliseconds(left, own time.Duration) int64 {
+	left = max(left, shortest)
 	if own > 0 && own < left {
 		left = own
 	}

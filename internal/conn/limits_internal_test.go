@@ -15,8 +15,9 @@ func TestMillisecondsTakesTheShorterLimitAndNeverNone(t *testing.T) {
 		{"no limit of the session's", time.Second, 0, 1000},
 		{"the session's is shorter", time.Second, 150 * time.Millisecond, 150},
 		{"the session's is longer", time.Second, time.Minute, 1000},
-		{"less than a millisecond is not 0, which means no limit", 300 * time.Microsecond, 0, 1},
-		{"nothing left", 0, time.Second, 1},
+		{"hardly anything left binds no ROLLBACK", 300 * time.Microsecond, 0, 50},
+		{"nothing left", 0, time.Second, 50},
+		{"the session's is less than a millisecond, and not 0, which means no limit", time.Second, 300 * time.Microsecond, 1},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

@@ -2,6 +2,7 @@ package conn
 
 import (
 	"context"
+	"errors"
 
 	"github.com/seqheal/seqheal/internal/pgerr"
 )
@@ -30,9 +31,9 @@ func (c *Conn) Release(ctx context.Context) error { return c.Undo(ctx, releaseSa
 // and closes the savepoint. Sequence moves survive it (PostgreSQL manual 9.17,
 // measured).
 //
-// A statement_timeout that was set in the savepoint binds the rollback too, and on a busy
-// machine ends it: that leaves the transaction aborted, and the setting undone, so that it
-// is sent once more.
+// A statement_timeout that was set in the savepoint binds the ROLLBACK TO as well. Where it
+// ends in there, on a busy machine, the server says so at the RELEASE at the latest: the
+// setting is undone by then, and both are sent once more.
 func (c *Conn) RollBack(ctx context.Context) error {
 	err := c.Undo(ctx, rollBackSavepoint)
 	if pgerr.Is(err, pgerr.QueryCanceled) {
@@ -67,10 +68,10 @@ func (c *Conn) InSavepoint(ctx context.Context, fn func() error) error {
 // InLimitedSavepoint is InSavepoint with settings, SET LOCALs, that are sent in the same
 // round trip as the savepoint. The transaction must not be aborted.
 func (c *Conn) InLimitedSavepoint(ctx context.Context, settings string, fn func(*Conn) error) error {
-	err := c.Exec(ctx, savepoint+"; "+settings)
-	if err == nil {
-		err = fn(c)
+	if err := c.Exec(ctx, savepoint+"; "+settings); err != nil {
+		return errors.Join(err, c.UndoAfter(ctx, err, rollBackSavepoint))
 	}
+	err := fn(c)
 	if undo := c.RollBack(ctx); err == nil {
 		err = undo
 	}

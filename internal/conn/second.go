@@ -48,17 +48,17 @@ func OnSecond(ctx context.Context, pool *sql.DB, budget Budget, fn func(context.
 
 // Aside runs fn on another connection of the pool with settings, SET LOCALs, in a READ
 // COMMITTED transaction that only reads and is rolled back. It returns [ErrNoSecond] when
-// no connection is free at once.
+// no connection is free at once. The settings are undone before the transaction is: a
+// statement_timeout that ends in the last microseconds of a ROLLBACK stops the next
+// statement on the connection, which is another caller's (10 times in 877,095 with 1 ms on
+// a busy machine, measured).
 func Aside(ctx context.Context, pool *sql.DB, settings string, fn func(*Conn) error) error {
 	if Exhausted(pool) {
 		return ErrNoSecond
 	}
 	readOnly := &sql.TxOptions{Isolation: sql.LevelReadCommitted, ReadOnly: true}
 	return onAnother(ctx, pool, readOnly, func(ctx context.Context, c *Conn) error {
-		if err := c.Exec(ctx, settings); err != nil {
-			return err
-		}
-		return fn(c)
+		return c.InLimitedSavepoint(ctx, settings, fn)
 	})
 }
 

@@ -45,7 +45,7 @@ func PutAfter(ctx context.Context, c *conn.Conn, question string) (Answer, error
 	if err == nil {
 		return Free, nil
 	}
-	if undo := c.Undo(ctx, takeBack); undo != nil {
+	if undo := c.UndoAfter(ctx, err, takeBack); undo != nil {
 		return Unknown, undo
 	}
 	return AnswerOf(err), nil

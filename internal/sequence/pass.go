@@ -91,7 +91,7 @@ func sendPass(ctx context.Context, c *conn.Conn, t *catalog.Table, text string, 
 	}
 	err := c.Exec(ctx, setAside+"; "+text+"; "+takeBack)
 	if err != nil {
-		if undo := c.Undo(ctx, takeBack); undo != nil {
+		if undo := c.UndoAfter(ctx, err, takeBack); undo != nil {
 			return undo
 		}
 	}

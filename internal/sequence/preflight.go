@@ -237,7 +237,7 @@ func Put(ctx context.Context, c *conn.Conn, question string) (Answer, error) {
 	if err == nil {
 		return Free, nil
 	}
-	if undo := c.Undo(ctx, takeBack); undo != nil {
+	if undo := c.UndoAfter(ctx, err, takeBack); undo != nil {
 		return Unknown, undo
 	}
 	answer := AnswerOf(err)

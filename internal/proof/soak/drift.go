@@ -57,7 +57,10 @@ func (d *drift) resume() error {
 					return
 				case <-tick.C:
 				}
-				if err := habit.do(); err != nil {
+				switch err := habit.do(); {
+				case speaks(err, deadlock):
+					d.note(func(b *batch) { b.Counts.Deadlocks++ })
+				case err != nil:
 					d.note(func(b *batch) { b.Unexpected = append(b.Unexpected, err.Error()) })
 				}
 			}

@@ -19,6 +19,11 @@ var snapshots = []sql.IsolationLevel{sql.LevelRepeatableRead, sql.LevelSerializa
 // nobody disturbs; here a sequence is moved back every 40 ms.
 const mostTries = 100
 
+// deadlock is PostgreSQL's word for two transactions that wait for each other's rows: with a
+// sequence that is moved back between them, two that store several rows may, with the plugin
+// and without.
+const deadlock = "40P01"
+
 // triesAgain reports whether an application sends the transaction once more, and
 // counts it: on what PostgreSQL's levels ask of everybody, on what GuardOff leaves to
 // the caller, on ErrRowsMissing, and nothing else.
@@ -35,12 +40,10 @@ func (w *worker) triesAgain(err error, guard plugin.Guard, level sql.IsolationLe
 		return true
 	case errors.Is(err, plugin.ErrRowsMissing): // an upsert lost a race, or its heal
 		counts.Missing++
-	case level == sql.LevelDefault:
-		return false
-	case speaks(err, "40001"):
-		counts.Serialization++
-	case speaks(err, "40P01"):
+	case speaks(err, deadlock): // rows of an import and of a batch that wait for each other
 		counts.Deadlocks++
+	case level != sql.LevelDefault && speaks(err, "40001"):
+		counts.Serialization++
 	default:
 		return false
 	}

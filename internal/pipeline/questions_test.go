@@ -2,8 +2,11 @@ package pipeline_test
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/seqheal/seqheal/internal/pgtest"
 	"github.com/seqheal/seqheal/internal/pipeline"
@@ -115,10 +118,11 @@ func TestSending_takesOneTrip(t *testing.T) {
 	same(t, "known text", int64(1), l.trips(send(inSavepoint)))
 	same(t, "new question", int64(2), l.trips(send(asking)))
 	same(t, "known question", int64(1), l.trips(send(asking)))
+	same(t, "prepared question", int64(1), l.trips(send(asking)))
 	id = 0 // collisions need no new statement
 	same(t, "collision", int64(1), l.trips(func() { b.piped.plan = inSavepoint; b.piped.exec(insert, 1, 1) }))
 	b.sql("ROLLBACK TO SAVEPOINT seqheal; RELEASE SAVEPOINT seqheal")
-	id = 4
+	id = 5
 	same(t, "after a collision", int64(1), l.trips(send(inSavepoint)))
 	b.piped.exec(insert, 9, "x")
 	b.sql("ROLLBACK TO SAVEPOINT seqheal; RELEASE SAVEPOINT seqheal")
@@ -157,5 +161,56 @@ func TestSending_isATransactionByItselfOutsideOne(t *testing.T) {
 		same(t, name+" collision", plain.query(insert, 1, 5), s.query(insert, 1, 5))
 		same(t, name+" stored", "1\n2", p.Text("SELECT id FROM $S.e ORDER BY 1"))
 		p.Exec("DELETE FROM $S.e WHERE id = 2")
+	}
+}
+
+// counted counts the prepared questions.
+const counted = "SELECT count(*) FROM pg_prepared_statements WHERE name ~ '^seqheal' AND statement ~ 'LOAD BALANCE'"
+
+// A question without parameters is prepared where the connection prepares statements, when
+// it is asked a second time, within a trip that goes out anyway.
+func TestSending_preparesWhatIsAskedAgain(t *testing.T) {
+	for _, mode := range modes {
+		t.Run(mode, func(t *testing.T) {
+			p := pgtest.New(t)
+			p.Exec("CREATE TABLE $S.e (id bigint PRIMARY KEY, n integer); INSERT INTO $S.e VALUES (1, 1)")
+			b := begin(t, open(t, p, map[string]string{"default_query_exec_mode": mode}))
+			prepared := func() (n int64) {
+				b.t.Helper()
+				err := b.tx.QueryRow(counted, pgx.QueryExecModeSimpleProtocol).Scan(&n)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return n
+			}
+			want := int64(0)
+			if mode == "cache_statement" {
+				want = 1
+			}
+			b.piped.exec(insertAsked, -1, 1) // the INSERT is known
+			b.asked(0, "", pipeline.Question{SQL: free})
+			same(t, "asked once", int64(0), prepared())
+			b.asked(0, "", pipeline.Question{SQL: free})
+			same(t, "asked twice", want, prepared())
+			b.asked(0, "", pipeline.Question{SQL: free})
+			same(t, "asked three times", want, prepared())
+			for range 3 {
+				b.asked(0, "22012", pipeline.Question{SQL: taken})
+			}
+			same(t, "one that refuses stays", 2*want, prepared())
+			b.sql("DEALLOCATE ALL")
+			b.asked(0, "", pipeline.Question{SQL: free})
+			b.sql("DEALLOCATE ALL")
+			b.asked(0, "22012", pipeline.Question{SQL: taken})
+			for i := range 100 {
+				question := pipeline.Question{SQL: fmt.Sprintf("SELECT %d", i)}
+				b.asked(0, "", question)
+				b.asked(0, "", question)
+			}
+			b.asked(0, "", pipeline.Question{SQL: free}) // closes what is no longer wanted
+			if n := prepared(); n > 32 || (n > 20) != (want > 0) {
+				t.Errorf("%d questions are prepared after 100, want at most 32", n)
+			}
+		})
 	}
 }

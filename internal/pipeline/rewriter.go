@@ -96,7 +96,8 @@ func (r *rewriter) send(ctx context.Context, w *wire, args []any) {
 		opening = setSavepoint
 	}
 	r.attempt(ctx, w, args, opening, r.plan.Rewritten)
-	if r.answer.Failed != StepInsert || !w.session.outdated(r.answer.Err) || w.conn.IsClosed() {
+	asked := r.answer.Failed == StepQuestion || r.answer.Failed == StepInsert
+	if !asked || !w.session.outdated(r.answer.Err) || w.conn.IsClosed() {
 		return
 	}
 	if r.plan.Savepoint {
@@ -141,7 +142,7 @@ func (r *rewriter) attempt(ctx context.Context, w *wire, args []any, opening str
 	case StepInsert:
 		w.session.failed(r.insert, r.answer.Err)
 	case StepQuestion:
-		w.session.failed(conn.OnPrimary+r.plan.Questions[r.answer.Question].SQL, r.answer.Err)
+		w.session.failed(conn.OnPrimary+r.plan.Questions[r.answer.Question].SQL, r.answer.Err) // its description, where it has one
 	}
 }
 

@@ -40,7 +40,7 @@ type Question struct {
 	SQL string
 	// Args are its parameters, encoded as the server describes them. A text with
 	// parameters costs a trip the first time it is sent on a connection, which an INSERT
-	// that is new there and Rewritten shares. No prepared statement stays.
+	// that is new there and Rewritten shares.
 	Args []any
 }
 

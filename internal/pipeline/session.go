@@ -13,9 +13,14 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
-// maxStatements bounds what is prepared on one connection, as pgx bounds its own
-// statement cache unless it is told otherwise.
-const maxStatements = 512
+const (
+	// maxStatements bounds the INSERTs that are prepared on one connection, as pgx bounds
+	// its own statement cache unless it is told otherwise.
+	maxStatements = 512
+	// maxQuestions bounds the questions, of which one takes the server up to 130 kB
+	// (measured).
+	maxQuestions = 32
+)
 
 // session is what this package keeps with a connection. It is used under database/sql's
 // lock of the connection.
@@ -25,8 +30,9 @@ type session struct {
 	tracer, unfit Reason
 	mode          pgx.QueryExecMode
 	// prepared are statements that exist on the server, described are descriptions
-	// alone.
-	prepared, described cache
+	// alone. questions have no parameters; they are without a name until they are asked
+	// a second time, and prepared then.
+	prepared, described, questions cache
 	// closing are names of prepared statements that the next pipeline closes.
 	closing []string
 	serial  int
@@ -46,7 +52,7 @@ func sessionOf(conn *pgx.Conn) *session {
 	if capacity <= 0 || capacity > maxStatements {
 		capacity = maxStatements
 	}
-	s := &session{mode: config.DefaultQueryExecMode, unfit: unfit(config), prepared: newCache(capacity), described: newCache(capacity)}
+	s := &session{mode: config.DefaultQueryExecMode, unfit: unfit(config), prepared: newCache(capacity), described: newCache(capacity), questions: newCache(maxQuestions)}
 	if config.Tracer != nil {
 		s.tracer = Reason{Cause: CauseTracer}
 	}
@@ -77,7 +83,7 @@ func unfit(config *pgx.ConnConfig) Reason {
 // statement is a text that the server has described.
 type statement struct {
 	text string
-	mode pgx.QueryExecMode
+	in   *cache                       // where it is kept, nil for nowhere
 	sd   *pgconn.StatementDescription // without a name when it is not prepared
 }
 
@@ -120,9 +126,29 @@ func (s *session) find(mode pgx.QueryExecMode, text string) *statement {
 // keep remembers a description. The statement that it displaces is closed by the next
 // pipeline.
 func (s *session) keep(described *statement) {
-	if c := s.cacheOf(described.mode); c != nil {
-		s.close(c.put(described))
+	if described.in != nil {
+		s.close(described.in.put(described))
 	}
+}
+
+// question is the statement of a question without parameters, nil where it is to be sent as
+// text: where the connection prepares nothing, and at the first time, for many texts hold
+// values and are not asked again. When it reports true the next pipeline prepares it.
+func (s *session) question(mode pgx.QueryExecMode, text string) (question *statement, prepare bool) {
+	if mode != pgx.QueryExecModeCacheStatement {
+		return nil, false
+	}
+	question = &statement{text: text, in: &s.questions, sd: &pgconn.StatementDescription{SQL: text}}
+	known := s.questions.get(text)
+	if known == nil {
+		s.keep(question)
+		return nil, false
+	}
+	if known.sd.Name != "" {
+		return known, false
+	}
+	question.sd.Name = s.name(mode, text)
+	return question, true
 }
 
 // name is a new name for a statement to prepare, empty for the unnamed one. The text's
@@ -174,7 +200,7 @@ func (s *session) outdated(err error) bool {
 	case "26000": // invalid_sql_statement_name; a trigger can raise it as well
 		gone := strings.Contains(e.Message, "seqheal_")
 		if gone {
-			for _, name := range s.prepared.clear() {
+			for _, name := range append(s.prepared.clear(), s.questions.clear()...) {
 				s.close(name)
 			}
 		}

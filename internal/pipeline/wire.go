@@ -22,12 +22,14 @@ type message struct {
 	index int // of a question
 	sql   string
 	args  []any
-	// bare is a statement without parameters whose result is read as text.
+	// bare is a question without parameters, whose result is read as text.
 	bare bool
+	// prepare has the server prepare it in the same trip.
+	prepare bool
 	// describe asks the server for the statement's parameters and columns and runs
 	// nothing.
 	describe  bool
-	statement *statement // nil when bare, or when nothing is asked in exec mode
+	statement *statement // nil when the text itself is sent
 	encoded   pgx.ExtendedQueryBuilder
 	formats   []int16
 	read      func(*wire, *pgconn.ResultReader) error
@@ -52,7 +54,7 @@ func (w *wire) prepare(ctx context.Context, text string) (*statement, error) {
 		}
 		return nil, err
 	}
-	s := &statement{text: text, mode: w.mode, sd: sd}
+	s := &statement{text: text, in: w.session.cacheOf(w.mode), sd: sd}
 	w.session.keep(s)
 	return s, nil
 }
@@ -61,17 +63,21 @@ func (w *wire) prepare(ctx context.Context, text string) (*statement, error) {
 func (w *wire) unknown(messages []*message) []*message {
 	var missing []*message
 	for _, m := range messages {
-		if m.bare || m.statement != nil || w.mode == pgx.QueryExecModeExec {
+		if m.statement != nil || w.mode == pgx.QueryExecModeExec {
+			continue
+		}
+		if m.bare {
+			m.statement, m.prepare = w.session.question(w.mode, m.sql)
 			continue
 		}
 		mode := w.mode
 		if m.step == StepQuestion {
-			mode = pgx.QueryExecModeCacheDescribe // a prepared statement of ours would stay
+			mode = pgx.QueryExecModeCacheDescribe // an EXPLAIN gains nothing by being prepared
 		}
 		if m.statement = w.session.find(mode, m.sql); m.statement != nil {
 			continue
 		}
-		m.statement = &statement{text: m.sql, mode: mode, sd: &pgconn.StatementDescription{Name: w.session.name(mode, m.sql), SQL: m.sql}}
+		m.statement = &statement{text: m.sql, in: w.session.cacheOf(mode), sd: &pgconn.StatementDescription{Name: w.session.name(mode, m.sql), SQL: m.sql}}
 		missing = append(missing, &message{step: m.step, index: m.index, sql: m.sql, describe: true, statement: m.statement})
 	}
 	return missing
@@ -129,11 +135,15 @@ func (t *trip) statement(step Step, sql string, done func(*pgconn.ResultReader) 
 
 // message sends a question, the INSERT, or a request to describe one of them.
 func (t *trip) message(m *message) {
-	next := leg{step: m.step, index: m.index, read: t.result(m.read)}
+	if m.describe || m.prepare {
+		t.pipe.SendPrepare(m.statement.sd.Name, m.sql, nil)
+		t.legs = append(t.legs, leg{step: m.step, index: m.index, read: func(result any) error { return t.described(m, result) }})
+	}
 	switch {
 	case m.describe:
-		t.pipe.SendPrepare(m.statement.sd.Name, m.sql, nil)
-		next.read = func(result any) error { return t.described(m, result) }
+		return
+	case m.prepare: // its columns are not known yet
+		t.pipe.SendQueryPrepared(m.statement.sd.Name, m.encoded.ParamValues, m.encoded.ParamFormats, m.formats)
 	case m.statement == nil:
 		t.pipe.SendQueryParams(m.sql, m.encoded.ParamValues, nil, m.encoded.ParamFormats, nil)
 	case m.statement.sd.Name != "":
@@ -141,7 +151,7 @@ func (t *trip) message(m *message) {
 	default:
 		t.pipe.SendQueryParams(m.sql, m.encoded.ParamValues, m.statement.sd.ParamOIDs, m.encoded.ParamFormats, m.formats)
 	}
-	t.legs = append(t.legs, next)
+	t.legs = append(t.legs, leg{step: m.step, index: m.index, read: t.result(m.read)})
 }
 
 func (t *trip) described(m *message, result any) error {

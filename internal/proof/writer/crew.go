@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -23,7 +24,7 @@ type crew struct {
 
 	mutex   sync.Mutex // of tally
 	tally   tally
-	excuses map[string]string // by SQLSTATE, of the operation
+	excuses map[string]string // of the operation
 	// settled is true but while pg_restore --clean makes its table anew.
 	settled atomic.Bool
 }
@@ -138,11 +139,21 @@ func (w *worker) settle(c call, how string, settled bool, heard []plugin.Inciden
 	switch {
 	case err == nil:
 		w.acknowledge(c, fmt.Sprintf("%s, %d incidents", how, len(heard)), excused)
-	case crew.excuses[code(err)] != "", excused && tableIsNotThere[code(err)] != "":
+	case crew.excuse(err), excused && tableIsNotThere[code(err)] != "":
 		t.excused++
 	default:
 		t.failed = append(t.failed, fmt.Sprintf("%s: %v (incidents %v)", how, err, heard))
 	}
+}
+
+// excuse reports whether the operation brings this error about.
+func (c *crew) excuse(err error) bool {
+	for text := range c.excuses {
+		if strings.Contains(err.Error(), text) {
+			return true
+		}
+	}
+	return false
 }
 
 // acknowledge enters the rows of a call that reported no error. One without an id

@@ -71,8 +71,8 @@ func (w *wire) unknown(messages []*message) []*message {
 			continue
 		}
 		mode := w.mode
-		if m.step == StepQuestion {
-			mode = pgx.QueryExecModeCacheDescribe // an EXPLAIN gains nothing by being prepared
+		if m.step == StepQuestion && mode == pgx.QueryExecModeDescribeExec {
+			mode = pgx.QueryExecModeCacheDescribe
 		}
 		if m.statement = w.session.find(mode, m.sql); m.statement != nil {
 			continue

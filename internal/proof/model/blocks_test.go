@@ -10,6 +10,7 @@ import (
 
 // block runs steps in a transaction of the caller's and ends it.
 func (r *run) block(s step) {
+	s.level = r.kind.levelOf(s)
 	outer := r.app
 	tx := outer.Begin(&sql.TxOptions{Isolation: s.level})
 	if tx.Error != nil {

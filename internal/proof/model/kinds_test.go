@@ -30,6 +30,11 @@ type kind struct {
 	audit bool
 	// statement: triggers run for each statement that inserts or updates.
 	statement bool
+	// unique: id is a unique column beside another primary key.
+	unique bool
+	// numbered: beside the key there is a unique column, number, with a sequence of its
+	// own, which programs do not know. Its sequence is set back with the key's.
+	numbered bool
 	// view: table is a view of a table, the only name that programs know.
 	view bool
 	// partitions is sent after the table.
@@ -53,6 +58,8 @@ var kinds = []kind{
 	{name: "trigger", table: "watched", id: "bigserial", start: 1, increment: 1, trigger: true},
 	{name: "audit", table: "audited", id: "bigserial", start: 1, increment: 1, audit: true},
 	{name: "statement trigger", table: "counted", id: "bigserial", start: 1, increment: 1, statement: true},
+	{name: "unique column", table: "numbers", id: "bigserial UNIQUE", key: "uid", start: 1, increment: 1, unique: true},
+	{name: "two sequence keys", table: "tickets", id: "bigserial", start: 1, increment: 1, numbered: true},
 	{name: "view", table: "shown", id: "bigserial", start: 1, increment: 1, view: true},
 }
 
@@ -83,9 +90,12 @@ func (k *kind) stored() string {
 
 func (k *kind) sequence() string { return k.stored() + "_id_seq" }
 
+// numbers is the sequence of the second key.
+func (k *kind) numbers() string { return k.table + "_number_seq" }
+
 // guardable reports whether the plugin may send the conflict guard.
 func (k *kind) guardable() bool {
-	return !k.trigger && !k.statement && !k.view && k.partitions == ""
+	return !k.trigger && !k.statement && !k.view && !k.unique && !k.numbered && k.partitions == ""
 }
 
 // logged is where a trigger logs rows, empty without one.
@@ -105,8 +115,15 @@ func (k *kind) create() string {
 	if k.anyEmail {
 		email = ""
 	}
-	text := fmt.Sprintf("CREATE TABLE %s (tenant_id bigint, id %s, name text, email text%s, qty bigint, deleted_at timestamptz, PRIMARY KEY (%s))",
-		k.stored(), k.id, email, key)
+	more := ""
+	switch {
+	case k.unique:
+		more = " uid text DEFAULT md5(random()::text),"
+	case k.numbered:
+		more = " number bigserial UNIQUE,"
+	}
+	text := fmt.Sprintf("CREATE TABLE %s (tenant_id bigint, id %s,%s name text, email text%s, qty bigint, deleted_at timestamptz, PRIMARY KEY (%s))",
+		k.stored(), k.id, more, email, key)
 	if k.partitions != "" {
 		text += " PARTITION BY HASH (id); " + k.partitions
 	}
@@ -144,7 +161,11 @@ func (k *kind) reset() string {
 	if log := k.logged(); log != "" {
 		tables += ", " + log
 	}
-	return fmt.Sprintf("TRUNCATE %s; SELECT setval('%s', %d, false)", tables, k.sequence(), k.start)
+	text := fmt.Sprintf("TRUNCATE %s; SELECT setval('%s', %d, false)", tables, k.sequence(), k.start)
+	if k.numbered {
+		text += fmt.Sprintf("; SELECT setval('%s', 1, false)", k.numbers())
+	}
+	return text
 }
 
 // read is the query for everything in the table; of the log the number of rows.

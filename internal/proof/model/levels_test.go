@@ -87,7 +87,7 @@ func (r *run) way(s step, rows []row) way {
 	switch {
 	case len(omitted) == 0, s.conflict == updateByMail:
 		return fenced
-	case s.conflict == doNothing && one:
+	case s.conflict == doNothing && one && !k.statement:
 		return guarded
 	case s.conflict == doNothing, s.conflict != none && (named > 0 || k.statement):
 		return lookedAhead

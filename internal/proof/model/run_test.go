@@ -29,6 +29,7 @@ type run struct {
 	// handed holds the ids that the sequence has handed out since the program
 	// itself last moved it back.
 	handed   map[int64]bool
+	numbers  numbers
 	setBack  bool
 	sequence position
 	rows     int // rows so far, for their names
@@ -45,7 +46,7 @@ type run struct {
 
 func runTable(t *rapid.T, w *worker, p program) {
 	k := kindNamed(p.kind)
-	r := &run{T: t, w: w, program: p, kind: k, now: state{rows: map[key]row{}}, handed: map[int64]bool{}}
+	r := &run{T: t, w: w, program: p, kind: k, now: state{rows: map[key]row{}}, handed: map[int64]bool{}, numbers: numbers{}}
 	warmUp := func(db *gorm.DB) error {
 		for i := range kinds {
 			if err := db.Table(kinds[i].table).Create(map[string]any{"tenant_id": 1}).Error; err != nil {
@@ -226,6 +227,7 @@ func (r *run) moveBack(s step) {
 	next := r.sequence.next(k)
 	to := max(0, k.position(next)-int64(s.pick)-1)
 	r.exec(fmt.Sprintf("SELECT setval('%s', %d, false)", k.sequence(), k.start+to*k.increment))
+	r.moveNumbersBack(int64(s.pick) + 1)
 	clear(r.handed)
 	r.setBack = true
 	r.sequence = r.readSequence()
@@ -235,8 +237,9 @@ func (r *run) moveBack(s step) {
 func (r *run) write(s step) {
 	r.disturbed = true
 	for _, one := range r.build(s) {
-		r.exec(fmt.Sprintf("INSERT INTO %s (tenant_id, id, name, qty) OVERRIDING SYSTEM VALUE VALUES (%d, %d, '%s', %d)",
-			r.kind.table, one.tenant, one.id, one.name, one.qty))
+		column, value := r.numberFor()
+		r.exec(fmt.Sprintf("INSERT INTO %s (tenant_id, id, name, qty%s) OVERRIDING SYSTEM VALUE VALUES (%d, %d, '%s', %d%s)",
+			r.kind.table, column, one.tenant, one.id, one.name, one.qty, value))
 		if r.hide(one) {
 			continue
 		}

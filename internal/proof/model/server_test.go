@@ -115,7 +115,7 @@ func classify(k *kind, err error) failure {
 		return failure(err.Error())
 	}
 	switch {
-	case server.Code == "23505" && strings.HasSuffix(server.ConstraintName, "_pkey"):
+	case server.Code == "23505" && (strings.HasSuffix(server.ConstraintName, "_pkey") || k.unique && server.ConstraintName == k.table+"_id_key"):
 		return keyTaken
 	case server.Code == "23505" && server.ConstraintName == k.stored()+"_email_key":
 		return mailTaken

@@ -73,7 +73,8 @@ func (s *preflight) watched() fence {
 	if _, ok := sequence.AskAfter(s.table, 0, 0); !ok && !s.seenByAdmin() {
 		return fence{}
 	}
-	return fence{keepOpen: true, last: sequence.AskLast(s.table)}
+	last, ok := sequence.AskLast(s.table)
+	return fence{keepOpen: ok, last: last}
 }
 
 // examine ends a sending. When a row that is not the statement's own holds a value that it

@@ -8,13 +8,19 @@ import (
 	"github.com/seqheal/seqheal/internal/conn"
 )
 
-// lastDrawnBefore answers the sequence's last value, null where it was never drawn from.
-//
-//	%[1]d the sequence's oid
-const lastDrawnBefore = `SELECT pg_catalog.pg_sequence_last_value(%[1]d::pg_catalog.oid::pg_catalog.regclass)`
-
-// AskLast is a query for the sequence's last value, for [AskAfter].
-func AskLast(t *catalog.Table) string { return fmt.Sprintf(lastDrawnBefore, t.Sequence.OID) }
+// AskLast is a query for the value before the sequence's next one, for [AskAfter]. After a
+// RESTART or a setval that has not called it the sequence has no last value of its own. It
+// reports false where the role may not ask.
+func AskLast(t *catalog.Table) (query string, ok bool) {
+	seq := t.Sequence
+	switch {
+	case seq.CanRead:
+		return fmt.Sprintf(preflightLast, seq.Increment, seq.QuotedName(), seq.OID), true
+	case seq.CanUse:
+		return fmt.Sprintf(preflightShared, seq.OID), true
+	}
+	return "", false
+}
 
 // metStranger fails with division by zero when a row holds one of the values that this
 // session has drawn and is not the statement's own: of another transaction, or one that

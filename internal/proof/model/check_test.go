@@ -28,6 +28,7 @@ func (r *run) attempt(a attempt) {
 	before := r.sequence
 	drift := r.drift(a)
 	r.underNumbers(a, &drift)
+	drift.guess = drift.guess || r.importing != nil
 	if drift.unprotected != "" {
 		tally.add("left out: " + drift.unprotected)
 		return
@@ -36,7 +37,9 @@ func (r *run) attempt(a attempt) {
 		a.want, drift = outcome{fails: inFailedBlock, next: r.now}, expectation{}
 	}
 	r.snapped = r.snapped || r.inTransaction()
-	tx, holds := a.send(r.db(a.step))
+	var tx *gorm.DB
+	var holds []held
+	r.besideImport(func() { tx, holds = a.send(r.db(a.step)) })
 	got := classify(r.kind, tx.Error)
 	if translated := errors.Is(tx.Error, gorm.ErrDuplicatedKey); translated != (r.program.translated && (got == keyTaken || got == mailTaken)) {
 		r.fail(a, "translated %v: %v", translated, tx.Error)

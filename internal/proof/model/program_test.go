@@ -50,6 +50,9 @@ const (
 	rollbackTo   action = "rollback to savepoint"
 )
 
+// inserts reports whether the action sends rows that leave their ids out.
+func (a action) inserts() bool { return a == insertRows || a == saveRow || a == saveRows }
+
 // form is how rows are handed to GORM.
 type form string
 
@@ -128,6 +131,8 @@ type step struct {
 	steps     []step             // of a block, and what follows a savepoint
 	undo      bool               // they are rolled back
 	level     sql.IsolationLevel // of a block
+	// open: the writer's transaction stays open while the next statement is sent.
+	open bool
 	// reads: a block reads first, so that it has its snapshot before others do anything.
 	reads bool
 }
@@ -146,6 +151,9 @@ func (s step) String() string {
 	switch s.action {
 	case softDelete, hardDelete, setBack, rollbackTo:
 		text += fmt.Sprint(" ", s.pick)
+	}
+	if s.open {
+		text += " stays open"
 	}
 	if s.elsewhere {
 		text += " elsewhere"
@@ -296,6 +304,7 @@ func stepIn(p program, where place) *rapid.Generator[step] {
 				specs = nextSpecs
 			}
 			s.rows = rapid.SliceOfN(specs, 1, 3).Draw(t, "rows")
+			s.open = rapid.IntRange(0, 2).Draw(t, "open") == 0
 		case softDelete, hardDelete, setBack, rollbackTo:
 			s.pick = rapid.IntRange(0, 7).Draw(t, "pick")
 		case block:

@@ -28,13 +28,15 @@ type run struct {
 	failed bool
 	// handed holds the ids that the sequence has handed out since the program
 	// itself last moved it back.
-	handed   map[int64]bool
-	numbers  numbers
-	setBack  bool
-	sequence position
-	rows     int // rows so far, for their names
-	doing    step
-	floor    int // how many entries of saved lie behind the nested transaction
+	handed  map[int64]bool
+	numbers numbers
+	// importing is what the writer has stored and not committed.
+	importing *openImport
+	setBack   bool
+	sequence  position
+	rows      int // rows so far, for their names
+	doing     step
+	floor     int // how many entries of saved lie behind the nested transaction
 	// level is that of the open transaction, and snapped is true once it has its snapshot.
 	level   sql.IsolationLevel
 	snapped bool
@@ -75,6 +77,7 @@ func runTable(t *rapid.T, w *worker, p program) {
 	r.sequence = r.readSequence()
 	tally.add("programs", string(p.mode), "kind "+p.kind, fmt.Sprint("guard ", p.guard), fmt.Sprint("warm ", p.warm),
 		fmt.Sprint("prepared ", p.prepared), fmt.Sprint("translated ", p.translated))
+	defer r.dropImport()
 	r.all(p.steps)
 	r.compare(r.now)
 }
@@ -84,6 +87,7 @@ func (r *run) all(steps []step) {
 		r.doing = s
 		r.step(s)
 	}
+	r.endImport()
 }
 
 func (r *run) inTransaction() bool { return len(r.saved) > 0 }
@@ -99,6 +103,9 @@ func (r *run) db(s step) *gorm.DB {
 
 func (r *run) step(s step) {
 	tally.add("step " + string(s.action))
+	if !s.action.inserts() {
+		r.endImport()
+	}
 	switch s.action {
 	case insertRows, triggerDrop:
 		r.insert(s)
@@ -233,12 +240,22 @@ func (r *run) moveBack(s step) {
 	r.sequence = r.readSequence()
 }
 
-// write commits rows with explicit ids on a connection that knows no plugin.
+// write commits rows with explicit ids on a connection that knows no plugin, or leaves its
+// transaction open.
 func (r *run) write(s step) {
 	r.disturbed = true
+	exec := r.exec
+	if s.open && r.now.hidden == nil {
+		r.beginImport()
+		exec = func(statement string) {
+			if _, err := r.importing.tx.Exec(statement); err != nil {
+				r.Fatalf("%s: %v", statement, err)
+			}
+		}
+	}
 	for _, one := range r.build(s) {
 		column, value := r.numberFor()
-		r.exec(fmt.Sprintf("INSERT INTO %s (tenant_id, id, name, qty%s) OVERRIDING SYSTEM VALUE VALUES (%d, %d, '%s', %d%s)",
+		exec(fmt.Sprintf("INSERT INTO %s (tenant_id, id, name, qty%s) OVERRIDING SYSTEM VALUE VALUES (%d, %d, '%s', %d%s)",
 			r.kind.table, column, one.tenant, one.id, one.name, one.qty, value))
 		if r.hide(one) {
 			continue
@@ -253,7 +270,9 @@ func (r *run) write(s step) {
 		}
 		r.saved, r.now = into[:len(into)-1], into[len(into)-1]
 	}
-	r.compareUnlessFailed()
+	if r.importing == nil {
+		r.compareUnlessFailed()
+	}
 }
 
 // lenient is the kind as OVERRIDING SYSTEM VALUE sees it.

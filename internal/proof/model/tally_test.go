@@ -63,7 +63,7 @@ func required() (names []string) {
 	for _, v := range []visitAction{ownersWithPets, petsWithTags, appendPets, appendTags} {
 		names = append(names, "healed visit "+string(v))
 	}
-	return append(names, "second key met", "healed second key", "incident healed", "healed far", "healed in the caller's transaction",
+	return append(names, "waited for an open import", "second key met", "healed second key", "incident healed", "healed far", "healed in the caller's transaction",
 		"guard 0", "guard 1", "warm true", "prepared true", "translated", "elsewhere",
 		"healed at Repeatable Read", "healed at Serializable", "tried again", "shop visit tried again",
 		"committed", "rolled back", "commit of an aborted transaction", "nested kept", "nested rolled back",

@@ -70,6 +70,26 @@ var mutants = []mutant{
 		tests: in("./internal/sequence", "^TestPreflightLeavesAnAbortedTransactionAborted$"),
 	},
 	{
+		name:  "a sequence that was not called has no value before the next",
+		edits: []edit{{"internal/sequence/afterwards.go", "fmt.Sprintf(preflightLast, seq.Increment, seq.QuotedName(), seq.OID), true", `"SELECT " + fmt.Sprintf(lastKnown, seq.OID), true`}},
+		tests: in("./plugin", "^TestDoNothingBesideAnOpenImport$"),
+	},
+	{
+		name:  "the statement_timeout of a look binds the ROLLBACK",
+		edits: []edit{{"internal/conn/second.go", "return c.InLimitedSavepoint(ctx, settings, fn)", "return errors.Join(c.Exec(ctx, settings), fn(c))"}},
+		tests: in("./internal/conn", "^TestAsideUndoesItsSettingsBeforeTheTransaction$"),
+	},
+	{
+		name:  "a savepoint that was not sent is undone",
+		edits: []edit{{"internal/conn/conn.go", "if _, answered := pgerr.From(failure); !answered {", "if _, answered := pgerr.From(failure); !answered && failure == nil {"}},
+		tests: in("./internal/conn", "^TestUndoAfterAStatementThatWasNotSent$"),
+	},
+	{
+		name:  "questions are prepared without a limit",
+		edits: []edit{{"internal/pipeline/session.go", "questions: newCache(maxQuestions)", "questions: newCache(capacity)"}},
+		tests: in("./internal/pipeline", "^TestSending_preparesWhatIsAskedAgain$"),
+	},
+	{
 		name:  "ROLLBACK TO without RELEASE",
 		edits: []edit{{"internal/conn/savepoint.go", `"ROLLBACK TO SAVEPOINT seqheal; RELEASE SAVEPOINT seqheal"`, `"ROLLBACK TO SAVEPOINT seqheal"`}},
 		tests: in("./internal/conn", "^TestRowsAfterTheGuardBelongToTheTransactionItself$"),

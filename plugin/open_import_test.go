@@ -1,0 +1,66 @@
+package plugin_test
+
+import (
+	"fmt"
+	"testing"
+
+	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
+
+	"github.com/seqheal/seqheal/internal/pgtest"
+	"github.com/seqheal/seqheal/plugin"
+)
+
+// Several rows under DO NOTHING wait for an import that is still open, and are stored, in
+// whatever way the sequence was set back: after a RESTART it has no last value.
+func TestDoNothingBesideAnOpenImport(t *testing.T) {
+	t.Parallel()
+	for _, back := range []string{
+		"ALTER SEQUENCE users_id_seq RESTART WITH 21",
+		"SELECT setval('users_id_seq', 21, false)",
+		"SELECT setval('users_id_seq', 20)",
+	} {
+		t.Run(back, func(t *testing.T) {
+			t.Parallel()
+			inModes(t, func(t *testing.T, m mode, place *pgtest.Place) {
+				place.Exec(drifted + "; CREATE UNIQUE INDEX ON users (name); " + back)
+				var seen incidents
+				db := place.Open(&m.config, plugin.New(seen.option()))
+				imported := place.Open(nil).Begin()
+				defer imported.Rollback()
+				if err := imported.Exec("INSERT INTO users VALUES (21, 'imported')").Error; err != nil {
+					t.Fatal(err)
+				}
+				us, ended := []user{{Name: "a"}, {Name: "b"}, {Name: "old 3"}}, make(chan error)
+				go func() {
+					ended <- m.within(db, func(tx *gorm.DB) error {
+						return tx.Clauses(clause.OnConflict{DoNothing: true}).Create(&us).Error
+					})
+				}()
+				pgtest.Eventually(t, "the rows to wait for the import", func() bool {
+					return place.Int("SELECT count(*) FROM pg_locks l JOIN pg_locks h USING (transactionid) WHERE NOT l.granted AND h.pid = "+backend(imported)) > 0
+				})
+				if err := imported.Commit().Error; err != nil {
+					t.Fatal(err)
+				}
+				if err := <-ended; err != nil {
+					t.Error(err)
+				}
+				want := oldRows() + "\n21|imported\n|a\n|b" // whatever the ids of the new ones
+				if got := place.Text("SELECT CASE WHEN id < 22 THEN id::text ELSE '' END, name FROM users ORDER BY id"); got != want {
+					t.Errorf("stored %q, want %q", got, want)
+				}
+				if i := seen.one(t); i.Outcome != plugin.Healed || !i.Silent {
+					t.Errorf("incident %v", i)
+				}
+			})
+		})
+	}
+}
+
+// backend is the process that serves a transaction.
+func backend(tx *gorm.DB) string {
+	var pid int64
+	tx.Raw("SELECT pg_backend_pid()").Scan(&pid)
+	return fmt.Sprint(pid)
+}

@@ -54,7 +54,7 @@ func (a *attempt) advance(ctx context.Context, c *conn.Conn, before sequence.Pos
 func (a *attempt) record(move sequence.Move) {
 	if a.move == nil {
 		a.move = &move
-		a.low = a.lowest(move)
+		a.origin.low = a.lowest(move)
 	} else {
 		a.move.To, a.move.Moved = move.To, a.move.Moved || move.Moved
 		if move.Outlier.Found {
@@ -73,12 +73,13 @@ func (a *attempt) assignedElsewhere() bool {
 	if owns(a.table) && a.table.NotGuardable == "" || a.collision.evidence == droppedRow {
 		return false
 	}
-	if key := a.collision.key; key.Found && a.previous.key.Found && key != a.previous.key {
-		a.previous.repeats = 0
+	key, previous := a.collision.key, &a.collision.previous
+	if key.Found && previous.key.Found && key != previous.key {
+		previous.repeats = 0
 		return false
 	}
-	a.previous.repeats++
-	return a.previous.repeats > 1 || a.rounds == a.settings.MaxRounds
+	previous.repeats++
+	return previous.repeats > 1 || a.rounds == a.settings.MaxRounds
 }
 
 // advanceBothWays moves the sequence through WithResyncDB and then, where the role may,

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/seqheal/seqheal/internal/catalog"
-	"github.com/seqheal/seqheal/internal/cause"
 	"github.com/seqheal/seqheal/internal/conn"
 	"github.com/seqheal/seqheal/internal/facts"
 	"github.com/seqheal/seqheal/internal/pgerr"
@@ -25,7 +24,6 @@ type attempt struct {
 	rounds    int
 	earlier   int       // how many of them were another attempt's
 	collision collision // the latest
-	previous  previous
 	verdict   verdict
 	session   conn.Session
 	table     *catalog.Table
@@ -35,28 +33,8 @@ type attempt struct {
 	// second is why no second connection can be used; it is waited for once.
 	second  error
 	failure *sequence.Refusal
-	// given is the highest value that was seen of the sequence before the heal.
-	given given
-	// low is the first value that may have been taken when the heal looked; front and
-	// causes are what was found there afterwards.
-	low    int64
-	front  cause.Front
-	causes []cause.Cause
-}
-
-// given is a value that a sequence had given, and when.
-type given struct {
-	value int64
-	at    time.Time
-	known bool
-}
-
-// previous is the collision of the round before.
-type previous struct {
-	key sequence.Position
-	// repeats counts the rounds in a row in which this id collided although the
-	// sequence was past every row.
-	repeats int
+	// origin is what is known of how the sequence drifted.
+	origin origin
 }
 
 // target is the furthest value that the sequence has to pass.
@@ -71,7 +49,7 @@ type target struct {
 func (in *insert) begin(s strategy, c collision) *attempt {
 	in.tables.HealBegins()
 	a := &attempt{insert: in, started: time.Now(), guardedBy: s.guard(), collision: c}
-	a.given.value, a.given.at, a.given.known = in.memory.Given()
+	a.origin.given, a.origin.at, a.origin.known = in.memory.Given()
 	return a
 }
 
@@ -117,15 +95,16 @@ func (a *attempt) isElsewhere(key *catalog.Table) bool {
 func (a *attempt) split() {
 	healed := *a
 	healed.rounds = a.rounds - 1
-	healed.collision = collision{evidence: a.collision.evidence, key: a.previous.key}
+	healed.collision = collision{evidence: a.collision.evidence, key: a.collision.previous.key}
 	healed.queue()
 	*a = attempt{insert: a.insert, started: time.Now(), guardedBy: a.guardedBy, rounds: a.rounds, earlier: healed.rounds,
 		collision: a.collision, session: a.session, second: a.second}
+	a.collision.previous = previous{}
 }
 
 // next takes the collision of a statement that was sent again.
 func (a *attempt) next(c collision) {
-	a.previous.key = a.collision.key
+	c.previous = previous{key: a.collision.key, repeats: a.collision.previous.repeats}
 	a.collision = c
 }
 

@@ -19,6 +19,20 @@ const (
 	lookWaitInside = 5 * time.Second
 )
 
+// origin is what is known of how a sequence drifted.
+type origin struct {
+	// given is the highest value that was seen of the sequence before the heal, and at
+	// when, where one is known.
+	given int64
+	at    time.Time
+	known bool
+	// low is the first value that may have been taken when the heal looked; front and
+	// causes are what was found there afterwards.
+	low    int64
+	front  cause.Front
+	causes []cause.Cause
+}
+
 // explain finds the application's line that sent a statement which collided because of
 // drift, and what made the sequence drift. It runs after the statement has its result and
 // changes nothing of it.
@@ -51,19 +65,19 @@ func (a *attempt) explain(ctx context.Context) {
 	var q cause.Question
 	if located && a.move.Moved {
 		q = a.question()
-		a.front = q.Front(cause.Seen{})
+		a.origin.front = q.Front(cause.Seen{})
 	}
 	if reason := a.unseen(ctx, located); reason != "" {
-		a.causes = []cause.Cause{cause.Without(reason)}
+		a.origin.causes = []cause.Cause{cause.Without(reason)}
 		return
 	}
 	seen, err := a.look(ctx, q)
-	a.front, a.causes = q.Front(seen), q.Judge(seen, err)
+	a.origin.front, a.origin.causes = q.Front(seen), q.Judge(seen, err)
 }
 
 // question is the question about what lay in front of the sequence.
 func (a *attempt) question() cause.Question {
-	q := cause.Question{Table: a.table, Limit: cause.Limit, At: a.move.From, From: a.low, To: a.target.Value}
+	q := cause.Question{Table: a.table, Limit: cause.Limit, At: a.move.From, From: a.origin.low, To: a.target.Value}
 	memory := a.tables.Memory(a.stmt.Target)
 	if memory == nil || !a.owned() {
 		return q
@@ -71,8 +85,8 @@ func (a *attempt) question() cause.Question {
 	if a.stmt.Target.Schema == "" {
 		q.Path = a.session.SearchPath[:max(0, strings.LastIndexByte(a.session.SearchPath, '/'))]
 	}
-	if memory == a.memory && a.given.known {
-		q.Given, q.GivenAt = a.given.value, a.given.at
+	if memory == a.memory && a.origin.known {
+		q.Given, q.GivenAt = a.origin.given, a.origin.at
 	}
 	if n := memory.LastNamed(); n != nil && n.Column == fedColumn(a.table) {
 		q.Named = n

@@ -35,6 +35,16 @@ type collision struct {
 	key sequence.Position
 	// undone is the error of the savepoint's rollback.
 	undone error
+	// previous is the collision of the round before.
+	previous previous
+}
+
+// previous is what stays of the collision of the round before.
+type previous struct {
+	key sequence.Position
+	// repeats counts the rounds in a row in which this id collided although the
+	// sequence was past every row.
+	repeats int
 }
 
 // collisionOf is a collision of a value that the table's sequence gave. undone is the
@@ -268,7 +278,7 @@ func (a *attempt) classifyMixed(ctx context.Context, c *conn.Conn) (verdict, err
 		return drift, nil
 	case named > 1 || !t.Selectable || t.RowSecurity:
 		return callersOwn, nil // twice in one statement, or not to be seen
-	case a.session.Isolation != conn.ReadCommitted && key == a.previous.key:
+	case a.session.Isolation != conn.ReadCommitted && key == a.collision.previous.key:
 		// The sequence has passed it since, so no row can have drawn it again: it is
 		// in the table, where it cannot be seen.
 		return callersOwn, nil

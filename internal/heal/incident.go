@@ -72,7 +72,7 @@ func (a *attempt) incident() Incident {
 		Time: a.started, Duration: time.Since(a.started), Behind: a.behind(),
 		Constraint: a.collision.server.Constraint, Key: a.collision.key,
 		Rows: a.stmt.Insert.Rows(), Rounds: max(1, a.rounds-a.earlier), Guard: a.guardedBy, Effect: a.effect, Err: a.stmt.DB.Error,
-		Sender: a.sender, Front: a.front, Causes: a.causes,
+		Sender: a.sender, Front: a.origin.front, Causes: a.origin.causes,
 	}
 	if v := a.collision.server; v.Table != "" {
 		i.Table = catalog.Quote(v.Schema, v.Table)

@@ -79,10 +79,14 @@ func TestCause_lookThatFails(t *testing.T) {
 					t.Fatal(err)
 				}
 				i := seen.one(t)
+				lost := test.cancel && m.name == "GORM's transaction" // the end of the context ends GORM's transaction, now or after the look
+				if lost && strings.HasSuffix(i.Cause.Evidence, "could not be read: context canceled") {
+					return
+				}
 				if i.Outcome != plugin.Healed || !strings.HasPrefix(i.Cause.Evidence, test.evidence) || looks.Load() == 0 {
 					t.Errorf("%d looks: %v", looks.Load(), i)
 				}
-				if m.name == "GORM's transaction" && test.cancel {
+				if lost {
 					return // GORM's own COMMIT fails with the context
 				}
 				if got := place.Text("SELECT id, name FROM users WHERE id > 20 ORDER BY id"); got != "21|new\n22|after" {

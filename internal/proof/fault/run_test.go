@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"gorm.io/gorm"
 
 	"github.com/seqheal/seqheal/internal/pgerr"
@@ -339,15 +340,21 @@ func (r *run) close(t *testing.T) {
 	}
 }
 
-// again inserts in the run's mode, undisturbed.
+// again inserts in the run's mode, undisturbed. A connection that was cut while it was idle
+// is met at BEGIN, where pgx tells the caller "conn closed" and database/sql takes no other.
 func (r *run) again(insert func(*gorm.DB) error) error {
 	if r.guard == plugin.GuardOff {
 		r.warm()
 	}
+	send := func() error { return insert(r.db) }
 	if r.mode == callersTransaction {
-		return r.db.Transaction(insert)
+		send = func() error { return r.db.Transaction(insert) }
 	}
-	return insert(r.db)
+	err := send()
+	if pgconn.SafeToRetry(err) {
+		err = send()
+	}
+	return err
 }
 
 func text(rows map[int64]string) string {

@@ -160,7 +160,7 @@ func (r *run) inFront(rows []row, first int64, yes func(key) bool) bool {
 // statement's own ids and at the rows that others see; where a missing row tells, at none.
 func (r *run) foreseen(s step, rows []row) bool {
 	_, named := drawing(rows)
-	counted := s.conflict != doNothing && named > 0 && !r.kind.composite && !r.kind.trigger && !r.kind.view
+	counted := s.conflict != doNothing && s.conflict != nothingByKey && named > 0 && !r.kind.composite && !r.kind.trigger && !r.kind.view
 	return r.inFront(rows, r.sequence.next(r.kind), func(at key) bool {
 		_, there := r.now.rows[at]
 		if r.level == sql.LevelSerializable {

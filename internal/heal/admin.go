@@ -85,26 +85,26 @@ func (s *preflight) askAsAdmin(ctx context.Context, t *catalog.Table) (answer se
 
 // seenByAdmin reports whether rows that the role may not see can be read through
 // WithResyncDB.
-func (s *preflight) seenByAdmin() bool {
-	return s.settings.ResyncDB != nil && s.table.RowSecurity && s.table.Sequence.Cache <= 1
+func (s *preflight) seenByAdmin(t *catalog.Table) bool {
+	return s.settings.ResyncDB != nil && t.RowSecurity && t.Sequence.Cache <= 1
 }
 
 // askAdminAfter reports whether a row that is committed holds one of the values that the
 // statement has drawn: its own rows are not seen from there.
-func (s *preflight) askAdminAfter(ctx context.Context, before int64) sequence.Answer {
-	last := s.lastDrawn(ctx, s.table)
+func (s *preflight) askAdminAfter(ctx context.Context, t *catalog.Table, before int64) sequence.Answer {
+	last := s.lastDrawn(ctx, t)
 	switch {
 	case !last.Found:
 		return sequence.Unknown
-	case s.table.DrawnByTrigger() && !s.table.Sequence.Reached(last.Value, before+s.table.Sequence.Increment):
+	case t.DrawnByTrigger() && !t.Sequence.Reached(last.Value, before+t.Sequence.Increment):
 		return sequence.Free // nothing was drawn
-	case !s.table.DrawnByTrigger() && (last.Value-before)/s.table.Sequence.Increment < int64(s.omitted(s.table)):
+	case !t.DrawnByTrigger() && (last.Value-before)/t.Sequence.Increment < int64(s.omitted(t)):
 		return sequence.Taken // it was moved back meanwhile, and where the first draws were is not known
 	}
 	answer := sequence.Free
-	a := &attempt{insert: s.insert, started: time.Now(), table: s.table}
-	err := a.asAdmin(ctx, func(ctx context.Context, c *conn.Conn, _ conn.Session, t *catalog.Table) error {
-		taken, err := sequence.TakenBetween(ctx, c, t, before, last.Value)
+	a := &attempt{insert: s.insert, started: time.Now(), table: t}
+	err := a.asAdmin(ctx, func(ctx context.Context, c *conn.Conn, _ conn.Session, seen *catalog.Table) error {
+		taken, err := sequence.TakenBetween(ctx, c, seen, before, last.Value)
 		if taken {
 			answer = sequence.Taken
 		}

@@ -19,8 +19,8 @@ type fence struct {
 	// explained has the server check the statement as the caller wrote it, before the
 	// text that is sent in its place. Only in one trip.
 	explained bool
-	// last asks for the sequence's last value before the statement.
-	last string
+	// last asks for the values before the sequences' next ones, before the statement.
+	last []string
 	// keepOpen leaves the savepoint open after a success, for evidence to be looked at.
 	keepOpen bool
 }
@@ -43,8 +43,8 @@ type fenced struct {
 	open bool
 	// rows is how many rows the statement stored or changed.
 	rows int64
-	// before is the sequence's last value before the statement, where it was asked for.
-	before sequence.Position
+	// before are the answers to fence.last, none where they were not asked for.
+	before []sequence.Position
 }
 
 // oneTrip reports whether the statement's connection takes a savepoint, a statement and
@@ -99,8 +99,8 @@ func (in *insert) sendInOneTrip(text statement.Text, f fence) (fenced, bool) {
 	for _, question := range f.questions {
 		plan.Questions = append(plan.Questions, pipeline.Question{SQL: question})
 	}
-	if f.last != "" {
-		plan.Questions = append(plan.Questions, pipeline.Question{SQL: f.last})
+	for _, last := range f.last {
+		plan.Questions = append(plan.Questions, pipeline.Question{SQL: last})
 	}
 	sending := pipeline.New(in.pool(), plan)
 	err := in.sendOn(sending.ConnPool(), text)
@@ -122,9 +122,11 @@ func (in *insert) sendInOneTrip(text statement.Text, f fence) (fenced, bool) {
 		return r, true
 	}
 	r.open = out.SavepointOpen && !serverSpoke(out.Err)
-	if f.last != "" && len(out.Answers) == len(plan.Questions) {
-		value, err := strconv.ParseInt(out.Answers[len(out.Answers)-1], 10, 64)
-		r.before = sequence.Position{Value: value, Found: err == nil}
+	if len(out.Answers) == len(plan.Questions) {
+		for _, answer := range out.Answers[len(out.Answers)-len(f.last):] {
+			value, err := strconv.ParseInt(answer, 10, 64)
+			r.before = append(r.before, sequence.Position{Value: value, Found: err == nil})
+		}
 	}
 	return r, true
 }
@@ -140,14 +142,16 @@ func (in *insert) sendInTrips(ctx context.Context, text statement.Text, f fence)
 			return fenced{err: err, unsent: true, answer: sequence.AnswerOf(err), failed: i}
 		}
 	}
-	var before sql.NullInt64
-	if f.last != "" {
-		if err := c.Row(ctx, f.last, nil, &before); err != nil {
+	var before []sequence.Position
+	for _, last := range f.last {
+		var value sql.NullInt64
+		if err := c.Row(ctx, last, nil, &value); err != nil {
 			return fenced{err: err, unsent: true, answer: sequence.Unknown}
 		}
+		before = append(before, sequence.Position{Value: value.Int64, Found: value.Valid})
 	}
 	err := in.send(text)
-	r := fenced{err: err, rows: in.stmt.DB.RowsAffected, open: !serverSpoke(err), before: sequence.Position{Value: before.Int64, Found: before.Valid}}
+	r := fenced{err: err, rows: in.stmt.DB.RowsAffected, open: !serverSpoke(err), before: before}
 	if err == nil && !f.keepOpen {
 		in.release(ctx)
 		r.err, r.open = in.stmt.DB.Error, false

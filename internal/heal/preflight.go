@@ -64,17 +64,28 @@ func (s *preflight) send(ctx context.Context) *collision {
 	return s.examine(ctx, s, r)
 }
 
-// watched is a fence that stays open for the question after the statement, a plain one
-// where the caller notices a collision or the question cannot be asked.
-func (s *preflight) watched() fence {
-	if s.noticed || s.blind || !s.drawsFrom(s.table) {
-		return fence{}
+// watched is a fence that stays open for the questions after the statement, a plain one
+// where the caller notices a collision or they cannot be asked.
+func (s *preflight) watched() (f fence) {
+	for _, t := range s.watchedKeys() {
+		last, _ := sequence.AskLast(t)
+		f.last, f.keepOpen = append(f.last, last), true
 	}
-	if _, ok := sequence.AskAfter(s.table, 0, 0); !ok && !s.seenByAdmin() {
-		return fence{}
+	return f
+}
+
+// watchedKeys are the keys of which one can ask after the statement whether it met a row.
+func (s *preflight) watchedKeys() (keys []*catalog.Table) {
+	if s.noticed || s.blind {
+		return nil
 	}
-	last, ok := sequence.AskLast(s.table)
-	return fence{keepOpen: ok, last: last}
+	for _, t := range s.lookedAt() {
+		_, asked := sequence.AskAfter(t, 0, 0)
+		if _, known := sequence.AskLast(t); known && s.drawsFrom(t) && (asked || s.seenByAdmin(t)) {
+			keys = append(keys, t)
+		}
+	}
+	return keys
 }
 
 // examine ends a sending. When a row that is not the statement's own holds a value that it
@@ -84,10 +95,7 @@ func (s *preflight) examine(ctx context.Context, by strategy, r fenced) *collisi
 	switch {
 	case r.err != nil:
 		return s.failed(ctx, by, r)
-	case !r.open:
-	case !r.before.Found:
-		s.release(ctx)
-	default:
+	case r.open:
 		return s.askAfter(ctx, r)
 	}
 	return nil
@@ -120,26 +128,42 @@ func (s *preflight) collidedElsewhere(ctx context.Context, err error) *collision
 	return hit
 }
 
-// askAfter asks whether a row that is not the statement's own holds a value that it drew,
-// and undoes the statement if one does. Otherwise, and where that cannot be asked, it
-// releases the savepoint.
+// askAfter asks of each key whether a row that is not the statement's own holds a value that
+// it drew, and undoes the statement if one does. Otherwise, and where that cannot be asked,
+// it releases the savepoint, with the last question in one round trip.
 func (s *preflight) askAfter(ctx context.Context, r fenced) *collision {
-	question, ok := sequence.AskAfter(s.table, r.before.Value, int64(s.omitted(s.table)))
-	if !ok {
-		if s.askAdminAfter(ctx, r.before.Value) == sequence.Taken {
-			return collisionOf(s.table, s.evidenceBehind(ctx, r.before.Value), s.undo(ctx))
+	keys := s.watchedKeys()
+	if len(keys) != len(r.before) {
+		keys = nil // the look was given up
+	}
+	for i, t := range keys {
+		before := r.before[i]
+		if !before.Found {
+			continue
 		}
-		s.release(ctx)
-		return nil
+		question, ok := sequence.AskAfter(t, before.Value, int64(s.omitted(t)))
+		if !ok {
+			if s.askAdminAfter(ctx, t, before.Value) == sequence.Taken {
+				return collisionOf(t, s.evidenceBehind(ctx, t, before.Value), s.undo(ctx))
+			}
+			continue
+		}
+		put, last := sequence.Put, i == len(keys)-1
+		if last {
+			put = sequence.PutAfter
+		}
+		answer, err := put(ctx, s.conn(), question)
+		switch {
+		case err != nil && (last || !serverSpoke(err)): // the connection is gone
+			s.failAborted(ctx, err)
+			return nil
+		case answer == sequence.Taken && !s.onlyLocked(ctx, t, before.Value):
+			return collisionOf(t, s.evidenceBehind(ctx, t, before.Value), s.undo(ctx))
+		case answer == sequence.Free && last:
+			return nil
+		}
 	}
-	switch answer, err := sequence.PutAfter(ctx, s.conn(), question); {
-	case err != nil: // the connection is gone
-		s.failAborted(ctx, err)
-	case answer == sequence.Taken && !s.onlyLocked(ctx, r.before.Value):
-		return collisionOf(s.table, s.evidenceBehind(ctx, r.before.Value), s.undo(ctx))
-	case answer != sequence.Free:
-		s.release(ctx)
-	}
+	s.release(ctx)
 	return nil
 }
 
@@ -218,7 +242,7 @@ func (s *preflight) lookAgain(ctx context.Context, f fence) (*collision, fenced)
 			return nil, s.sendUnasked(ctx, s.text, fence{keepOpen: f.keepOpen})
 		}
 	}
-	if f.last != "" {
+	if len(f.last) > 0 {
 		f = s.watched() // the sequence is another one too
 	}
 	return s.sendBehindLook(ctx, f)
@@ -226,9 +250,9 @@ func (s *preflight) lookAgain(ctx context.Context, f fence) (*collision, fenced)
 
 // evidenceBehind is what another statement's row among the drawn values means: drift when
 // this one alone has drawn since before, a suspicion when another session has too.
-func (s *preflight) evidenceBehind(ctx context.Context, before int64) evidence {
-	last := s.lastDrawn(ctx, s.table)
-	if last.Found && sequence.Steps(before, last.Value, s.table.Sequence.Increment) == int64(s.omitted(s.table)) {
+func (s *preflight) evidenceBehind(ctx context.Context, t *catalog.Table, before int64) evidence {
+	last := s.lastDrawn(ctx, t)
+	if last.Found && sequence.Steps(before, last.Value, t.Sequence.Increment) == int64(s.omitted(t)) {
 		return missingRows
 	}
 	return suspected

@@ -3,6 +3,7 @@ package heal
 import (
 	"context"
 
+	"github.com/seqheal/seqheal/internal/catalog"
 	"github.com/seqheal/seqheal/internal/conn"
 	"github.com/seqheal/seqheal/internal/sequence"
 )
@@ -10,8 +11,7 @@ import (
 // onlyLocked reports whether what looks like a row that the statement met is its own: a
 // trigger has locked it since, as a row that refers to it by a foreign key does. A row that
 // was met is committed, so that a second connection sees it, and none of the statement's.
-func (s *preflight) onlyLocked(ctx context.Context, before int64) bool {
-	t := s.table
+func (s *preflight) onlyLocked(ctx context.Context, t *catalog.Table, before int64) bool {
 	if !t.Triggers.AfterRow && !t.Triggers.InsertStatement {
 		return false
 	}

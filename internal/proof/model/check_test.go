@@ -28,7 +28,7 @@ func (r *run) attempt(a attempt) {
 	before := r.sequence
 	drift := r.drift(a)
 	r.underNumbers(a, &drift)
-	drift.guess = drift.guess || r.importing != nil
+	r.besideOpenImport(a, &drift)
 	if drift.unprotected != "" {
 		tally.add("left out: " + drift.unprotected)
 		return

@@ -9,8 +9,9 @@ import (
 // openImport is a transaction that has stored rows with explicit ids and stays open while
 // the application sends its next statement. It commits when that waits for it, or afterwards.
 type openImport struct {
-	tx  *sql.Tx
-	xid string
+	tx   *sql.Tx
+	xid  string
+	keys map[key]bool
 }
 
 // beginImport begins one, where the next statement has no snapshot that would hide its rows.
@@ -19,9 +20,23 @@ func (r *run) beginImport() {
 	if err != nil {
 		r.Fatal(err)
 	}
-	r.importing = &openImport{tx: tx}
+	r.importing = &openImport{tx: tx, keys: map[key]bool{}}
 	if err := tx.QueryRow("SELECT (txid_current() % (1::bigint << 32))::text").Scan(&r.importing.xid); err != nil {
 		r.Fatal(err)
+	}
+}
+
+// imports reports whether the open import has stored a row at a key.
+func (r *run) imports(at key) bool { return r.importing != nil && r.importing.keys[at] }
+
+// besideOpenImport adds what an import that cannot be seen yet changes.
+func (r *run) besideOpenImport(a attempt, e *expectation) {
+	if r.importing == nil {
+		return
+	}
+	e.guess = true
+	if (r.kind.composite || r.kind.cache > 1) && e.may && r.way(a.step, a.rows) == lookedAhead {
+		e.unprotected = "a look alone, beside an open import: a composite key, or CACHE"
 	}
 }
 

@@ -162,7 +162,7 @@ func (r *run) chooseID(s spec, one *row, others []row) int64 {
 	case omitted:
 		return 0
 	case existing:
-		keys := r.keys()
+		keys := slices.DeleteFunc(r.keys(), r.imports)
 		if len(keys) == 0 {
 			return 0
 		}
@@ -257,6 +257,9 @@ func (r *run) write(s step) {
 		column, value := r.numberFor()
 		exec(fmt.Sprintf("INSERT INTO %s (tenant_id, id, name, qty%s) OVERRIDING SYSTEM VALUE VALUES (%d, %d, '%s', %d%s)",
 			r.kind.table, column, one.tenant, one.id, one.name, one.qty, value))
+		if r.importing != nil {
+			r.importing.keys[r.kind.keyOf(one)] = true
+		}
 		if r.hide(one) {
 			continue
 		}

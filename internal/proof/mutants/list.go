@@ -75,6 +75,11 @@ var mutants = []mutant{
 		tests: in("./plugin", "^TestDoNothingBesideAnOpenImport$"),
 	},
 	{
+		name:  "only the first of two keys is asked about after the statement",
+		edits: []edit{{"internal/heal/preflight.go", "	for _, t := range s.lookedAt() {\n		_, asked :=", "	for _, t := range s.lookedAt()[:1] {\n		_, asked :="}},
+		tests: in("./plugin", "^TestDoNothingBesideAnOpenImportByASecondKey$"),
+	},
+	{
 		name:  "the statement_timeout of a look binds the ROLLBACK",
 		edits: []edit{{"internal/conn/second.go", "return c.InLimitedSavepoint(ctx, settings, fn)", "return errors.Join(c.Exec(ctx, settings), fn(c))"}},
 		tests: in("./internal/conn", "^TestAsideUndoesItsSettingsBeforeTheTransaction$"),

@@ -94,8 +94,8 @@ func WithMaxRounds(rounds int) Option {
 
 // WithResyncTimeout limits the time that one heal may add to an insert; the
 // default is 5 seconds. The server keeps it, by statement_timeout and lock_timeout, which
-// are set for the plugin's own statements only. When it is spent the insert fails with
-// PostgreSQL's own error, and the incident has [ReasonTimeout].
+// are set for the plugin's own statements only, to 50 ms at least. When it is spent the insert
+// fails with PostgreSQL's own error, and the incident has [ReasonTimeout].
 func WithResyncTimeout(timeout time.Duration) Option {
 	return func(s *settings) { s.timeout = timeout }
 }

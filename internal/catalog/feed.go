@@ -34,6 +34,16 @@ func (r *relation) feed(a attribute) feed {
 	return found
 }
 
+// draws is how many columns a sequence feeds.
+func (r *relation) draws(sequence int64) (count int64) {
+	for _, a := range r.columns {
+		if r.feed(a).sequence == sequence {
+			count++
+		}
+	}
+	return count
+}
+
 // unlinked reports whether a default or an identity column depends on nothing: a default
 // depends on its own column at least. A partition's identity may be its root's.
 func (r *relation) unlinked() bool {

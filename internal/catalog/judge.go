@@ -128,7 +128,7 @@ func (r *reading) judgeKey(t *Table) {
 		t.Key = append(t.Key, column)
 		t.Selectable = t.Selectable && a.Selectable
 		if fed := r.table.feed(a); fed.sequence != 0 && t.Column < 0 {
-			t.Column, t.Sequence = i, r.sequences[fed.sequence]
+			t.Column, t.Sequence, t.Draws = i, r.sequences[fed.sequence], r.table.draws(fed.sequence)
 			t.Indexed = r.table.hasIndexOn(number) || key == nil && r.indexedElsewhere(a.Name)
 			t.KeysBelow = key == nil && r.tree.primary() != nil
 			t.Unsupported = r.unsupported(a)

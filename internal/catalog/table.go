@@ -41,6 +41,9 @@ type Table struct {
 	// none does.
 	Column   int
 	Sequence Sequence
+	// Draws is how many columns of the table have the sequence in their default: a row
+	// that leaves all of them out draws as many values, in the columns' order.
+	Draws int64
 	// Keys is the same table by each key that a sequence feeds, this one among them:
 	// Constraint, Key, Column, Sequence and what follows from them are that key's. It is
 	// empty for the tables that have one such key, which is nearly all. An index over the
@@ -267,4 +270,12 @@ func (t *Table) Limit() int64 {
 		return max(low, t.Sequence.Min)
 	}
 	return min(high, t.Sequence.Max)
+}
+
+// Deferrable reports whether the key's constraint may be checked at COMMIT: ON CONFLICT does
+// not take it (55000).
+func (t *Table) Deferrable() bool {
+	return t.InitiallyDeferred || slices.ContainsFunc(t.Uniques, func(u UniqueIndex) bool {
+		return u.Name == t.Constraint && !u.Immediate && !u.Exclusion
+	})
 }

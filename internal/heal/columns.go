@@ -37,6 +37,9 @@ func fedColumn(t *catalog.Table) string {
 // omitted is how many rows leave their key to the table's sequence.
 func (in *insert) omitted(t *catalog.Table) int { return in.stmt.Insert.Omitted(fedColumn(t)) }
 
+// draws is how many values the statement draws of the key's sequence, at most.
+func (in *insert) draws(t *catalog.Table) int64 { return int64(in.omitted(t)) * max(1, t.Draws) }
+
 // names reports whether a row names the value that the sequence gives to others.
 func (in *insert) names(t *catalog.Table) bool { return in.stmt.Insert.Names(fedColumn(t)) }
 

@@ -2,6 +2,7 @@ package heal
 
 import (
 	"context"
+	"errors"
 
 	"gorm.io/gorm"
 
@@ -29,6 +30,9 @@ type insert struct {
 	// ownTx is a transaction that the plugin began for the statement, nil without one.
 	ownTx      *conn.Transaction
 	connection *conn.Conn
+	// unread is an error that is not the server's, such as GORM's when it reads the rows: without
+	// a transaction they are stored. Nil without one.
+	unread error
 	// drifted are the attempts that became an incident, and sender is the application's line
 	// that sent their statement.
 	drifted []*attempt
@@ -95,19 +99,20 @@ func (in *insert) ensureTransaction(ctx context.Context) bool {
 	return true
 }
 
-// leave ends the plugin's own transaction, if there is one: a commit when the
-// statement succeeded. A commit that fails is the statement's error.
+// leave ends the plugin's own transaction, if there is one: a commit unless the server or the
+// plugin has refused the statement. A commit that fails is the statement's error.
 func (in *insert) leave(returned bool) {
 	tx := in.ownTx
 	if tx == nil {
 		return
 	}
 	in.ownTx = nil
-	if !returned || in.stmt.DB.Error != nil {
+	failure := in.stmt.DB.Error
+	if !returned || failure != nil && (in.unread == nil || !errors.Is(failure, in.unread)) {
 		tx.Rollback()
 		return
 	}
-	if err := tx.Commit(); err != nil {
+	if err := tx.Commit(); err != nil && failure == nil {
 		in.stmt.Fail(err)
 	}
 }
@@ -138,7 +143,12 @@ func (in *insert) sendOn(pool gorm.ConnPool, text statement.Text) error {
 	outer := stmt.ConnPool
 	defer func() { stmt.ConnPool = outer }()
 	stmt.ConnPool = pool
-	return in.stmt.Send(text)
+	in.unread = nil
+	err := in.stmt.Send(text)
+	if err != nil && !serverSpoke(err) && !in.stmt.Ended() {
+		in.unread = err
+	}
+	return err
 }
 
 // report hands over the incidents once no connection of the plugin's own is held:

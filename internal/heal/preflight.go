@@ -71,6 +71,9 @@ func (s *preflight) watched() (f fence) {
 		last, _ := sequence.AskLast(t)
 		f.last, f.keepOpen = append(f.last, last), true
 	}
+	if f.keepOpen && s.countsStored() {
+		f.last = append(f.last, sequence.AskStored(s.table))
+	}
 	return f
 }
 
@@ -80,7 +83,7 @@ func (s *preflight) watchedKeys() (keys []*catalog.Table) {
 		return nil
 	}
 	for _, t := range s.lookedAt() {
-		_, asked := sequence.AskAfter(t, 0, 0)
+		_, asked := sequence.AskAfter(t, 0, 0, false)
 		if _, known := sequence.AskLast(t); known && s.drawsFrom(t) && (asked || s.seenByAdmin(t)) {
 			keys = append(keys, t)
 		}
@@ -132,8 +135,12 @@ func (s *preflight) collidedElsewhere(ctx context.Context, err error) *collision
 // it drew, and undoes the statement if one does. Otherwise, and where that cannot be asked,
 // it releases the savepoint, with the last question in one round trip.
 func (s *preflight) askAfter(ctx context.Context, r fenced) *collision {
-	keys := s.watchedKeys()
-	if len(keys) != len(r.before) {
+	keys, stored := s.watchedKeys(), sequence.Position{}
+	switch len(r.before) {
+	case len(keys):
+	case len(keys) + 1:
+		stored = r.before[len(keys)]
+	default:
 		keys = nil // the look was given up
 	}
 	for i, t := range keys {
@@ -141,7 +148,7 @@ func (s *preflight) askAfter(ctx context.Context, r fenced) *collision {
 		if !before.Found {
 			continue
 		}
-		question, ok := sequence.AskAfter(t, before.Value, int64(s.omitted(t)))
+		question, ok := sequence.AskAfter(t, before.Value, int64(s.omitted(t)), s.updates())
 		if !ok {
 			if s.askAdminAfter(ctx, t, before.Value) == sequence.Taken {
 				return collisionOf(t, s.evidenceBehind(ctx, t, before.Value), s.undo(ctx))
@@ -157,7 +164,7 @@ func (s *preflight) askAfter(ctx context.Context, r fenced) *collision {
 		case err != nil && (last || !serverSpoke(err)): // the connection is gone
 			s.failAborted(ctx, err)
 			return nil
-		case answer == sequence.Taken && !s.onlyLocked(ctx, t, before.Value):
+		case answer == sequence.Taken && !s.onlyLocked(ctx, t, before.Value, stored):
 			return collisionOf(t, s.evidenceBehind(ctx, t, before.Value), s.undo(ctx))
 		case answer == sequence.Free && last:
 			return nil
@@ -283,7 +290,7 @@ func (s *preflight) aheadHere(t *catalog.Table) sequence.Ahead {
 
 // ahead is what the statement is about to do with the table's sequence.
 func (in *insert) ahead(t *catalog.Table) sequence.Ahead {
-	return sequence.Ahead{Count: int64(in.omitted(t)), Named: in.namedBeside(t), Prefixes: in.prefixes(t)}
+	return sequence.Ahead{Count: in.draws(t), Named: in.namedBeside(t), Prefixes: in.prefixes(t)}
 }
 
 func (s *preflight) heal(ctx context.Context, a *attempt) strategy { return a.healAndSend(ctx, s) }

@@ -198,6 +198,6 @@ func (in *insert) chooseKeyUpsert(ctx context.Context, t *catalog.Table) strateg
 // sendableWithoutClause reports whether nothing on the table would notice that ON
 // CONFLICT is left out, and EXPLAIN raises every error that the clause can have.
 func sendableWithoutClause(t *catalog.Table) bool {
-	return t.Constraint != "" && !t.InitiallyDeferred && !t.DeferrableTwin && !t.Foreign && t.Partitions.Foreign == 0 &&
+	return t.Constraint != "" && !t.Deferrable() && !t.DeferrableTwin && !t.Foreign && t.Partitions.Foreign == 0 &&
 		!t.Rules && !t.TreeRowSecurity && !t.Triggers.BeforeInsertRow && !t.Triggers.UpdateStatement && !t.Triggers.InsteadOf
 }

@@ -2,18 +2,49 @@ package heal
 
 import (
 	"context"
+	"errors"
 
 	"github.com/seqheal/seqheal/internal/catalog"
 	"github.com/seqheal/seqheal/internal/conn"
 	"github.com/seqheal/seqheal/internal/sequence"
 )
 
-// onlyLocked reports whether what looks like a row that the statement met is its own: a
-// trigger has locked it since, as a row that refers to it by a foreign key does. A row that
-// was met is committed, so that a second connection sees it, and none of the statement's.
-func (s *preflight) onlyLocked(ctx context.Context, t *catalog.Table, before int64) bool {
-	if !t.Triggers.AfterRow && !t.Triggers.InsertStatement {
+// updates reports whether the statement changes the row that it meets.
+func (in *insert) updates() bool {
+	onConflict := in.stmt.Insert.OnConflict
+	return onConflict != nil && !onConflict.DoNothing
+}
+
+// mayBeLocked reports whether a trigger may lock a row that an upsert has stored, as one
+// does that stores a row with a foreign key to it. Such a row looks like one that was met.
+func (s *preflight) mayBeLocked(t *catalog.Table) bool {
+	return s.updates() && (t.Triggers.AfterRow || t.Triggers.InsertStatement)
+}
+
+// countsStored reports whether the rows that were stored are counted, because their number
+// tells them from rows that were met: every row is meant to be new.
+func (s *preflight) countsStored() bool {
+	return s.mayBeLocked(s.table) && s.omitted(s.table) == s.stmt.Insert.Rows() && !s.table.Elsewhere
+}
+
+// onlyLocked reports whether what looks like a row that the statement met is its own.
+// stored is how many rows the transaction had stored before it. Where their number does not
+// tell, a second connection does: a row that was met is committed, so that it is seen from
+// there, and none of the statement's. With neither it is taken for its own: on a healthy
+// table it is.
+func (s *preflight) onlyLocked(ctx context.Context, t *catalog.Table, before int64, stored sequence.Position) bool {
+	if !s.mayBeLocked(t) {
 		return false
+	}
+	if stored.Found {
+		var now int64
+		err := s.conn().Row(ctx, sequence.AskStored(t), nil, &now)
+		switch rows := int64(s.stmt.Insert.Rows()); {
+		case err != nil || now-stored.Value < rows:
+			return false
+		case now-stored.Value == rows:
+			return true
+		} // the trigger inserts into the table as well
 	}
 	last := s.lastDrawn(ctx, t)
 	if !last.Found || !t.Sequence.Reached(last.Value, before) || !t.DrawnByTrigger() &&
@@ -28,5 +59,5 @@ func (s *preflight) onlyLocked(ctx context.Context, t *catalog.Table, before int
 		}
 		return err
 	})
-	return err == nil && !met
+	return err == nil && !met || errors.Is(err, conn.ErrNoSecond)
 }

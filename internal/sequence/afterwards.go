@@ -23,8 +23,8 @@ func AskLast(t *catalog.Table) (query string, ok bool) {
 }
 
 // metStranger fails with division by zero when a row holds one of the values that this
-// session has drawn and is not the statement's own: of another transaction, or one that
-// ON CONFLICT DO UPDATE has locked and changed. A transaction that began after this one has
+// session has drawn and is not the statement's own: of another transaction, or, after an
+// upsert, one that it has locked and changed. A transaction that began after this one has
 // a negative age as this one's own savepoints have; its status distinguishes them: what is
 // seen of another transaction is committed. It is a hint: another session may have
 // drawn in between, and a foreign key locks a row too. In SERIALIZABLE no row is read.
@@ -34,14 +34,39 @@ func AskLast(t *catalog.Table) (query string, ok bool) {
 //
 //	%[1]s column   %[2]s table, with ONLY unless partitioned   %[3]d the sequence's oid
 //	%[4]d its last value before the statement   %[5]d increment   %[6]d draws
-//	%[7]d the answer where it is not
+//	%[7]d the answer where it is not   %[8]s locked, or nothing
 const metStranger = `SELECT 1 / CASE WHEN pg_catalog.current_setting('transaction_isolation') = 'serializable' THEN 1
   WHEN (pg_catalog.currval(%[3]d::pg_catalog.oid::pg_catalog.regclass) - '%[4]d'::pg_catalog.int8) / (%[5]d) < %[6]d THEN %[7]d
   WHEN EXISTS (SELECT 1 FROM %[2]s t, (SELECT pg_catalog.currval(%[3]d::pg_catalog.oid::pg_catalog.regclass) AS last OFFSET 0) s
     WHERE t.%[1]s BETWEEN least('%[4]d'::pg_catalog.int8 + (%[5]d), s.last) AND greatest('%[4]d'::pg_catalog.int8 + (%[5]d), s.last)
       AND (t.%[1]s - '%[4]d'::pg_catalog.int8) %% (%[5]d) = 0
-      AND CASE WHEN pg_catalog.age(t.xmin) > 0 OR t.xmax <> 0 THEN true
+      AND CASE WHEN pg_catalog.age(t.xmin) > 0%[8]s THEN true
         ELSE pg_catalog.txid_status((pg_catalog.txid_snapshot_xmax(pg_catalog.txid_current_snapshot()) >> 32 << 32) + t.xmin::pg_catalog.text::pg_catalog.int8) = 'committed' END) THEN 0 ELSE 1 END`
+
+// locked tells a row that the transaction has locked: one that ON CONFLICT DO UPDATE changed,
+// and one that it stored and a foreign key of its own refers to.
+const locked = " OR t.xmax <> 0"
+
+// storedHere answers how many rows the transaction has inserted into a table, also in
+// savepoints; null with track_counts off. A row that is updated does not count (PostgreSQL
+// manual, The Cumulative Statistics System; measured). One that another session stores between the
+// server's check and its own insert does, within microseconds.
+//
+//	%[1]d the table's oid
+const storedHere = `SELECT CASE WHEN pg_catalog.current_setting('track_counts') = 'on' THEN pg_catalog.pg_stat_get_xact_tuples_inserted(%[1]d::pg_catalog.oid) END`
+
+// storedBelow is storedHere of the partitions.
+const storedBelow = `SELECT CASE WHEN pg_catalog.current_setting('track_counts') = 'on' THEN coalesce(pg_catalog.sum(pg_catalog.pg_stat_get_xact_tuples_inserted(p.relid)), 0)::pg_catalog.int8 END
+  FROM pg_catalog.pg_partition_tree(%[1]d::pg_catalog.oid::pg_catalog.regclass) p`
+
+// AskStored is a query for the number of rows that the transaction has inserted into the
+// table. The difference over a statement shows whether it has updated some instead.
+func AskStored(t *catalog.Table) string {
+	if t.Partitioned {
+		return fmt.Sprintf(storedBelow, t.OID)
+	}
+	return fmt.Sprintf(storedHere, t.OID)
+}
 
 // PutAfter sends a question in the savepoint of a statement that was sent, and releases it
 // in the same round trip when the answer is Free. Otherwise the savepoint stays open with
@@ -59,8 +84,9 @@ func PutAfter(ctx context.Context, c *conn.Conn, question string) (Answer, error
 
 // AskAfter is a question about a statement that was sent after the sequence stood at
 // before, and drew so many values: Taken when one may be held by a row that is not its own.
-// It reports false where that cannot be asked.
-func AskAfter(t *catalog.Table, before, draws int64) (question string, ok bool) {
+// updates says that it may have changed such a row. It reports false where that cannot be
+// asked.
+func AskAfter(t *catalog.Table, before, draws int64, updates bool) (question string, ok bool) {
 	if !Askable(t) || len(t.Key) != 1 || t.Sequence.Cache > 1 || t.Partitions.Foreign > 0 || t.Foreign {
 		return "", false
 	}
@@ -68,7 +94,11 @@ func AskAfter(t *catalog.Table, before, draws int64) (question string, ok bool) 
 	if t.DrawnByTrigger() {
 		draws, fewer = 1, 1 // it need not draw for each row, and what it did not draw met nothing
 	}
-	return fmt.Sprintf(metStranger, catalog.Quote(t.FedColumn()), itself(t), t.Sequence.OID, before, t.Sequence.Increment, draws, fewer), true
+	changed := ""
+	if updates {
+		changed = locked
+	}
+	return fmt.Sprintf(metStranger, catalog.Quote(t.FedColumn()), itself(t), t.Sequence.OID, before, t.Sequence.Increment, draws, fewer, changed), true
 }
 
 // behind answers whether a row holds the sequence's last value or one beyond it.
@@ -81,7 +111,7 @@ const behind = `SELECT EXISTS (SELECT 1 FROM (SELECT pg_catalog.pg_sequence_last
 // that its sequence gave: false only when no row lies where the sequence is. One query;
 // none where the sequence's last value cannot tell, and then it is true.
 func MayBeBehind(ctx context.Context, c *conn.Conn, t *catalog.Table) (bool, error) {
-	if !t.Sequence.CanRead || t.Sequence.Cache > 1 || !t.Selectable || t.RowSecurity || !t.Indexed {
+	if !t.Sequence.CanRead || t.Sequence.Cache > 1 || t.Draws > 1 || !t.Selectable || t.RowSecurity || !t.Indexed {
 		return true, nil
 	}
 	beyond := ">="
@@ -107,9 +137,10 @@ const drawnIsTaken = `SELECT 1 / CASE
 
 // AskDrawn is a question whether the id that was last drawn on this connection exists,
 // beside the given values of the key's other columns. It reports false where the role
-// may not ask, and where the values beside have to be parameters.
+// may not ask, where the values beside have to be parameters, and where another column
+// draws from the sequence too, perhaps after the key.
 func AskDrawn(t *catalog.Table, beside *Prefix, look bool) (question string, ok bool) {
-	if !t.Selectable || t.RowSecurity || !t.Sequence.CanUse && !t.Sequence.CanRead {
+	if t.Draws > 1 || !t.Selectable || t.RowSecurity || !t.Sequence.CanUse && !t.Sequence.CanRead {
 		return "", false
 	}
 	also := ""
@@ -126,10 +157,10 @@ func AskDrawn(t *catalog.Table, beside *Prefix, look bool) (question string, ok 
 const lastDrawn = `SELECT pg_catalog.currval($1::pg_catalog.int8::pg_catalog.oid::pg_catalog.regclass)`
 
 // LastDrawn is the id that was last drawn on this connection, read without a look
-// at any row. Nothing is found where the role may not ask, nor, with an error, where
-// none was drawn.
+// at any row. Nothing is found where the role may not ask, where another column draws from
+// the sequence too, nor, with an error, where none was drawn.
 func LastDrawn(ctx context.Context, c *conn.Conn, t *catalog.Table) (drawn Position, err error) {
-	if !t.Sequence.CanUse && !t.Sequence.CanRead {
+	if t.Draws > 1 || !t.Sequence.CanUse && !t.Sequence.CanRead {
 		return Position{}, nil
 	}
 	err = c.Row(ctx, lastDrawn, []any{t.Sequence.OID}, &drawn.Value)

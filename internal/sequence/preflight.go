@@ -88,7 +88,13 @@ const preflightSlack = 16
 // when none was drawn yet. Needs SELECT on the sequence. The function waits for a
 // session that is drawing. Reading the sequence as a table does not, and now and then
 // shows the value that nextval writes to the log, up to 32 steps ahead (measured).
-const preflightLast = "SELECT coalesce(pg_catalog.pg_sequence_last_value(%[3]d::pg_catalog.oid::pg_catalog.regclass), q.last_value - (%[1]d)) AS last FROM %[2]s q"
+const preflightLast = "SELECT coalesce(pg_catalog.pg_sequence_last_value(%[3]d::pg_catalog.oid::pg_catalog.regclass), " + smallest + "q.last_value - (%[1]d)::pg_catalog.numeric" + largest + ") AS last FROM %[2]s q"
+
+// A value beside the ends of bigint is taken to be the end.
+const (
+	smallest = "greatest(-9223372036854775808, least(9223372036854775807, "
+	largest  = "))::pg_catalog.int8"
+)
 
 // preflightDraw draws values instead and answers the last: with CACHE, what this
 // session draws next is known only to the session; and without SELECT on the
@@ -98,7 +104,7 @@ const preflightDraw = `SELECT d.v AS last FROM (SELECT pg_catalog.nextval(%[1]d:
 
 // preflightShared reads the last value where the role may not read the sequence as a
 // table. It needs USAGE. Before the first value was drawn it is taken to be the start.
-const preflightShared = "SELECT coalesce(pg_catalog.pg_sequence_last_value(%[1]d::pg_catalog.oid::pg_catalog.regclass), p.start_value - p.increment) AS last FROM pg_catalog.pg_sequence_parameters(%[1]d::pg_catalog.oid) p"
+const preflightShared = "SELECT coalesce(pg_catalog.pg_sequence_last_value(%[1]d::pg_catalog.oid::pg_catalog.regclass), " + smallest + "p.start_value - p.increment::pg_catalog.numeric" + largest + ") AS last FROM pg_catalog.pg_sequence_parameters(%[1]d::pg_catalog.oid) p"
 
 // lasts is the SQL for the values behind which this session will draw, as last;
 // empty where the role can know none. With CACHE they are two: the rest of what
@@ -136,11 +142,17 @@ const preflight = `SELECT 1 / CASE
   WHEN ` + checked + ` THEN 1
   WHEN EXISTS (SELECT 1 FROM (SELECT last FROM (%[3]s) l OFFSET 0) s
                WHERE CASE WHEN pg_catalog.current_setting('transaction_isolation') <> 'serializable'
-                          THEN EXISTS (SELECT 1 FROM %[2]s t WHERE t.%[1]s BETWEEN s.last + (%[4]d) AND s.last + (%[5]d) AND (t.%[1]s - s.last) %% (%[7]d) = 0)
+                          THEN EXISTS (SELECT 1 FROM %[2]s t WHERE t.%[1]s BETWEEN ` + nearest + ` AND ` + farthest + ` AND (t.%[1]s - s.last) %% (%[7]d) = 0)
                           ELSE false END
                   OR EXISTS (SELECT 1 FROM pg_catalog.unnest('{%[6]s}'::pg_catalog.int8[]) n(id)
-                             WHERE n.id BETWEEN s.last + (%[4]d) AND s.last + (%[5]d) AND (n.id - s.last) %% (%[7]d) = 0)) THEN 0 %[9]s
+                             WHERE n.id BETWEEN ` + nearest + ` AND ` + farthest + ` AND (n.id - s.last) %% (%[7]d) = 0)) THEN 0 %[9]s
   ELSE 1 END`
+
+// nearest and farthest are the ends of the range that is looked at, within bigint.
+const (
+	nearest  = smallest + "s.last + (%[4]d)::pg_catalog.numeric" + largest
+	farthest = smallest + "s.last + (%[5]d)::pg_catalog.numeric" + largest
+)
 
 // notHere fails with sqrt(-1) in SERIALIZABLE. The argument must not be a constant, which
 // would be computed while the question is planned.

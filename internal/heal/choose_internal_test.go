@@ -70,7 +70,7 @@ func people(change func(*catalog.Table)) *catalog.Table {
 	t := &catalog.Table{
 		OID: 1, Schema: "s", Name: "people", Own: true, Constraint: "people_pkey", Key: []catalog.Column{{Name: "id", Type: "int8"}},
 		Sequence: catalog.Sequence{OID: 2, Increment: 1, Min: 1, Max: 1 << 40, Cache: 1, CanUse: true, CanRead: true},
-		Uniques:  []catalog.UniqueIndex{{Table: 1, Name: "people_pkey", Primary: true}}, Indexed: true, Selectable: true, CanInsert: true,
+		Uniques:  []catalog.UniqueIndex{{Table: 1, Name: "people_pkey", Primary: true, Immediate: true}}, Indexed: true, Selectable: true, CanInsert: true,
 	}
 	if change != nil {
 		change(t)
@@ -139,6 +139,7 @@ func TestSendableWithoutClause(t *testing.T) {
 		"a statement trigger on UPDATE": func(t *catalog.Table) { t.Triggers.UpdateStatement = true },
 		"a rule":                        func(t *catalog.Table) { t.Rules = true },
 		"row-level security":            func(t *catalog.Table) { t.TreeRowSecurity = true },
+		"a deferrable key":              func(t *catalog.Table) { t.Uniques[0].Immediate = false },
 		"a deferrable twin of the key":  func(t *catalog.Table) { t.DeferrableTwin = true },
 		"no key":                        func(t *catalog.Table) { t.Constraint = "" },
 		"a foreign partition":           func(t *catalog.Table) { t.Partitions.Foreign = 1 },

@@ -75,6 +75,21 @@ var mutants = []mutant{
 		tests: in("./plugin", "^TestDoNothingBesideAnOpenImport$"),
 	},
 	{
+		name:  "rows that a trigger locks are not counted",
+		edits: []edit{{"internal/heal/preflight.go", "if f.keepOpen && s.countsStored() {", "if f.keepOpen && s.countsStored() && s.blind {"}},
+		tests: in("./plugin", "^TestUpsertOfRowsThatATriggerLocksBesideAnOpenImport$"),
+	},
+	{
+		name:  "another column's draw is taken for the key's",
+		edits: []edit{{"internal/catalog/judge.go", "r.table.draws(fed.sequence)", "min(1, r.table.draws(fed.sequence))"}},
+		tests: in("./plugin", "^TestDoNothingWhereAnotherColumnDrawsToo$"),
+	},
+	{
+		name:  "rows that GORM cannot read are rolled back",
+		edits: []edit{{"internal/heal/insert.go", "!errors.Is(failure, in.unread))", "!errors.Is(failure, in.unread) || true)"}},
+		tests: in("./plugin", "^TestUpsertWhoseRowsGORMCannotRead$"),
+	},
+	{
 		name:  "only the first of two keys is asked about after the statement",
 		edits: []edit{{"internal/heal/preflight.go", "	for _, t := range s.lookedAt() {\n		_, asked :=", "	for _, t := range s.lookedAt()[:1] {\n		_, asked :="}},
 		tests: in("./plugin", "^TestDoNothingBesideAnOpenImportByASecondKey$"),

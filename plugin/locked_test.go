@@ -31,16 +31,19 @@ CREATE TABLE log (id bigserial PRIMARY KEY, dog_id bigint REFERENCES dogs);
 CREATE FUNCTION log() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS 'BEGIN INSERT INTO log (dog_id) VALUES (NEW.id); RETURN NULL; END';
 CREATE TRIGGER log AFTER INSERT ON dogs FOR EACH ROW EXECUTE FUNCTION log()`
 
-// Rows that a trigger has locked are told from rows that an upsert met, also where no second
-// connection is free to look.
+// stampDogs adds a trigger that keeps the plugin from leaving ON CONFLICT out.
+const stampDogs = `; CREATE FUNCTION stamp() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+CREATE TRIGGER stamp BEFORE INSERT ON dogs FOR EACH ROW EXECUTE FUNCTION stamp()`
+
+// Rows that a trigger has locked are not taken for rows that an upsert met, also where no
+// second connection is free to look.
 func TestHealthyUpsertsOfRowsThatATriggerLocks(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name, more string
 	}{
 		{"", ""},
-		{"BEFORE trigger", `; CREATE FUNCTION stamp() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
-			CREATE TRIGGER stamp BEFORE INSERT ON dogs FOR EACH ROW EXECUTE FUNCTION stamp()`},
+		{"BEFORE trigger", stampDogs},
 	} {
 		for _, parameters := range []map[string]string{nil, {"default_query_exec_mode": "simple_protocol"}} {
 			t.Run(fmt.Sprint(test.name, parameters), func(t *testing.T) {
@@ -81,13 +84,12 @@ func TestHealthyUpsertsOfRowsThatATriggerLocks(t *testing.T) {
 	}
 }
 
-// A row that an import commits while the upsert waits for it is told from those that the
+// A row that an import commits while the upsert waits for it is not taken for one that the
 // trigger has locked: it stays as it is.
 func TestUpsertOfRowsThatATriggerLocksBesideAnOpenImport(t *testing.T) {
 	t.Parallel()
 	inModes(t, func(t *testing.T, m mode, place *pgtest.Place) {
-		place.Exec(loggedDogs + `; CREATE FUNCTION stamp() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
-			CREATE TRIGGER stamp BEFORE INSERT ON dogs FOR EACH ROW EXECUTE FUNCTION stamp()`)
+		place.Exec(loggedDogs + stampDogs)
 		var seen incidents
 		db := place.Open(&m.config, plugin.New(seen.option()))
 		pool, err := db.DB()

@@ -2,7 +2,6 @@ package conn
 
 import (
 	"context"
-	"errors"
 
 	"github.com/seqheal/seqheal/internal/pgerr"
 )
@@ -68,10 +67,14 @@ func (c *Conn) InSavepoint(ctx context.Context, fn func() error) error {
 // InLimitedSavepoint is InSavepoint with settings, SET LOCALs, that are sent in the same
 // round trip as the savepoint. The transaction must not be aborted.
 func (c *Conn) InLimitedSavepoint(ctx context.Context, settings string, fn func(*Conn) error) error {
-	if err := c.Exec(ctx, savepoint+"; "+settings); err != nil {
-		return errors.Join(err, c.UndoAfter(ctx, err, rollBackSavepoint))
+	err := c.Exec(ctx, savepoint+"; "+settings)
+	if err != nil {
+		if undo := c.UndoAfter(ctx, err, rollBackSavepoint); undo != nil {
+			return undo
+		}
+		return err
 	}
-	err := fn(c)
+	err = fn(c)
 	if undo := c.RollBack(ctx); err == nil {
 		err = undo
 	}

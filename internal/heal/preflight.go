@@ -68,8 +68,7 @@ func (s *preflight) send(ctx context.Context) *collision {
 // where the caller notices a collision or they cannot be asked.
 func (s *preflight) watched() (f fence) {
 	for _, t := range s.watchedKeys() {
-		last, _ := sequence.AskLast(t)
-		f.last, f.keepOpen = append(f.last, last), true
+		f.last, f.keepOpen = append(f.last, sequence.AskLast(t)), true
 	}
 	if f.keepOpen && s.countsStored() {
 		f.last = append(f.last, sequence.AskStored(s.table))
@@ -83,8 +82,7 @@ func (s *preflight) watchedKeys() (keys []*catalog.Table) {
 		return nil
 	}
 	for _, t := range s.lookedAt() {
-		_, asked := sequence.AskAfter(t, 0, 0, false)
-		if _, known := sequence.AskLast(t); known && s.drawsFrom(t) && (asked || s.seenByAdmin(t)) {
+		if s.drawsFrom(t) && (sequence.AskableAfter(t) || s.seenByAdmin(t)) && sequence.AskLast(t) != "" {
 			keys = append(keys, t)
 		}
 	}

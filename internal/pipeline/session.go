@@ -138,14 +138,14 @@ func (s *session) question(mode pgx.QueryExecMode, text string) (question *state
 	if mode != pgx.QueryExecModeCacheStatement {
 		return nil, false
 	}
-	question = &statement{text: text, in: &s.questions, sd: &pgconn.StatementDescription{SQL: text}}
 	known := s.questions.get(text)
+	if known != nil && known.sd.Name != "" {
+		return known, false
+	}
+	question = &statement{text: text, in: &s.questions, sd: &pgconn.StatementDescription{SQL: text}}
 	if known == nil {
 		s.keep(question)
 		return nil, false
-	}
-	if known.sd.Name != "" {
-		return known, false
 	}
 	question.sd.Name = s.name(mode, text)
 	return question, true

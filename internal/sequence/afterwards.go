@@ -10,17 +10,8 @@ import (
 
 // AskLast is a query for the value before the sequence's next one, for [AskAfter]. After a
 // RESTART or a setval that has not called it the sequence has no last value of its own. It
-// reports false where the role may not ask.
-func AskLast(t *catalog.Table) (query string, ok bool) {
-	seq := t.Sequence
-	switch {
-	case seq.CanRead:
-		return fmt.Sprintf(preflightLast, seq.Increment, seq.QuotedName(), seq.OID), true
-	case seq.CanUse:
-		return fmt.Sprintf(preflightShared, seq.OID), true
-	}
-	return "", false
-}
+// is empty where the role may not ask.
+func AskLast(t *catalog.Table) string { return lastOf(t.Sequence) }
 
 // metStranger fails with division by zero when a row holds one of the values that this
 // session has drawn and is not the statement's own: of another transaction, or, after an
@@ -87,7 +78,7 @@ func PutAfter(ctx context.Context, c *conn.Conn, question string) (Answer, error
 // updates says that it may have changed such a row. It reports false where that cannot be
 // asked.
 func AskAfter(t *catalog.Table, before, draws int64, updates bool) (question string, ok bool) {
-	if !Askable(t) || len(t.Key) != 1 || t.Sequence.Cache > 1 || t.Partitions.Foreign > 0 || t.Foreign {
+	if !AskableAfter(t) {
 		return "", false
 	}
 	fewer := 0
@@ -99,6 +90,11 @@ func AskAfter(t *catalog.Table, before, draws int64, updates bool) (question str
 		changed = locked
 	}
 	return fmt.Sprintf(metStranger, catalog.Quote(t.FedColumn()), itself(t), t.Sequence.OID, before, t.Sequence.Increment, draws, fewer, changed), true
+}
+
+// AskableAfter reports whether [AskAfter] can ask.
+func AskableAfter(t *catalog.Table) bool {
+	return Askable(t) && len(t.Key) == 1 && t.Sequence.Cache <= 1 && t.Partitions.Foreign == 0 && !t.Foreign
 }
 
 // behind answers whether a row holds the sequence's last value or one beyond it.

@@ -111,19 +111,28 @@ const preflightShared = "SELECT coalesce(pg_catalog.pg_sequence_last_value(%[1]d
 // the session has cached, and behind it whatever the others have left of the
 // sequence. Only with CACHE a value is drawn to know it.
 func lasts(seq catalog.Sequence) string {
-	shared := fmt.Sprintf(preflightLast, seq.Increment, seq.QuotedName(), seq.OID)
 	switch {
-	case seq.CanRead && seq.Cache <= 1:
-		return shared
+	case seq.Cache <= 1:
+		return lastOf(seq)
 	case !seq.CanUse:
 		return ""
 	case seq.CanRead:
-		return "(" + fmt.Sprintf(preflightDraw, seq.OID, 1) + ") UNION ALL (" + shared + ")"
-	case seq.Cache <= 1:
-		return fmt.Sprintf(preflightShared, seq.OID)
+		return "(" + fmt.Sprintf(preflightDraw, seq.OID, 1) + ") UNION ALL (" + lastOf(seq) + ")"
 	}
 	// The last of as many draws is fresh from the sequence.
 	return fmt.Sprintf(preflightDraw, seq.OID, max(1, min(seq.Cache, slice)))
+}
+
+// lastOf is the SQL for the value behind which the sequence goes on, drawing none; empty where
+// the role may not ask.
+func lastOf(seq catalog.Sequence) string {
+	switch {
+	case seq.CanRead:
+		return fmt.Sprintf(preflightLast, seq.Increment, seq.QuotedName(), seq.OID)
+	case seq.CanUse:
+		return fmt.Sprintf(preflightShared, seq.OID)
+	}
+	return ""
 }
 
 // preflight fails with division by zero when a row holds one of the values in

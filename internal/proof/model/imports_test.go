@@ -80,7 +80,8 @@ func (r *run) besideImport(send func()) {
 func (i *openImport) commitWhenWaitedFor(ctx context.Context, db *sql.DB) error {
 	often := time.NewTicker(time.Millisecond)
 	defer often.Stop()
-	for waits := false; !waits && ctx.Err() == nil; {
+	for ctx.Err() == nil {
+		var waits bool
 		err := db.QueryRow("SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'transactionid' AND NOT granted AND transactionid::text = $1)", i.xid).Scan(&waits)
 		if err != nil {
 			return err

@@ -5,8 +5,8 @@ import (
 	"fmt"
 )
 
-// numbers are what the model knows of a second sequence key, whose values nobody names but
-// the writer: those that ever stood in the table.
+// numbers are the values of a second sequence key that ever stood in the table. Only the
+// writer names them.
 type numbers map[int64]bool
 
 // numbersAhead bounds how many values a statement may draw of the second sequence: it is

@@ -71,7 +71,7 @@ var mutants = []mutant{
 	},
 	{
 		name:  "a sequence that was not called has no value before the next",
-		edits: []edit{{"internal/sequence/afterwards.go", "fmt.Sprintf(preflightLast, seq.Increment, seq.QuotedName(), seq.OID), true", `"SELECT " + fmt.Sprintf(lastKnown, seq.OID), true`}},
+		edits: []edit{{"internal/sequence/afterwards.go", "return lastOf(t.Sequence)", `return "SELECT " + fmt.Sprintf(lastKnown, t.Sequence.OID)`}},
 		tests: in("./plugin", "^TestDoNothingBesideAnOpenImport$"),
 	},
 	{
@@ -91,7 +91,7 @@ var mutants = []mutant{
 	},
 	{
 		name:  "only the first of two keys is asked about after the statement",
-		edits: []edit{{"internal/heal/preflight.go", "	for _, t := range s.lookedAt() {\n		_, asked :=", "	for _, t := range s.lookedAt()[:1] {\n		_, asked :="}},
+		edits: []edit{{"internal/heal/preflight.go", "	for _, t := range s.lookedAt() {\n		if s.drawsFrom(t) &&", "	for _, t := range s.lookedAt()[:1] {\n		if s.drawsFrom(t) &&"}},
 		tests: in("./plugin", "^TestDoNothingBesideAnOpenImportByASecondKey$"),
 	},
 	{

@@ -34,7 +34,7 @@ var operations = []operation{
 	{name: "setval back", do: (*shop).setBack, drifts: true},
 	{name: "reindexdb --concurrently", do: (*shop).reindex, drifts: true},
 	{name: "PgBouncer RELOAD, PAUSE", do: (*shop).pauseAndReload, drifts: true, excuses: map[string]string{
-		"(server_login_retry)": "PAUSE cuts off a server connection at its login, which PgBouncer tells whoever waits for it",
+		"(server_login_retry)": "PAUSE closes a server connection during its login, and PgBouncer reports that to each client that waits for it",
 	}},
 	{name: "a view in front", do: (*shop).swap, drifts: true, excuses: map[string]string{
 		"(SQLSTATE 40P01)": "DROP VIEW has the view and waits for the table, a question the other way round",

@@ -2,6 +2,7 @@ package hostile_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
 	"gorm.io/gorm"
@@ -65,17 +66,22 @@ func TestUpserts_sequenceSetBackUnderTheStatement(t *testing.T) {
 // has drifted, and nothing is reported.
 func TestUpserts_othersInsertMeanwhileOnAHealthyTable(t *testing.T) {
 	t.Parallel()
-	for _, c := range severalRows {
-		t.Run(c.name, func(t *testing.T) {
+	const around = `CREATE TRIGGER before_all BEFORE INSERT ON users FOR EACH STATEMENT EXECUTE FUNCTION wait(3);
+		CREATE TRIGGER after_all AFTER INSERT ON users FOR EACH STATEMENT EXECUTE FUNCTION wait(4)`
+	for n, c := range append(slices.Clone(severalRows), severalRows...) {
+		name, more := c.name, ""
+		if n >= len(severalRows) {
+			name, more = name+" under a trigger that may lock rows", around
+		}
+		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p := pgtest.New(t)
 			p.Exec(`CREATE TABLE users (id bigserial PRIMARY KEY, name text);
 				INSERT INTO users (name) SELECT 'old' FROM generate_series(1, 5);
 				CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
 					IF current_setting('application_name') = 'program' THEN PERFORM pg_advisory_xact_lock(TG_ARGV[0]::int, hashtext('$S')); END IF; RETURN NEW; END $$;
-				CREATE TRIGGER before_all BEFORE INSERT ON users FOR EACH STATEMENT EXECUTE FUNCTION wait(1);
-				CREATE TRIGGER before_row BEFORE INSERT ON users FOR EACH ROW EXECUTE FUNCTION wait(3);
-				CREATE TRIGGER after_all AFTER INSERT ON users FOR EACH STATEMENT EXECUTE FUNCTION wait(2)`)
+				CREATE TRIGGER before_row_1 BEFORE INSERT ON users FOR EACH ROW WHEN (NEW.name = 'new 1') EXECUTE FUNCTION wait(1);
+				CREATE TRIGGER before_row_2 BEFORE INSERT ON users FOR EACH ROW WHEN (NEW.name = 'new 2') EXECUTE FUNCTION wait(2);` + more)
 			var seen incidents
 			db := p.OpenDSN(p.DSNFor(map[string]string{"application_name": "program"}), &gorm.Config{}, plugin.New(plugin.OnIncident(seen.report)))
 			held := [2]*gorm.DB{}

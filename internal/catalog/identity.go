@@ -1,9 +1,12 @@
 package catalog
 
 import (
+	"context"
 	"crypto/md5"
 	"fmt"
 	"strings"
+
+	"github.com/seqheal/seqheal/internal/conn"
 )
 
 // Identity is what facts about a table were read of. Names and oids alone are none: a
@@ -207,4 +210,16 @@ func (i Identity) sameKey() string {
 	return fmt.Sprintf("(SELECT pg_catalog.count(*) FROM pg_catalog.pg_attribute a LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum "+
 		"WHERE a.attrelid = %s AND a.attidentity = '' AND NOT a.attisdropped AND (a.attnum, a.attname, coalesce(d.oid, 0)) IN (%s)) = %d",
 		oid(i.OID), strings.Join(columns, ", "), len(i.Key))
+}
+
+// stillNamed asks for the name of an index.
+//
+//	$1 the index's oid
+const stillNamed = "SELECT relname::pg_catalog.text FROM pg_catalog.pg_class WHERE oid = $1::pg_catalog.int8::pg_catalog.oid"
+
+// StillNamed reports whether the index has the name that was read. It sends one SELECT, which
+// reads what the transaction's snapshot shows.
+func StillNamed(ctx context.Context, c *conn.Conn, x UniqueIndex) bool {
+	var name string
+	return c.Row(ctx, stillNamed, []any{x.OID}, &name) == nil && name == x.Name
 }

@@ -177,7 +177,7 @@ func (r *reading) judgeIndexes(t *Table) {
 
 func (x index) describe() UniqueIndex {
 	return UniqueIndex{
-		Table: x.Table, Name: x.Name, Columns: x.Names, Primary: x.Primary, Immediate: x.Immediate, Valid: x.Valid,
+		OID: x.OID, Table: x.Table, Name: x.Name, Columns: x.Names, Primary: x.Primary, Immediate: x.Immediate, Valid: x.Valid,
 		Exclusion: x.Exclusion, Partial: x.Partial, Expression: !x.plain(),
 	}
 }

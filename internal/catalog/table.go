@@ -133,9 +133,9 @@ type Column struct {
 
 // UniqueIndex is a unique index or an exclusion constraint.
 type UniqueIndex struct {
-	// Table is the oid of the table that it stands on.
-	Table int64
-	Name  string
+	// OID is the index's, and Table that of the table that it stands on.
+	OID, Table int64
+	Name       string
 	// Columns are its key's columns, empty text for an expression.
 	Columns []string
 	Primary bool

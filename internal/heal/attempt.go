@@ -240,12 +240,8 @@ func (a *attempt) round(ctx context.Context, c *conn.Conn) (err error) {
 // the caller's retry must not collide with the next one. Such a failure can have another
 // cause, such as a row that was updated concurrently, so nothing is done or reported
 // unless one of the next count values is taken.
-func (in *insert) healForRetry(ctx context.Context, s strategy, err error, count int64) {
-	entry := in.tables.Get(in.stmt.Target)
-	if entry == nil {
-		return
-	}
-	for _, t := range in.drawnKeys(entry.Table) {
+func (in *insert) healForRetry(ctx context.Context, s strategy, err error, table *catalog.Table, count int64) {
+	for _, t := range in.drawnKeys(table) {
 		hit := collisionOf(t, foreseen, nil)
 		hit.err, hit.server = err, pgerr.Error{Schema: t.Schema, Table: t.Name, Constraint: t.Constraint}
 		a := in.begin(s, *hit)
@@ -276,7 +272,7 @@ func (in *insert) noticeExhausted() {
 	a.collision.server = pgerr.Error{Schema: in.stmt.Target.Schema, Table: in.stmt.Target.Table}
 	a.failure = &sequence.Refusal{Reason: sequence.Exhausted, Refused: true, Err: fmt.Errorf(
 		"table %s: its sequence has no value left; widen the column with ALTER TABLE ... TYPE bigint and the sequence with ALTER SEQUENCE ... AS bigint: %w", in.stmt.Target.Table, err)}
-	if entry := in.tables.Get(in.stmt.Target); entry != nil {
+	if entry := in.tables.Get(in.stmt.Target); entry != nil && !entry.Ambiguous {
 		for _, t := range entry.Table.ByKeys() {
 			if in.drawsFrom(t) && (len(t.Keys) == 0 || strings.Contains(server.Message, `"`+t.Sequence.Name+`"`)) {
 				a.table = t

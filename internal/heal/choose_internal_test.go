@@ -70,7 +70,10 @@ func people(change func(*catalog.Table)) *catalog.Table {
 	t := &catalog.Table{
 		OID: 1, Schema: "s", Name: "people", Own: true, Constraint: "people_pkey", Key: []catalog.Column{{Name: "id", Type: "int8"}},
 		Sequence: catalog.Sequence{OID: 2, Increment: 1, Min: 1, Max: 1 << 40, Cache: 1, CanUse: true, CanRead: true},
-		Uniques:  []catalog.UniqueIndex{{Table: 1, Name: "people_pkey", Primary: true, Immediate: true}}, Indexed: true, Selectable: true, CanInsert: true,
+		Uniques: []catalog.UniqueIndex{
+			{Table: 1, Name: "people_pkey", Columns: []string{"id"}, Primary: true, Immediate: true}, {Table: 1, Name: "people_email_key", Columns: []string{"email"}, Immediate: true},
+		},
+		Indexed: true, Selectable: true, CanInsert: true,
 	}
 	if change != nil {
 		change(t)

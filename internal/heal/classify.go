@@ -300,7 +300,8 @@ func (a *attempt) classifyMixed(ctx context.Context, c *conn.Conn) (verdict, err
 func (a *attempt) presume() {
 	e := a.collision.server
 	looksLikeKey := strings.HasSuffix(e.Constraint, "_pkey")
-	if entry := a.tables.Get(a.stmt.Target); entry != nil && entry.Table.Fed() {
+	if entry := a.tables.Get(a.stmt.Target); entry != nil && entry.Table.Fed() &&
+		(!entry.Ambiguous || a.collision.violated() == (catalog.Name{Schema: entry.Table.Schema, Table: entry.Table.Name})) {
 		t := entry.Table
 		if by := a.collision.by(t); by != nil {
 			t = by

@@ -16,7 +16,8 @@ import (
 // subtransaction. No row back means that the key was taken.
 type conflict struct {
 	*insert
-	text statement.Text // guarded
+	table *catalog.Table
+	text  statement.Text // guarded
 }
 
 func (conflict) guard() Guard { return Conflict }
@@ -30,7 +31,7 @@ func (s conflict) send(ctx context.Context) *collision {
 	case pgerr.Is(err, pgerr.SerializationFailure):
 		// REPEATABLE READ and SERIALIZABLE: the row lies outside the snapshot. The
 		// caller retries on this code, and then the sequence is past it.
-		s.healForRetry(ctx, s, err, 1)
+		s.healForRetry(ctx, s, err, s.table, 1)
 	case s.rejected(err):
 		s.reportRejected(err)
 	default:
@@ -43,11 +44,11 @@ func (s conflict) send(ctx context.Context) *collision {
 // read, nil for any other error. The transaction is lost, and the next statement reads the
 // table anew.
 func (s conflict) surprised(err error) *collision {
-	hit, entry := s.collided(err), s.tables.Get(s.stmt.Target)
-	if hit == nil || entry == nil || hit.violated() != (catalog.Name{Schema: entry.Table.Schema, Table: entry.Table.Name}) {
+	hit := s.collided(err)
+	if hit == nil || hit.violated() != (catalog.Name{Schema: s.table.Schema, Table: s.table.Name}) {
 		return nil
 	}
-	if slices.ContainsFunc(entry.Table.Uniques, func(x catalog.UniqueIndex) bool { return x.Name == hit.server.Constraint }) {
+	if slices.ContainsFunc(s.table.Uniques, func(x catalog.UniqueIndex) bool { return x.Name == hit.server.Constraint }) {
 		return nil
 	}
 	s.tables.Reread(s.stmt.Target)
@@ -63,8 +64,7 @@ func (s conflict) rejected(err error) bool {
 	}
 	switch e.Code {
 	case pgerr.UndefinedColumn: // unless it is a column of the caller's
-		entry := s.tables.Get(s.stmt.Target)
-		return entry != nil && slices.ContainsFunc(entry.Table.QuotedKey(), func(column string) bool {
+		return slices.ContainsFunc(s.table.QuotedKey(), func(column string) bool {
 			return strings.Contains(e.Message, column) && !strings.Contains(s.stmt.Text().SQL, column)
 		})
 	case pgerr.InvalidColumnReference, pgerr.ObjectNotReady, pgerr.InsufficientPrivilege:
@@ -79,10 +79,7 @@ func (s conflict) rejected(err error) bool {
 func (s conflict) reportRejected(err error) {
 	s.tables.Unguard(s.stmt.Target)
 	a := s.begin(s, collision{err: err})
-	a.verdict = drift
-	if entry := s.tables.Get(s.stmt.Target); entry != nil {
-		a.table = entry.Table
-	}
+	a.verdict, a.table = drift, s.table
 	server, _ := pgerr.From(err)
 	a.failure = &sequence.Refusal{Reason: GuardRejected, Err: fmt.Errorf(
 		"the server rejected ON CONFLICT DO NOTHING (SQLSTATE %s), because the table or its rights changed while the program ran; "+

@@ -35,11 +35,17 @@ func (s *dropped) send(ctx context.Context) *collision {
 		}
 		return nil
 	}
+	return s.explain(ctx)
+}
+
+// explain tells why no row came back. Where the table turned out to be another one it is
+// read anew first: the row has drawn from that one's sequence.
+func (s *dropped) explain(ctx context.Context) *collision {
 	switch t, answer, err := s.takenKey(ctx); {
 	case err != nil: // nothing was stored, and the reason cannot be known
 		s.failAborted(ctx, err)
-	case answer == sequence.Stale && s.countReading():
-		return s.sendAgain(ctx)
+	case answer == sequence.Stale && s.countReading() && s.readAnew(ctx):
+		return s.explain(ctx)
 	case answer == sequence.Taken:
 		hit := collisionOf(t, droppedRow, nil)
 		hit.key = s.lastDrawn(ctx, t)
@@ -100,20 +106,19 @@ func (s *dropped) sendBare(ctx context.Context) *collision {
 	return hit
 }
 
-// sendAgain reads the table anew, because it was another one, and sends the row again:
-// nothing was stored.
-func (s *dropped) sendAgain(ctx context.Context) *collision {
+// readAnew reads the table anew, and reports whether a row of it draws from a sequence and
+// nothing on it may keep the row out.
+func (s *dropped) readAnew(ctx context.Context) bool {
 	s.tables.Forget(s.stmt.Target, s.table)
 	entry, err := s.readFirst(ctx, s.conn())
 	if err != nil || entry == nil || s.skips(entry.Table) {
-		return nil
+		return false
 	}
 	keys := s.drawnKeys(entry.Table)
-	if len(keys) == 0 {
-		return nil
+	if len(keys) > 0 {
+		s.table = keys[0]
 	}
-	s.table = keys[0]
-	return s.send(ctx)
+	return len(keys) > 0
 }
 
 // drawnIsTaken asks whether the id that was last drawn on the statement's connection

@@ -110,7 +110,7 @@ func (s *preflight) failed(ctx context.Context, by strategy, r fenced) *collisio
 		return hit
 	}
 	if pgerr.Is(r.err, pgerr.SerializationFailure) && s.drawsFrom(s.table) {
-		s.healForRetry(ctx, by, r.err, s.ahead(s.table).Count)
+		s.healForRetry(ctx, by, r.err, s.table, s.ahead(s.table).Count)
 	}
 	s.settle(ctx, r)
 	return nil

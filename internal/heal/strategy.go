@@ -95,7 +95,7 @@ func (in *insert) chooseGuard(text statement.Text) strategy {
 	if in.settings.Guard == GuardAuto && entry != nil && entry.Guard != "" && in.drawsFrom(entry.Table) &&
 		stmt.Insert.Rows() == 1 && stmt.Insert.Plain && text.GuardAllowed() && stmt.Insert.OnConflict == nil &&
 		!stmt.Insert.HasExpression() && !stmt.FillsSliceFromScratch() {
-		return conflict{in, text.Guarded(entry.Guard)}
+		return conflict{in, entry.Table, text.Guarded(entry.Guard)}
 	}
 	return &savepoint{insert: in, text: text}
 }
@@ -118,6 +118,9 @@ func (in *insert) chooseUpsert(ctx context.Context, fresh bool) strategy {
 		// No sequence feeds the key, or its values cannot be foreseen. The question is
 		// whether that still holds.
 		return &preflight{insert: in, text: text, table: entry.Table, blind: true}
+	}
+	if !fresh && !in.knowsTarget(ctx, entry.Table) {
+		return in.chooseUpsert(ctx, true) // the key may be another one by now
 	}
 	switch t, target := in.conflictKey(keys); target {
 	case statement.OnOther:
@@ -146,6 +149,22 @@ func (in *insert) conflictKey(keys []*catalog.Table) (*catalog.Table, statement.
 		}
 	}
 	return nil, statement.OnOther
+}
+
+// knowsTarget reports whether the index that ON CONFLICT waits for is one that was read. A
+// constraint that is named is asked for: names change hands. An expression is taken for
+// known: it is no key.
+func (in *insert) knowsTarget(ctx context.Context, t *catalog.Table) bool {
+	onConflict := in.stmt.Insert.OnConflict
+	if onConflict.OnConstraint == "" && (len(onConflict.Columns) == 0 || in.stmt.Insert.ConflictsOnExpression()) {
+		return true
+	}
+	for _, x := range t.Uniques {
+		if in.conflictTarget(t, x.Columns, x.Name) == statement.OnKey {
+			return onConflict.OnConstraint == "" || catalog.StillNamed(ctx, in.conn(), x)
+		}
+	}
+	return false
 }
 
 // conflictTarget tells whether ON CONFLICT waits for the index of this name over these

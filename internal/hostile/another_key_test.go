@@ -60,6 +60,25 @@ func insertsOf[T any](w *world, when, drift string, row func(name string, id int
 	}
 }
 
+// upserts sends rows that leave their ids out under an ON CONFLICT, each after drift.
+func upserts[T any](w *world, drift string, on clause.OnConflict, row func(name string) T) {
+	for _, count := range []int{1, 2} {
+		for _, nothing := range []bool{false, true} {
+			w.drift(drift)
+			on.DoNothing, on.DoUpdates = nothing, nil
+			if !nothing {
+				on.DoUpdates = clause.AssignmentColumns([]string{"name"})
+			}
+			rows := make([]T, count)
+			for i := range rows {
+				rows[i] = row(fmt.Sprintf("upsert %d of %d, nothing %v", i, count, nothing))
+			}
+			_ = w.step(fmt.Sprintf("upsert of %d, nothing %v", count, nothing), func(db *gorm.DB) *gorm.DB { return db.Clauses(on).Create(&rows) })
+			w.value(rows)
+		}
+	}
+}
+
 const withoutSacrifice = `SELECT CASE WHEN id <= 20 THEN id END, name FROM users WHERE name <> 'sacrifice' ORDER BY 1, 2`
 
 // After the key's column was renamed, the statements of a model with the new name
@@ -115,6 +134,31 @@ func TestCreate_survivesAWidenedKey(t *testing.T) {
 		w.ddl(widen)
 		w.sacrifice("users_id_seq", func(db *gorm.DB) *gorm.DB { return db.Create(&translated{Lang: "en", Name: "sacrifice"}) })
 		insertsOf(w, "after", rewind, func(name string, id int64) translated { return translated{ID: id, Lang: "en", Name: name} })
+	}})
+	wider := func(name string) translated { return translated{Lang: "en", Name: name} }
+	narrow := func(name string) user { return user{Name: name} }
+	both := clause.OnConflict{Columns: []clause.Column{{Name: "id"}, {Name: "lang"}}}
+	beside(t, program{name: "upserts by the wider key", settings: perStep, rows: withoutSacrifice, run: func(w *world) {
+		w.touch("users")
+		w.ddl(widen)
+		upserts(w, rewind, both, wider)
+	}})
+	beside(t, program{name: "upserts by the narrower key", settings: perStep, rows: withoutSacrifice, run: func(w *world) {
+		w.ddl(widen)
+		upserts(w, "", both, wider)
+		w.ddl("ALTER TABLE users DROP CONSTRAINT users_pkey, ADD PRIMARY KEY (id)")
+		upserts(w, rewind, clause.OnConflict{Columns: []clause.Column{{Name: "id"}}}, narrow)
+	}})
+	beside(t, program{name: "upserts by the key's new name", settings: perStep, rows: withoutSacrifice, run: func(w *world) {
+		w.touch("users")
+		w.ddl("ALTER TABLE users RENAME CONSTRAINT users_pkey TO users_key")
+		upserts(w, rewind, clause.OnConflict{OnConstraint: "users_key"}, narrow)
+	}})
+	beside(t, program{name: "upserts by a name that was another key's", settings: perStep, rows: withoutSacrifice, run: func(w *world) {
+		w.ddl("ALTER TABLE users ADD CONSTRAINT users_name UNIQUE (name)")
+		w.touch("users")
+		w.ddl("ALTER TABLE users RENAME CONSTRAINT users_pkey TO x; ALTER TABLE users RENAME CONSTRAINT users_name TO users_pkey; ALTER TABLE users RENAME CONSTRAINT x TO users_name")
+		upserts(w, rewind, clause.OnConflict{OnConstraint: "users_name"}, narrow)
 	}})
 	beside(t, program{name: "widened and narrowed", settings: perStep, rows: withoutSacrifice, run: func(w *world) {
 		w.touch("users")

@@ -54,3 +54,8 @@ func (in Insert) ConflictTarget(key []string, constraint, primary string) Target
 	}
 	return OnKey
 }
+
+// ConflictsOnExpression reports whether ON CONFLICT waits for an index over more than columns.
+func (in Insert) ConflictsOnExpression() bool {
+	return in.OnConflict != nil && slices.ContainsFunc(in.OnConflict.Columns, func(c clause.Column) bool { return c.Raw })
+}

@@ -500,4 +500,24 @@ var mutants = []mutant{
 		edits: []edit{{"internal/conn/savepoint.go", "if pgerr.Is(err, pgerr.QueryCanceled) {", "if pgerr.Is(err, pgerr.InternalError) {"}},
 		tests: in("./plugin", "^TestCause_rollbackThatIsCanceled$"),
 	},
+	{
+		name:  "an index that was not read taken for another than the key's",
+		edits: []edit{{"internal/heal/strategy.go", "if !fresh && !in.knowsTarget(ctx, entry.Table) {", "if false {"}},
+		tests: in("./internal/hostile", "^TestCreate_survivesAWidenedKey$"),
+	},
+	{
+		name:  "a constraint's name is not asked for",
+		edits: []edit{{"internal/heal/strategy.go", ` || catalog.StillNamed(ctx, in.conn(), x)`, " || true"}},
+		tests: in("./internal/hostile", "^TestCreate_survivesAWidenedKey$"),
+	},
+	{
+		name:  "a retry under a snapshot moves the sequence of the table that was read last",
+		edits: []edit{{"internal/heal/preflight.go", "r.err, s.table, s.ahead", "r.err, s.tables.Get(s.stmt.Target).Table, s.ahead"}},
+		tests: in("./internal/hostile", "^TestTenants_theRetryOfATenantUnderASnapshot$"),
+	},
+	{
+		name:  "a dropped row of a table made anew is taken for the caller's own",
+		edits: []edit{{"internal/heal/dropped.go", "s.countReading() && s.readAnew(ctx)", "false"}},
+		tests: in("./internal/hostile", "^TestDoNothing_reportsTheFirstRowOfATableMadeAnew$"),
+	},
 }

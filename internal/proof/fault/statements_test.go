@@ -163,8 +163,8 @@ func (r run) withFaultAgain(t *testing.T, f proxy.Fault, tries int) {
 	default:
 		close(finished)
 		<-over
-		if tries < 3 { // a busy machine: the proof of one round trip found no connection in time
-			r.proxy.Fail(proxy.Fault{}) // or it stalls the BEGIN of the next try, which has no caller that gives up
+		r.proxy.Fail(proxy.Fault{}) // or it strikes what comes next, which nobody expects
+		if tries < 3 {              // a busy machine: the proof of one round trip found no connection in time
 			r.close(t)
 			r.withFaultAgain(t, f, tries+1)
 			return

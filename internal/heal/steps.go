@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/seqheal/seqheal/internal/catalog"
+	"github.com/seqheal/seqheal/internal/pgerr"
 	"github.com/seqheal/seqheal/internal/sequence"
 )
 
@@ -46,8 +47,8 @@ func (s *preflight) askOf(ctx context.Context, t *catalog.Table) sequence.Answer
 		s.complainUnprotected(ctx, sequence.NotAskable(t))
 	}
 	answer, err := sequence.Preflight(ctx, s.conn(), t, s.aheadHere(t))
-	if err != nil {
-		return sequence.Unknown
+	if err != nil && !pgerr.Lost(err) {
+		s.complainUnprotected(ctx, err)
 	}
 	return answer
 }

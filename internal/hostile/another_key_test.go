@@ -255,3 +255,40 @@ func TestCreate_forgetsWhatARolledBackSavepointShowed(t *testing.T) {
 		}})
 	}
 }
+
+// ofTenant is a row whose key begins with another column than the one that a sequence feeds.
+type ofTenant struct {
+	TenantID int64 `gorm:"primaryKey;autoIncrement:false"`
+	ID       int64 `gorm:"primaryKey;autoIncrement"`
+	Name     string
+}
+
+func (ofTenant) TableName() string { return "users" }
+
+// The look at a composite key takes several statements. It is made at the table as it is.
+func TestSave_survivesAnotherSequenceOfACompositeKey(t *testing.T) {
+	t.Parallel()
+	const before = `CREATE TABLE users (tenant_id bigint, id bigserial, name text, PRIMARY KEY (tenant_id, id));
+		INSERT INTO users SELECT 1, g, 'old ' || g FROM generate_series(1, 20) g; SELECT setval('users_id_seq', 20);`
+	for _, c := range []struct{ name, ddl, drift string }{
+		{"renamed", "ALTER SEQUENCE users_id_seq RENAME TO moved", "SELECT setval('moved', 1)"},
+		{"another", "CREATE SEQUENCE other START 500; ALTER TABLE users ALTER id SET DEFAULT nextval('other'); DROP SEQUENCE users_id_seq", "SELECT setval('other', 1)"},
+	} {
+		beside(t, program{name: c.name, settings: perStep, setup: before, rows: "SELECT CASE WHEN id <= 20 THEN id END, name FROM users ORDER BY 1, 2", run: func(w *world) {
+			save := func(names ...string) {
+				rows := make([]ofTenant, len(names))
+				for i, name := range names {
+					rows[i] = ofTenant{TenantID: 1, Name: name}
+				}
+				rows[len(rows)-1].ID = 20
+				_ = w.step("Save", func(db *gorm.DB) *gorm.DB { return db.Save(&rows) })
+			}
+			save("first", "changed")
+			w.ddl(c.ddl)
+			for i := range 2 {
+				w.drift(c.drift)
+				save(fmt.Sprint("new ", i), fmt.Sprint("changed ", i))
+			}
+		}})
+	}
+}

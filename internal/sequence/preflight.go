@@ -261,6 +261,11 @@ func Put(ctx context.Context, c *conn.Conn, question string) (Answer, error) {
 	if undo := c.UndoAfter(ctx, err, takeBack); undo != nil {
 		return Unknown, undo
 	}
+	return answered(err)
+}
+
+// answered is what a question's failure answers; the error remains where that is nothing.
+func answered(err error) (Answer, error) {
 	answer := AnswerOf(err)
 	if answer != Unknown {
 		err = nil
@@ -287,8 +292,9 @@ func preflightByPrefix(ctx context.Context, c *conn.Conn, t *catalog.Table, last
 	})
 	increment := t.Sequence.Increment
 	for _, from := range from {
+		low, high := beside(from, near), beside(from, far)
 		taken = taken || slices.ContainsFunc(a.Named, func(id int64) bool {
-			return id >= from+near && id <= from+far && (id-from)%increment == 0
+			return id >= low && id <= high && Distance(from, id)%Magnitude(increment) == 0
 		})
 		phase := fmt.Sprintf(" AND (%s - (%d)) %% (%d) = 0", catalog.Quote(t.FedColumn()), from, increment)
 		for _, prefix := range a.Prefixes {
@@ -296,7 +302,7 @@ func preflightByPrefix(ctx context.Context, c *conn.Conn, t *catalog.Table, last
 				break
 			}
 			var position Position
-			position, err = furthestWhere(ctx, c, t, prefix, from+near, from+far, phase)
+			position, err = furthestWhere(ctx, c, t, prefix, low, high, phase)
 			taken = position.Found
 		}
 	}
@@ -305,7 +311,7 @@ func preflightByPrefix(ctx context.Context, c *conn.Conn, t *catalog.Table, last
 	}
 	switch {
 	case err != nil:
-		return AnswerOf(err), err
+		return answered(err)
 	case taken:
 		return Taken, nil
 	case a.NotHere && !mayLook:

@@ -145,6 +145,18 @@ func spread(count, increment int64) int64 {
 	return int64(uint64(count) * step)
 }
 
+// beside is the value at a distance, the end of bigint where that is closer.
+func beside(value, distance int64) int64 {
+	switch sum := value + distance; {
+	case distance > 0 && sum < value:
+		return math.MaxInt64
+	case distance < 0 && sum > value:
+		return math.MinInt64
+	default:
+		return sum
+	}
+}
+
 // back is the value one step before, or the value itself at the sequence's start.
 func back(value int64, seq catalog.Sequence) int64 {
 	if Distance(value, seq.First()) < Magnitude(seq.Increment) {

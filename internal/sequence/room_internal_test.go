@@ -142,3 +142,18 @@ func TestExtendKeepsRoomForTheRows(t *testing.T) {
 		})
 	}
 }
+
+func TestBesideStopsAtTheEndsOfBigint(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ value, distance, want int64 }{
+		{5, 3, 8},
+		{5, -8, -3},
+		{math.MaxInt64 - 1, 3, math.MaxInt64},
+		{math.MinInt64 + 1, -3, math.MinInt64},
+		{math.MaxInt64, 0, math.MaxInt64},
+	} {
+		if got := beside(test.value, test.distance); got != test.want {
+			t.Errorf("beside(%d, %d) = %d, want %d", test.value, test.distance, got, test.want)
+		}
+	}
+}

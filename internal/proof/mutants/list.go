@@ -520,4 +520,9 @@ var mutants = []mutant{
 		edits: []edit{{"internal/heal/dropped.go", "s.countReading() && s.readAnew(ctx)", "false"}},
 		tests: in("./internal/hostile", "^TestDoNothing_reportsTheFirstRowOfATableMadeAnew$"),
 	},
+	{
+		name:  "a look in several steps takes a sequence that is gone for no answer",
+		edits: []edit{{"internal/sequence/preflight.go", "\tcase err != nil:\n\t\treturn answered(err)\n", "\tcase err != nil:\n\t\treturn Unknown, err\n"}},
+		tests: in("./internal/hostile", "^TestSave_survivesAnotherSequenceOfACompositeKey$"),
+	},
 }

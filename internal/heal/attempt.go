@@ -186,10 +186,20 @@ func (a *attempt) healAndSend(ctx context.Context, s strategy) strategy {
 // healAside runs a round on a second connection, for a transaction that is lost.
 func (a *attempt) healAside(ctx context.Context) {
 	if err := a.onSecond(ctx, conn.Budget{}, func(ctx context.Context, c *conn.Conn, _ conn.Session) error {
-		return a.round(ctx, c)
+		return a.round(ctx, c, a.elsewhere())
 	}); err != nil {
 		a.fail(err)
 	}
+}
+
+// elsewhere is the statement's table under a name that stands for it in every session: with
+// the schema that the server gives, which a search_path of the statement's own may have chosen.
+func (a *attempt) elsewhere() catalog.Name {
+	target, violated := a.stmt.Target, a.collision.violated()
+	if target.Schema == "" && violated.Table == target.Table {
+		return violated
+	}
+	return target
 }
 
 // healOn runs a round on a connection that is in a transaction, inside a savepoint
@@ -197,7 +207,7 @@ func (a *attempt) healAside(ctx context.Context) {
 // anew where the table was renamed or replaced during the round.
 func (a *attempt) healOn(ctx context.Context, c *conn.Conn) (err error) {
 	for range mostReadings {
-		err = c.InSavepoint(ctx, func() error { return a.round(ctx, c) })
+		err = c.InSavepoint(ctx, func() error { return a.round(ctx, c, a.stmt.Target) })
 		if !replacedMeanwhile(err) || a.stmt.Ended() {
 			break
 		}
@@ -212,13 +222,13 @@ func replacedMeanwhile(err error) bool {
 }
 
 // round classifies the collision and, where drift caused it, locates the furthest row
-// and advances the sequence. It sets the verdict.
-func (a *attempt) round(ctx context.Context, c *conn.Conn) (err error) {
+// and advances the sequence. It sets the verdict. target is the statement's table.
+func (a *attempt) round(ctx context.Context, c *conn.Conn, target catalog.Name) (err error) {
 	if a.session, err = conn.ReadSession(ctx, c); err != nil {
 		return err
 	}
 	defer c.Within(a.deadline(ctx), a.session.StatementTimeout, a.session.LockTimeout)()
-	verdict, err := a.classify(ctx, c)
+	verdict, err := a.classify(ctx, c, target)
 	if err != nil {
 		return err
 	}
@@ -251,7 +261,7 @@ func (in *insert) healForRetry(ctx context.Context, s strategy, err error, table
 			if answer != sequence.Taken {
 				return err
 			}
-			return a.round(ctx, c)
+			return a.round(ctx, c, a.elsewhere())
 		})
 		if a.verdict == drift && failed != nil {
 			a.fail(failed)

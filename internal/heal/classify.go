@@ -127,8 +127,8 @@ func (in *insert) collided(err error) *collision {
 // classify reads the table as it is now and decides whose the collision is. It sets the
 // attempt's table, by the key that collided, and a.session.Isolation to what the rows are
 // read under.
-func (a *attempt) classify(ctx context.Context, c *conn.Conn) (verdict, error) {
-	table, err := catalog.Read(ctx, c, a.stmt.Target, a.collision.violated())
+func (a *attempt) classify(ctx context.Context, c *conn.Conn, target catalog.Name) (verdict, error) {
+	table, err := catalog.Read(ctx, c, target, a.collision.violated())
 	if err != nil {
 		return undecided, err
 	}
@@ -147,7 +147,7 @@ func (a *attempt) classify(ctx context.Context, c *conn.Conn) (verdict, error) {
 		// (PostgreSQL manual, F.38.4).
 		a.session.Isolation = conn.RepeatableRead
 	}
-	if owns(table) {
+	if owns(table) && target == a.stmt.Target {
 		a.tables.Put(a.stmt.Target, table)
 	}
 	a.complainUnlinked(ctx, table)

@@ -273,53 +273,67 @@ func TestTenants_preventionMovesTheirOwnSequence(t *testing.T) {
 // caller's retry, whichever tenant was read last.
 func TestTenants_theRetryOfATenantUnderASnapshot(t *testing.T) {
 	t.Parallel()
-	p := pgtest.New(t)
-	t.Cleanup(func() { _, _ = p.SQL.Exec("DROP SCHEMA " + p.Schema + "_b CASCADE") })
-	p.Exec(`CREATE TABLE users (id bigserial PRIMARY KEY, name text); CREATE SCHEMA $S_b;
-		CREATE TABLE $S_b.users (id bigserial PRIMARY KEY, name text);
-		INSERT INTO users (name) SELECT 'old' FROM generate_series(1, 5); INSERT INTO $S_b.users (name) SELECT 'old' FROM generate_series(1, 5)`)
-	var seen incidents
-	db := p.Open(nil, plugin.New(plugin.OnIncident(seen.report)))
-	level := sql.LevelDefault // what is read under a snapshot is not remembered
-	in := func(schema string, rows []user, snapshot string) error {
-		return db.Transaction(func(tx *gorm.DB) error {
-			if err := tx.Exec("SET LOCAL search_path TO " + schema).Error; err != nil {
-				return err
+	for _, key := range []string{"id", "tenant_id, id"} {
+		t.Run(key, func(t *testing.T) {
+			t.Parallel()
+			p := pgtest.New(t)
+			t.Cleanup(func() { _, _ = p.SQL.Exec("DROP SCHEMA " + p.Schema + "_b CASCADE") })
+			p.Exec("CREATE SCHEMA $S_b")
+			b := p.Schema + "_b"
+			for _, schema := range []string{p.Schema, b} {
+				p.Exec(fmt.Sprintf(`CREATE TABLE %[1]s.users (tenant_id bigint DEFAULT 1, id bigserial, name text, PRIMARY KEY (%[2]s));
+					INSERT INTO %[1]s.users (name) SELECT 'old' FROM generate_series(1, 5)`, schema, key))
 			}
-			if snapshot != "" {
-				var n int
-				if err := tx.Raw("SELECT count(*) FROM users").Scan(&n).Error; err != nil {
-					return err
+			var seen incidents
+			db := p.Open(nil, plugin.New(plugin.OnIncident(seen.report)))
+			level := sql.LevelDefault // what is read under a snapshot is not remembered
+			in := func(schema, snapshot string, rows ...ofTenant) error {
+				return db.Transaction(func(tx *gorm.DB) error {
+					if err := tx.Exec("SET LOCAL search_path TO " + schema).Error; err != nil {
+						return err
+					}
+					if snapshot != "" {
+						var n int
+						if err := tx.Raw("SELECT count(*) FROM users").Scan(&n).Error; err != nil {
+							return err
+						}
+						p.Exec(snapshot)
+					}
+					if key != "id" {
+						return tx.Save(&rows).Error
+					}
+					users := make([]user, len(rows))
+					for i, row := range rows {
+						users[i] = user{ID: row.ID, Name: row.Name}
+					}
+					return tx.Save(&users).Error
+				}, &sql.TxOptions{Isolation: level})
+			}
+			for _, schema := range []string{b, p.Schema, b, p.Schema} { // p.Schema is the one that was read last
+				if err := in(schema, "", ofTenant{TenantID: 1, Name: "mine"}); err != nil {
+					t.Fatal(err)
 				}
-				p.Exec(snapshot)
 			}
-			return tx.Save(&rows).Error
-		}, &sql.TxOptions{Isolation: level})
-	}
-	b := p.Schema + "_b"
-	for _, schema := range []string{b, p.Schema, b, p.Schema} { // p.Schema is the one that was read last
-		if err := in(schema, []user{{Name: "mine"}}, ""); err != nil {
-			t.Fatal(err)
-		}
-	}
-	level = sql.LevelRepeatableRead
-	mixed := func() []user { return []user{{Name: "new"}, {ID: 3, Name: "named"}} }
-	err := in(b, mixed(), "INSERT INTO $S_b.users SELECT g, 'of an import' FROM generate_series(8, 30) g")
-	if pgErr := new(pgconn.PgError); !errors.As(err, &pgErr) || pgErr.Code != "40001" {
-		t.Fatalf("%v, want 40001", err)
-	}
-	all := seen.reported()
-	if len(all) != 1 || all[0].Table != fmt.Sprintf("%q.%q", b, "users") || all[0].Outcome != plugin.Healed {
-		t.Errorf("incidents %v, want one of table %s.users", all, b)
-	}
-	if err := in(b, mixed(), ""); err != nil {
-		t.Errorf("the retry: %v", err)
-	}
-	const want = "1 old|2 old|3 named|4 old|5 old|6 mine|7 mine|"
-	if got := p.Text("SELECT string_agg(id || ' ' || name, '|' ORDER BY id) FROM " + b + ".users"); !strings.HasPrefix(got, want) || !strings.HasSuffix(got, "|30 of an import|31 new") {
-		t.Errorf("rows %s, want %s … 31 new", got, want)
-	}
-	if got := p.Int("SELECT last_value FROM users_id_seq"); got != 7 {
-		t.Errorf("the other tenant's sequence is at %d, want 7", got)
+			level = sql.LevelRepeatableRead
+			mixed := []ofTenant{{TenantID: 1, Name: "new"}, {TenantID: 1, ID: 3, Name: "named"}}
+			err := in(b, "INSERT INTO $S_b.users (id, name) SELECT g, 'of an import' FROM generate_series(8, 30) g", mixed...)
+			if pgErr := new(pgconn.PgError); !errors.As(err, &pgErr) || pgErr.Code != "40001" {
+				t.Fatalf("%v, want 40001", err)
+			}
+			all := seen.reported()
+			if len(all) != 1 || all[0].Table != fmt.Sprintf("%q.%q", b, "users") || all[0].Outcome != plugin.Healed {
+				t.Errorf("incidents %v, want one of table %s.users that is healed", all, b)
+			}
+			if err := in(b, "", mixed...); err != nil {
+				t.Errorf("the retry: %v", err)
+			}
+			const want = "1 old|2 old|3 named|4 old|5 old|6 mine|7 mine|"
+			if got := p.Text("SELECT string_agg(id || ' ' || name, '|' ORDER BY id) FROM " + b + ".users"); !strings.HasPrefix(got, want) || !strings.HasSuffix(got, "|30 of an import|31 new") {
+				t.Errorf("rows %s, want %s … 31 new", got, want)
+			}
+			if got := p.Int("SELECT last_value FROM users_id_seq"); got != 7 {
+				t.Errorf("the other tenant's sequence is at %d, want 7", got)
+			}
+		})
 	}
 }

@@ -525,4 +525,9 @@ var mutants = []mutant{
 		edits: []edit{{"internal/sequence/preflight.go", "\tcase err != nil:\n\t\treturn answered(err)\n", "\tcase err != nil:\n\t\treturn Unknown, err\n"}},
 		tests: in("./internal/hostile", "^TestSave_survivesAnotherSequenceOfACompositeKey$"),
 	},
+	{
+		name:  "a second connection looks for the table under its own search_path",
+		edits: []edit{{"internal/heal/attempt.go", `target.Schema == "" && violated.Table == target.Table`, "false"}},
+		tests: in("./internal/hostile", "^TestTenants_theRetryOfATenantUnderASnapshot$"),
+	},
 }

@@ -271,6 +271,47 @@ func TestASecondKeyUnderTheProgram(t *testing.T) {
 	})
 }
 
+// Under DO NOTHING the server names no index. A key that came under the running program keeps
+// no row out.
+func TestASecondKeyUnderTheProgramDropsNothing(t *testing.T) {
+	t.Parallel()
+	for _, rows := range []int{1, 2} {
+		t.Run(fmt.Sprint(rows), func(t *testing.T) {
+			inModes(t, func(t *testing.T, m mode, place *pgtest.Place) {
+				place.Exec("CREATE TABLE invoices (id bigserial PRIMARY KEY, name text)")
+				var seen incidents
+				db := place.Open(&m.config, plugin.New(seen.option()))
+				type invoice struct {
+					ID   int64
+					Name string
+				}
+				create := func(name string) error {
+					all := make([]invoice, rows)
+					for i := range all {
+						all[i].Name = name
+					}
+					return m.within(db, func(tx *gorm.DB) error { return tx.Clauses(clause.OnConflict{DoNothing: true}).Create(&all).Error })
+				}
+				for range 3 {
+					if err := create("old"); err != nil {
+						t.Fatal(err)
+					}
+				}
+				place.Exec("ALTER TABLE invoices ADD number bigserial UNIQUE; SELECT setval('invoices_number_seq', 1)")
+				if err := create("new"); err != nil {
+					t.Error(err)
+				}
+				if got := place.Int("SELECT count(*) FROM invoices WHERE name = 'new'"); got != int64(rows) {
+					t.Errorf("%d of %d rows are stored", got, rows)
+				}
+				if i := seen.one(t); i.Outcome != plugin.Healed || i.Column != `"number"` || !i.Silent {
+					t.Errorf("%v", i)
+				}
+			})
+		})
+	}
+}
+
 // The server names the first index that a row violates. An older one over the key's columns
 // and more, or over the same in another order, comes before the key.
 func TestAnOlderIndexIsNamedInsteadOfTheKey(t *testing.T) {

@@ -19,6 +19,7 @@ type relation struct {
 	session              session
 	rowSecurity          bool // policies are active for the role
 	policies             bool // row-level security is on
+	flags                flags
 	heirs                int64
 	insertable           bool // the role may INSERT into a column
 	options              []string
@@ -30,6 +31,9 @@ type relation struct {
 	defaults             []dependency
 	owned                []ownership
 }
+
+// flags are those of pg_class: false means that there is none, true that there may be some.
+type flags struct{ triggers, rules, heirs bool }
 
 // session is what the facts were read by.
 type session struct {
@@ -132,6 +136,7 @@ SELECT c.oid::pg_catalog.int8, n.nspname::pg_catalog.text, c.relname::pg_catalog
   pg_catalog.pg_my_temp_schema()::pg_catalog.int8, pg_catalog.current_setting('session_replication_role'),
   pg_catalog.current_setting('transaction_isolation'), pg_catalog.txid_current_if_assigned() IS NOT NULL,
   pg_catalog.row_security_active(c.oid), c.relrowsecurity,
+  c.relhastriggers, c.relhasrules, c.relhassubclass,
   (SELECT pg_catalog.count(*) FROM pg_catalog.pg_inherits h WHERE h.inhparent = c.oid), pg_catalog.has_any_column_privilege(c.oid, 'INSERT'),
   pg_catalog.array_to_json(c.reloptions)::pg_catalog.text AS options,
   CASE WHEN c.relhasrules THEN (
@@ -211,7 +216,7 @@ func scanRelation(rows *sql.Rows) (*relation, error) {
 	var texts [8]sql.NullString
 	err := rows.Scan(&r.oid, &r.schema, &r.name, &r.kind, &r.partition, &r.temporary, &r.own,
 		&s.database, &s.role, &s.searchPath, &s.tempSchema, &s.replicationRole, &s.isolation, &s.wrote,
-		&r.rowSecurity, &r.policies, &r.heirs, &r.insertable,
+		&r.rowSecurity, &r.policies, &r.flags.triggers, &r.flags.rules, &r.flags.heirs, &r.heirs, &r.insertable,
 		&texts[0], &texts[1], &texts[2], &texts[3], &texts[4], &texts[5], &texts[6], &texts[7])
 	if err != nil {
 		return nil, err

@@ -37,8 +37,11 @@ type Identity struct {
 	// Triggers, Rules, Deferrable and Heirs count what stands on the table: triggers of
 	// users, rules, deferrable unique indexes, and tables that inherit from it.
 	Triggers, Rules, Deferrable, Heirs int64
+	// Uniques counts the unique indexes of the table itself.
+	Uniques int64
 	// Policies is true when row-level security is on.
 	Policies bool
+	flags    flags
 	// Views are the views in front of the table, the named one first.
 	Views []ViewQuery
 	// Key are the key's columns when no default and no identity feeds one of them.
@@ -106,6 +109,14 @@ func (r *reading) identity(t *Table) Identity {
 // The parameters of a sequence are left out where the role has no right to them: it cannot
 // ask for its values either. The expression has no parameters and no side effect, and no lock stays.
 func (i Identity) Check() string {
+	if i.Sequence == 0 {
+		return i.check("true")
+	}
+	return i.check(i.sameParameters())
+}
+
+// check is Check with this condition for the sequence's parameters.
+func (i Identity) check(parameters string) string {
 	parts := []string{
 		standsFor(i.Target) + " = " + oid(i.Named),
 		"current_user::pg_catalog.text = " + Literal(i.Role),
@@ -120,16 +131,14 @@ func (i Identity) Check() string {
 	if len(i.Key) > 0 {
 		parts = append(parts, i.sameKey())
 	}
-	if i.Sequence != 0 {
-		parts = append(parts, i.sameParameters())
-	}
+	parts = append(parts, parameters)
 	for _, view := range i.Views {
 		parts = append(parts, view.same())
 	}
 	return "CASE WHEN " + upToDate + " THEN coalesce(" + strings.Join(parts, " AND ") + ", false) ELSE false END"
 }
 
-// countStands counts what stands on the table as CheckStands does.
+// countStands counts what stands on the table as checkStands does.
 func (i *Identity) countStands(f *relation) {
 	for _, g := range f.triggers {
 		if !g.Internal {
@@ -137,22 +146,49 @@ func (i *Identity) countStands(f *relation) {
 		}
 	}
 	for _, x := range f.indexes {
-		if x.Unique && !x.Immediate {
+		if !x.Unique {
+			continue
+		}
+		i.Uniques++
+		if !x.Immediate {
 			i.Deferrable++
 		}
 	}
-	i.Rules, i.Heirs, i.Policies = int64(len(f.rules)), f.heirs, f.policies
+	i.Rules, i.Heirs, i.Policies, i.flags = int64(len(f.rules)), f.heirs, f.policies, f.flags
 }
 
-// CheckStands is an SQL expression that is true when nothing was put on the table since,
-// nor taken off. It reads what the statement's snapshot shows.
-func (i Identity) CheckStands() string {
-	return fmt.Sprintf("((SELECT pg_catalog.count(*) FROM pg_catalog.pg_trigger g WHERE g.tgrelid = %[1]s AND NOT g.tgisinternal) = %[2]d"+
-		" AND (SELECT pg_catalog.count(*) FROM pg_catalog.pg_rewrite w WHERE w.ev_class = %[1]s) = %[3]d"+
-		" AND (SELECT pg_catalog.count(*) FROM pg_catalog.pg_index x WHERE x.indrelid = %[1]s AND x.indisunique AND NOT x.indimmediate) = %[4]d"+
-		" AND (SELECT pg_catalog.count(*) FROM pg_catalog.pg_inherits h WHERE h.inhparent = %[1]s) = %[5]d"+
-		" AND (SELECT c.relrowsecurity FROM pg_catalog.pg_class c WHERE c.oid = %[1]s) = %[6]t)",
-		oid(i.OID), i.Triggers, i.Rules, i.Deferrable, i.Heirs, i.Policies)
+// CheckUnchanged is an SQL expression that is true when the name stands for what was read,
+// the key's column is filled as it was, and nothing was put on the table since, nor taken
+// off. It leaves the sequence's parameters out, for a statement of which no value is foreseen,
+// and reads what stands on the table as the statement's snapshot shows it.
+func (i Identity) CheckUnchanged() string {
+	return i.check("true") + " AND " + i.checkStands()
+}
+
+// CheckAllKeys is [Identity.Check], and false as well when a unique index was added or dropped,
+// for a statement that waits for any of them.
+func (i Identity) CheckAllKeys() string {
+	return i.Check() + fmt.Sprintf(" AND (SELECT pg_catalog.count(*) FROM pg_catalog.pg_index x WHERE x.indrelid = %s AND x.indisunique) = %d", oid(i.OID), i.Uniques)
+}
+
+// checkStands looks at pg_class alone for what its flags say there is none of.
+func (i Identity) checkStands() string {
+	return fmt.Sprintf("(SELECT c.relrowsecurity = %t AND %s AND %s AND %s AND "+
+		"(SELECT pg_catalog.count(*) FROM pg_catalog.pg_index x WHERE x.indrelid = c.oid AND x.indisunique AND NOT x.indimmediate) = %d"+
+		" FROM pg_catalog.pg_class c WHERE c.oid = %s)",
+		i.Policies,
+		counted(i.flags.triggers, "c.relhastriggers", "pg_catalog.pg_trigger g WHERE g.tgrelid = c.oid AND NOT g.tgisinternal", i.Triggers),
+		counted(i.flags.rules, "c.relhasrules", "pg_catalog.pg_rewrite w WHERE w.ev_class = c.oid", i.Rules),
+		counted(i.flags.heirs, "c.relhassubclass", "pg_catalog.pg_inherits h WHERE h.inhparent = c.oid", i.Heirs),
+		i.Deferrable, oid(i.OID))
+}
+
+// counted holds while there are as many rows as there were: none, while the flag is not set.
+func counted(some bool, flag, rows string, count int64) string {
+	if !some {
+		return "NOT " + flag
+	}
+	return fmt.Sprintf("(SELECT pg_catalog.count(*) FROM %s) = %d", rows, count)
 }
 
 // standsFor is the oid of what a name stands for, null when that is nothing. A literal

@@ -44,7 +44,7 @@ func (*preflight) guard() Guard { return Preflight }
 // lookedAt is the table by every key whose drift the caller would not notice: under DO
 // NOTHING without a target that is each from which a row draws.
 func (s *preflight) lookedAt() []*catalog.Table {
-	if s.stmt.Insert.ConflictTarget(nil, "", "") != statement.OnAny {
+	if !s.waitsForAnyKey() {
 		return []*catalog.Table{s.table}
 	}
 	if keys := s.drawnKeys(s.table); len(keys) > 0 {
@@ -267,7 +267,7 @@ func (s *preflight) evidenceBehind(ctx context.Context, t *catalog.Table, before
 // where that takes several.
 func (s *preflight) questions() (questions []string) {
 	if s.blind {
-		return []string{sequence.StillThere(s.table)}
+		return []string{sequence.StillThere(s.table, s.waitsForAnyKey())}
 	}
 	for _, t := range s.lookedAt() {
 		question, ok := sequence.Ask(t, s.aheadHere(t))
@@ -288,7 +288,7 @@ func (s *preflight) aheadHere(t *catalog.Table) sequence.Ahead {
 
 // ahead is what the statement is about to do with the table's sequence.
 func (in *insert) ahead(t *catalog.Table) sequence.Ahead {
-	return sequence.Ahead{Count: in.draws(t), Named: in.namedBeside(t), Prefixes: in.prefixes(t)}
+	return sequence.Ahead{Count: in.draws(t), Named: in.namedBeside(t), Prefixes: in.prefixes(t), AllKeys: in.waitsForAnyKey()}
 }
 
 func (s *preflight) heal(ctx context.Context, a *attempt) strategy { return a.healAndSend(ctx, s) }

@@ -177,6 +177,11 @@ func (in *insert) conflictTarget(t *catalog.Table, columns []string, name string
 	return in.stmt.Insert.ConflictTarget(names, name, in.stmt.PrimaryColumn())
 }
 
+// waitsForAnyKey reports whether the statement has DO NOTHING without a target.
+func (in *insert) waitsForAnyKey() bool {
+	return in.stmt.Insert.ConflictTarget(nil, "", "") == statement.OnAny
+}
+
 // chooseDropped picks the strategy of a statement under DO NOTHING without a target.
 func (in *insert) chooseDropped(t *catalog.Table) strategy {
 	in.effect = WouldDrop

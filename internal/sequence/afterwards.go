@@ -97,14 +97,17 @@ func AskableAfter(t *catalog.Table) bool {
 	return Askable(t) && len(t.Key) == 1 && t.Sequence.Cache <= 1 && t.Partitions.Foreign == 0 && !t.Foreign
 }
 
-// behind answers whether a row holds the sequence's last value or one beyond it.
+// behind answers whether a row holds the sequence's last value or one beyond it, or the table
+// is not the one that was read.
 //
 //	%[1]s column   %[2]s table   %[3]d the sequence's oid   %[4]s the comparison "at or beyond"
-const behind = `SELECT EXISTS (SELECT 1 FROM (SELECT pg_catalog.pg_sequence_last_value(%[3]d::pg_catalog.oid::pg_catalog.regclass) AS last OFFSET 0) s, %[2]s t
+//	%[5]s the check
+const behind = `SELECT NOT (%[5]s) OR EXISTS (SELECT 1 FROM (SELECT pg_catalog.pg_sequence_last_value(%[3]d::pg_catalog.oid::pg_catalog.regclass) AS last OFFSET 0) s, %[2]s t
   WHERE s.last IS NULL OR t.%[1]s %[4]s s.last)`
 
 // MayBeBehind reports whether a row that was just dropped may have collided by the id
-// that its sequence gave: false only when no row lies where the sequence is. One query;
+// that its sequence gave: false only when no row lies where the sequence is, and the table
+// has the keys that it had. One query;
 // none where the sequence's last value cannot tell, and then it is true.
 func MayBeBehind(ctx context.Context, c *conn.Conn, t *catalog.Table) (bool, error) {
 	if !t.Sequence.CanRead || t.Sequence.Cache > 1 || t.Draws > 1 || !t.Selectable || t.RowSecurity || !t.Indexed {
@@ -115,7 +118,7 @@ func MayBeBehind(ctx context.Context, c *conn.Conn, t *catalog.Table) (bool, err
 		beyond = "<="
 	}
 	var found bool
-	err := c.Row(ctx, fmt.Sprintf(behind, catalog.Quote(t.FedColumn()), t.QuotedName(), t.Sequence.OID, beyond), nil, &found)
+	err := c.Row(ctx, fmt.Sprintf(behind, catalog.Quote(t.FedColumn()), t.QuotedName(), t.Sequence.OID, beyond, t.Identity.CheckAllKeys()), nil, &found)
 	return found, err
 }
 
@@ -134,7 +137,8 @@ const drawnIsTaken = `SELECT 1 / CASE
 // AskDrawn is a question whether the id that was last drawn on this connection exists,
 // beside the given values of the key's other columns. It reports false where the role
 // may not ask, where the values beside have to be parameters, and where another column
-// draws from the sequence too, perhaps after the key.
+// draws from the sequence too, perhaps after the key. It is asked of a row that any unique
+// index may have kept out.
 func AskDrawn(t *catalog.Table, beside *Prefix, look bool) (question string, ok bool) {
 	if t.Draws > 1 || !t.Selectable || t.RowSecurity || !t.Sequence.CanUse && !t.Sequence.CanRead {
 		return "", false
@@ -145,7 +149,7 @@ func AskDrawn(t *catalog.Table, beside *Prefix, look bool) (question string, ok 
 			also += " AND t." + catalog.Quote(fixed.Name) + " = " + catalog.Literal(beside.Values[i]) + "::pg_catalog.text::" + fixed.Declared
 		}
 	}
-	return fmt.Sprintf(drawnIsTaken, catalog.Quote(t.FedColumn()), itself(t), also, look, t.Sequence.OID, 0, 0, t.Identity.Check()), true
+	return fmt.Sprintf(drawnIsTaken, catalog.Quote(t.FedColumn()), itself(t), also, look, t.Sequence.OID, 0, 0, t.Identity.CheckAllKeys()), true
 }
 
 // lastDrawn answers the value that this session drew last from the sequence with

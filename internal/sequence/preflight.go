@@ -63,13 +63,23 @@ const (
 //	%[1]s the check
 const stillThere = `SELECT pg_catalog.ln(CASE WHEN %[1]s THEN 1 ELSE 0 END)`
 
-// StillThere is a question that fails when the table is not the one that was read.
-func StillThere(t *catalog.Table) string { return fmt.Sprintf(stillThere, t.Identity.Check()) }
+// StillThere is a question that fails when the table is not the one that was read, and with
+// allKeys when a unique index was added or dropped as well.
+func StillThere(t *catalog.Table, allKeys bool) string {
+	return fmt.Sprintf(stillThere, check(t, allKeys))
+}
 
-// Unchanged is StillThere, and fails as well when something was put on the table since,
-// such as a trigger, or taken off.
+func check(t *catalog.Table, allKeys bool) string {
+	if allKeys {
+		return t.Identity.CheckAllKeys()
+	}
+	return t.Identity.Check()
+}
+
+// Unchanged is a question that fails when the table is not the one that was read, or
+// something was put on it since, such as a trigger, or taken off.
 func Unchanged(t *catalog.Table) string {
-	return fmt.Sprintf(stillThere, t.Identity.Check()+" AND "+t.Identity.CheckStands())
+	return fmt.Sprintf(stillThere, t.Identity.CheckUnchanged())
 }
 
 // Every look ahead stands in a savepoint that is rolled back, with a short wait for the
@@ -175,6 +185,9 @@ type Ahead struct {
 	Named []int64
 	// Prefixes as in Look, one for each set of values among the drawing rows.
 	Prefixes []*Prefix
+	// AllKeys is true for an INSERT that waits for any unique index: the answer is [Stale] as
+	// well where there are more or fewer than when the table was read.
+	AllKeys bool
 	// NotHere asks for the answer [NotHere] in SERIALIZABLE, instead of Free.
 	NotHere bool
 	// Exactly leaves out the values that others may draw meanwhile.
@@ -198,7 +211,7 @@ func Ask(t *catalog.Table, a Ahead) (question string, ok bool) {
 	if a.NotHere {
 		refuse = notHere
 	}
-	return fmt.Sprintf(preflight, catalog.Quote(t.FedColumn()), t.QuotedName(), lasts(seq), near, far, commas(a.Named), seq.Increment, t.Identity.Check(), refuse), true
+	return fmt.Sprintf(preflight, catalog.Quote(t.FedColumn()), t.QuotedName(), lasts(seq), near, far, commas(a.Named), seq.Increment, check(t, a.AllKeys), refuse), true
 }
 
 // Askable reports whether the role may ask about the values that come next.
@@ -241,7 +254,7 @@ func Preflight(ctx context.Context, c *conn.Conn, t *catalog.Table, a Ahead) (An
 	if !ok {
 		return Free, nil
 	}
-	if answer, err := Put(ctx, c, StillThere(t)); answer != Free {
+	if answer, err := Put(ctx, c, StillThere(t, a.AllKeys)); answer != Free {
 		return answer, err
 	}
 	near, far := t.Sequence.Increment, reach

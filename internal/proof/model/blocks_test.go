@@ -10,17 +10,20 @@ import (
 
 // block runs steps in a transaction of the caller's and ends it.
 func (r *run) block(s step) {
-	s.level = r.kind.levelOf(s)
-	outer := r.app
+	s.level = r.levelOf(s)
+	outer, first := r.app, r.table
 	tx := outer.Begin(&sql.TxOptions{Isolation: s.level})
 	if tx.Error != nil {
 		r.Fatal(tx.Error)
 	}
-	tally.add("level " + s.level.String())
+	tally.add("level "+s.level.String(), fmt.Sprint("tenant ", s.tenant))
+	r.app = tx
+	r.work(s)
 	r.enter(s.level)
-	r.app, r.saved, r.written = tx, []state{r.now}, map[key]bool{}
+	r.saved, r.written = []state{r.now}, map[key]bool{}
 	defer func() {
 		tx.Session(&gorm.Session{}).Rollback() // where a check has ended the program
+		r.table = first
 		r.app, r.saved, r.written, r.failed = outer, nil, nil, false
 	}()
 	if s.reads {
@@ -51,8 +54,24 @@ func (r *run) block(s step) {
 	}
 	r.app, r.saved, r.written, r.failed = outer, nil, nil, false
 	r.leave()
+	if r.temporary {
+		return
+	}
 	r.compare(r.now)
-	r.tryAgain(s.level)
+	r.tryAgain(s)
+}
+
+// work lets the block work in its tenant's schema, and with a table of its own.
+func (r *run) work(s step) {
+	r.table = r.tables[s.tenant]
+	if s.tenant > 0 {
+		if err := r.db(step{}).Exec("SET LOCAL search_path TO " + r.place.Schema).Error; err != nil {
+			r.Fatal(err)
+		}
+	}
+	if s.temporary {
+		r.shadow()
+	}
 }
 
 func savepointName(n int) string { return fmt.Sprint("mine", n) }

@@ -98,7 +98,7 @@ func (s state) insertDrawing(k *kind, rows []row, on conflict, drawn draws) outc
 		}
 	}
 	for _, r := range rows {
-		if k.trigger {
+		if k.trigger && (k.only == 0 || r.tenant == k.only) {
 			o.next.log++
 			r.qty += triggerQty
 		}

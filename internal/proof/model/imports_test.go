@@ -16,7 +16,7 @@ type openImport struct {
 
 // beginImport begins one, where the next statement has no snapshot that would hide its rows.
 func (r *run) beginImport() {
-	tx, err := r.w.place.SQL.Begin()
+	tx, err := r.place.SQL.Begin()
 	if err != nil {
 		r.Fatal(err)
 	}
@@ -67,7 +67,7 @@ func (r *run) besideImport(send func()) {
 	}
 	ended := make(chan error, 1)
 	ctx, sent := context.WithCancel(context.Background())
-	go func() { ended <- r.importing.commitWhenWaitedFor(ctx, r.w.place.SQL) }()
+	go func() { ended <- r.importing.commitWhenWaitedFor(ctx, r.place.SQL) }()
 	send()
 	sent()
 	if err := <-ended; err != nil {

@@ -37,8 +37,14 @@ type kind struct {
 	numbered bool
 	// view: table is a view of a table, the only name that programs know.
 	view bool
-	// partitions is sent after the table.
-	partitions string
+	// partitions is sent after the table, partitionedBy what it is partitioned by, the hash
+	// of its id unless it says otherwise.
+	partitions, partitionedBy string
+	// only is the tenant whose partition has the trigger, 0 where all rows pass it.
+	only int64
+	// renamed and constraint are the names of the sequence and of its key, where a program
+	// has renamed them.
+	renamed, constraint string
 }
 
 // triggerQty is what the trigger adds to qty: a row that it saw twice, or not at
@@ -56,6 +62,9 @@ var kinds = []kind{
 	{name: "partitioned", table: "split", id: "bigserial", start: 1, increment: 1, anyEmail: true,
 		partitions: "CREATE TABLE split_0 PARTITION OF split FOR VALUES WITH (MODULUS 2, REMAINDER 0); CREATE TABLE split_1 PARTITION OF split FOR VALUES WITH (MODULUS 2, REMAINDER 1)"},
 	{name: "trigger", table: "watched", id: "bigserial", start: 1, increment: 1, trigger: true},
+	{name: "trigger on a partition", table: "parted", id: "bigserial", key: "tenant_id, id", start: 1, increment: 1, composite: true, anyEmail: true,
+		trigger: true, only: 2, partitionedBy: "LIST (tenant_id)",
+		partitions: "CREATE TABLE parted_1 PARTITION OF parted FOR VALUES IN (1); CREATE TABLE parted_2 PARTITION OF parted FOR VALUES IN (2)"},
 	{name: "audit", table: "audited", id: "bigserial", start: 1, increment: 1, audit: true},
 	{name: "statement trigger", table: "counted", id: "bigserial", start: 1, increment: 1, statement: true},
 	{name: "unique column", table: "numbers", id: "bigserial UNIQUE", key: "uid", start: 1, increment: 1, unique: true},
@@ -88,7 +97,12 @@ func (k *kind) stored() string {
 	return k.table
 }
 
-func (k *kind) sequence() string { return k.stored() + "_id_seq" }
+func (k *kind) sequence() string {
+	if k.renamed != "" {
+		return k.renamed
+	}
+	return k.stored() + "_id_seq"
+}
 
 // numbers is the sequence of the second key.
 func (k *kind) numbers() string { return k.table + "_number_seq" }
@@ -125,27 +139,35 @@ func (k *kind) create() string {
 	text := fmt.Sprintf("CREATE TABLE %s (tenant_id bigint, id %s,%s name text, email text%s, qty bigint, deleted_at timestamptz, PRIMARY KEY (%s))",
 		k.stored(), k.id, more, email, key)
 	if k.partitions != "" {
-		text += " PARTITION BY HASH (id); " + k.partitions
+		by := k.partitionedBy
+		if by == "" {
+			by = "HASH (id)"
+		}
+		text += fmt.Sprintf(" PARTITION BY %s; %s", by, k.partitions)
 	}
 	if k.trigger {
-		text += fmt.Sprintf(`; CREATE TABLE %[1]s_log (name text);
-			CREATE FUNCTION %[1]s_watch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+		on := k.table
+		if k.only != 0 {
+			on = fmt.Sprintf("%s_%d", k.table, k.only)
+		}
+		text += fmt.Sprintf(`; CREATE TABLE IF NOT EXISTS %[1]s_log (name text);
+			CREATE OR REPLACE FUNCTION %[1]s_watch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
 				INSERT INTO $S.%[1]s_log VALUES (NEW.name);
 				IF NEW.name LIKE 'drop%%' THEN RETURN NULL; END IF;
 				NEW.qty := NEW.qty + %[2]d;
 				RETURN NEW;
 			END $$;
-			CREATE TRIGGER watch BEFORE INSERT ON %[1]s FOR EACH ROW EXECUTE FUNCTION %[1]s_watch()`, k.table, triggerQty)
+			CREATE TRIGGER watch BEFORE INSERT ON %[3]s FOR EACH ROW EXECUTE FUNCTION %[1]s_watch()`, k.table, triggerQty, on)
 	}
 	if k.audit {
-		text += fmt.Sprintf(`; CREATE TABLE %[1]s_log (name text);
-			CREATE FUNCTION %[1]s_watch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+		text += fmt.Sprintf(`; CREATE TABLE IF NOT EXISTS %[1]s_log (name text);
+			CREATE OR REPLACE FUNCTION %[1]s_watch() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
 				INSERT INTO $S.%[1]s_log VALUES (NEW.name); RETURN NULL;
 			END $$;
 			CREATE TRIGGER watch AFTER INSERT ON %[1]s FOR EACH ROW EXECUTE FUNCTION %[1]s_watch()`, k.table)
 	}
 	if k.statement {
-		text += fmt.Sprintf(`; CREATE FUNCTION %[1]s_watch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+		text += fmt.Sprintf(`; CREATE OR REPLACE FUNCTION %[1]s_watch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
 			CREATE TRIGGER before_all BEFORE INSERT OR UPDATE ON %[1]s FOR EACH STATEMENT EXECUTE FUNCTION %[1]s_watch();
 			CREATE TRIGGER after_all AFTER INSERT OR UPDATE ON %[1]s FOR EACH STATEMENT EXECUTE FUNCTION %[1]s_watch()`, k.table)
 	}

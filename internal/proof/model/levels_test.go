@@ -235,6 +235,8 @@ func (r *run) underSnapshot(a attempt, e *expectation) {
 		e.unprotected = "the transaction's own rows in front of an upsert in SERIALIZABLE"
 	}
 	e.guess = serializable && r.ownAhead()
+	// From a second connection rows are seen that the transaction itself has deleted.
+	e.may = e.may || serializable && way == lookedAhead && r.committedInFront(a.rows, r.sequence.next(k))
 	// Nobody can tell an id of the transaction's own that the statement names from one
 	// that it drew, until it collides again.
 	e.may = e.may || serializable && len(omitted) > 0 && slices.ContainsFunc(a.rows, func(one row) bool {
@@ -248,6 +250,11 @@ func (r *run) underSnapshot(a attempt, e *expectation) {
 	case a.want.fails == notSerialized:
 		e.must = r.movedForTheNextTry(a, way)
 		e.may = e.must
+		if way == guarded && r.table != r.tables[0] {
+			// The transaction is lost, and nobody can ask whose table it was: the one that is
+			// remembered is looked at.
+			e.must, e.may, e.another = false, true, r.tables[0]
+		}
 	}
 }
 
@@ -289,13 +296,13 @@ func (r *run) checkTryAgain(a attempt, drift expectation) {
 }
 
 // tryAgain sends what failed once more, in a transaction of its own.
-func (r *run) tryAgain(level sql.IsolationLevel) {
+func (r *run) tryAgain(s step) {
 	if r.again == nil || r.retrying {
 		return
 	}
 	again := *r.again
 	r.again, r.retrying = nil, true
 	tally.add("tried again")
-	r.block(step{action: block, level: level, steps: []step{again}})
+	r.block(step{action: block, level: s.level, tenant: s.tenant, steps: []step{again}})
 	r.retrying = false
 }

@@ -33,7 +33,7 @@ func (r *run) learnNumbers() numbers {
 
 func (r *run) nextNumber() (next int64) {
 	r.Helper()
-	err := r.w.place.SQL.QueryRow("SELECT last_value + CASE WHEN is_called THEN 1 ELSE 0 END FROM " + r.kind.numbers()).Scan(&next)
+	err := r.place.SQL.QueryRow("SELECT last_value + CASE WHEN is_called THEN 1 ELSE 0 END FROM " + r.kind.numbers()).Scan(&next)
 	if err != nil {
 		r.Fatal(err)
 	}
@@ -83,10 +83,10 @@ func (r *run) moveNumbersBack(steps int64) {
 	}
 }
 
-// levelOf leaves a transaction with a snapshot out for the second key: the model does not
-// say which of its values that does not see.
-func (k *kind) levelOf(s step) sql.IsolationLevel {
-	if k.numbered {
+// levelOf leaves a transaction with a snapshot out where the model does not say what it does
+// not see: for the second key, and on a table of which the plugin remembers another one.
+func (r *run) levelOf(s step) sql.IsolationLevel {
+	if r.kind.numbered || r.changed {
 		return sql.LevelDefault
 	}
 	return s.level

@@ -3,6 +3,7 @@ package model
 import (
 	"database/sql"
 	"fmt"
+	"slices"
 	"strings"
 
 	"pgregory.net/rapid"
@@ -21,7 +22,9 @@ type program struct {
 	warm bool
 	// prepared and translated are GORM's PrepareStmt and TranslateError.
 	prepared, translated bool
-	steps                []step
+	// changes: its table becomes another one while it runs.
+	changes bool
+	steps   []step
 }
 
 type mode string
@@ -48,6 +51,7 @@ const (
 	nested       action = "nested transaction"
 	setSavepoint action = "savepoint"
 	rollbackTo   action = "rollback to savepoint"
+	changeTable  action = "change"
 )
 
 // inserts reports whether the action sends rows that leave their ids out.
@@ -133,6 +137,10 @@ type step struct {
 	level     sql.IsolationLevel // of a block
 	// open: the writer's transaction stays open while the next statement is sent.
 	open bool
+	// tenant is the schema that a block works in; temporary: it makes a table of its own
+	// that shadows the one of that name.
+	tenant    int
+	temporary bool
 	// reads: a block reads first, so that it has its snapshot before others do anything.
 	reads bool
 }
@@ -151,6 +159,14 @@ func (s step) String() string {
 	switch s.action {
 	case softDelete, hardDelete, setBack, rollbackTo:
 		text += fmt.Sprint(" ", s.pick)
+	case changeTable:
+		text += ": " + string(changes[s.pick%len(changes)])
+	}
+	if s.temporary {
+		text += " with a temporary table"
+	}
+	if s.tenant > 0 {
+		text += fmt.Sprint(" of tenant ", s.tenant+1)
 	}
 	if s.open {
 		text += " stays open"
@@ -180,6 +196,15 @@ func (p program) String() string {
 		p.kind, p.mode, p.guard, p.warm, p.prepared, p.translated, lines(p.steps))
 }
 
+// tenants is how many of the tenants' tables the program works with.
+func (p program) tenants() int {
+	most := 0
+	for _, s := range p.steps {
+		most = max(most, s.tenant)
+	}
+	return most + 1
+}
+
 // GoString is how rapid prints a drawn program.
 func (p program) GoString() string { return p.String() }
 
@@ -206,6 +231,7 @@ var programs = rapid.Custom(func(t *rapid.T) program {
 	// Each GORM keeps its prepared statements on the connection: only the warm ones
 	// prepare, which stay.
 	p.prepared = p.prepared && p.warm
+	p.changes = rapid.IntRange(0, 5).Draw(t, "changes") == 0
 	p.steps = rapid.SliceOfN(stepIn(p, outside), 1, 8).Draw(t, "steps")
 	return p
 })
@@ -272,6 +298,9 @@ func stepIn(p program, where place) *rapid.Generator[step] {
 	if p.kind == "trigger" {
 		actions = append(actions, triggerDrop, triggerDrop)
 	}
+	if where == outside && p.changes {
+		actions = append(actions, changeTable, changeTable, changeTable)
+	}
 	if p.mode == callersTransaction {
 		switch where {
 		case outside:
@@ -307,8 +336,15 @@ func stepIn(p program, where place) *rapid.Generator[step] {
 			s.open = rapid.IntRange(0, 2).Draw(t, "open") == 0
 		case softDelete, hardDelete, setBack, rollbackTo:
 			s.pick = rapid.IntRange(0, 7).Draw(t, "pick")
+		case changeTable:
+			s.pick = rapid.IntRange(0, len(changes)-1).Draw(t, "change")
 		case block:
+			s.tenant = rapid.IntRange(0, tenants-1).Draw(t, "tenant")
+			s.temporary = slices.Contains(temporaryKinds, p.kind) && rapid.IntRange(0, 5).Draw(t, "temporary") == 0
 			s.level = rapid.SampledFrom(blockLevels).Draw(t, "level")
+			if s.temporary {
+				s.level = sql.LevelDefault // nobody else sees its rows, and the model not who does
+			}
 			inside := inBlock
 			if s.level != sql.LevelDefault {
 				inside = inSnapshot

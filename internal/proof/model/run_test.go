@@ -12,12 +12,11 @@ import (
 // run is a program under way: what the server does beside what the model says.
 type run struct {
 	*rapid.T
+	*table  // the one at work
 	w       *worker
 	program program
-	kind    *kind
 	app     *gorm.DB // the transaction while one is open
 	other   *gorm.DB
-	now     state
 	// saved is what a rollback brings back: the state before the transaction and
 	// those of its savepoints. Empty outside a transaction.
 	saved []state
@@ -26,14 +25,8 @@ type run struct {
 	written map[key]bool
 	// failed: the transaction is aborted, as PostgreSQL leaves it after a failure.
 	failed bool
-	// handed holds the ids that the sequence has handed out since the program
-	// itself last moved it back.
-	handed  map[int64]bool
-	numbers numbers
 	// importing is what the writer has stored and not committed.
 	importing *openImport
-	setBack   bool
-	sequence  position
 	rows      int // rows so far, for their names
 	doing     step
 	floor     int // how many entries of saved lie behind the nested transaction
@@ -42,21 +35,16 @@ type run struct {
 	snapped bool
 	// again is what failed in the transaction and the application tries once more;
 	// retrying is true meanwhile, disturbed when others did anything since it failed.
-	again               *step
+	again *step
+	// changed: the table has become another one.
+	changed             bool
+	tables              []*table // the tenants'
 	retrying, disturbed bool
 }
 
 func runTable(t *rapid.T, w *worker, p program) {
-	k := kindNamed(p.kind)
-	r := &run{T: t, w: w, program: p, kind: k, now: state{rows: map[key]row{}}, handed: map[int64]bool{}, numbers: numbers{}}
-	warmUp := func(db *gorm.DB) error {
-		for i := range kinds {
-			if err := db.Table(kinds[i].table).Create(map[string]any{"tenant_id": 1}).Error; err != nil {
-				return err
-			}
-		}
-		return nil
-	}
+	r := &run{T: t, w: w, program: p}
+	r.mend()
 	var err error
 	here := setting{mode: p.mode, guard: p.guard, prepared: p.prepared, translated: p.translated}
 	here.pool = w.app
@@ -68,13 +56,12 @@ func runTable(t *rapid.T, w *worker, p program) {
 		t.Fatal(err)
 	}
 	w.take()
-	r.exec(k.reset())
-	if k.cache > 1 {
+	r.begin()
+	if r.kind.cache > 1 {
 		if err := w.discardSequences(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	r.sequence = r.readSequence()
 	tally.add("programs", string(p.mode), "kind "+p.kind, fmt.Sprint("guard ", p.guard), fmt.Sprint("warm ", p.warm),
 		fmt.Sprint("prepared ", p.prepared), fmt.Sprint("translated ", p.translated))
 	defer r.dropImport()
@@ -125,6 +112,8 @@ func (r *run) step(s step) {
 		r.savepoint(s)
 	case rollbackTo:
 		r.rollbackTo(s.pick)
+	case changeTable:
+		r.change(s)
 	}
 }
 
@@ -230,6 +219,9 @@ func (r *run) takenMail(offset int) string {
 // moveBack sets the sequence back by some steps, as a restore does.
 func (r *run) moveBack(s step) {
 	k := r.kind
+	if r.temporary && r.failed {
+		return
+	}
 	r.disturbed = true
 	next := r.sequence.next(k)
 	to := max(0, k.position(next)-int64(s.pick)-1)
@@ -243,6 +235,10 @@ func (r *run) moveBack(s step) {
 // write commits rows with explicit ids on a connection that knows no plugin, or leaves its
 // transaction open.
 func (r *run) write(s step) {
+	if r.temporary {
+		r.writeOwn(s)
+		return
+	}
 	r.disturbed = true
 	exec := r.exec
 	if s.open && r.now.hidden == nil {
@@ -295,7 +291,8 @@ func (r *run) insert(s step) {
 			rows[i].null = rows[i].id == 0
 		}
 	}
-	o := r.now.insertDrawing(r.kind, rows, s.conflict, r.unhealed(s, rows))
+	unhealed := r.unhealed(s, rows)
+	o := r.now.insertDrawing(r.kind, rows, s.conflict, unhealed)
 	if s.action == triggerDrop {
 		s.form = oneStruct
 		o = outcome{next: r.now.clone(), ended: []key{{}}}
@@ -303,9 +300,13 @@ func (r *run) insert(s step) {
 	}
 	if s.form == batches {
 		o = r.now.insertInBatches(r.kind, rows, r.program.mode == noTransaction && !r.inTransaction())
-		r.lastOfBatches(&o, rows)
 	}
 	call := attempt{step: s, rows: rows, want: o}
+	call.fenced = r.inSavepoint(s, rows, unhealed)
+	if s.form == batches {
+		r.lastOfBatches(&call.want, rows)
+		call.fenced = &o
+	}
 	call.send = func(db *gorm.DB) (*gorm.DB, []held) {
 		if r.kind.composite {
 			return send[tenantItem](db, s.form, s.conflict, r.kind, rows)
@@ -323,14 +324,16 @@ func (r *run) save(s step) {
 	if s.action == saveRow && rows[0].id == 0 {
 		s.conflict = none
 	}
-	o := r.now.insertDrawing(r.kind, rows, s.conflict, r.unhealed(s, rows))
+	unhealed := r.unhealed(s, rows)
+	o := r.now.insertDrawing(r.kind, rows, s.conflict, unhealed)
 	if s.action == saveRow {
 		s.form = oneStruct
 		if rows[0].id != 0 {
 			o = r.now.save(r.kind, rows[0])
 		}
 	}
-	call := attempt{step: s, rows: rows, want: o, otherHooks: s.action == saveRow && rows[0].id != 0}
+	call := attempt{step: s, rows: rows, want: o, otherHooks: s.action == saveRow && rows[0].id != 0,
+		fenced: r.inSavepoint(s, rows, unhealed)}
 	call.send = func(db *gorm.DB) (*gorm.DB, []held) {
 		switch {
 		case r.kind.composite && s.action == saveRow:
@@ -343,6 +346,16 @@ func (r *run) save(s step) {
 		return save[item](db, r.kind, rows)
 	}
 	r.attempt(call)
+}
+
+// inSavepoint is what a plain INSERT comes to in a savepoint instead of behind the conflict
+// guard, nil for every other statement.
+func (r *run) inSavepoint(s step, rows []row, unhealed draws) *outcome {
+	if !unhealed.known || s.conflict != none || s.action == triggerDrop {
+		return nil
+	}
+	fenced := r.now.insert(r.kind, rows, none)
+	return &fenced
 }
 
 func (r *run) remove(s step) {

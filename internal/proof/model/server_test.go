@@ -2,7 +2,9 @@ package model
 
 import (
 	"context"
+	"database/sql"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -41,7 +43,11 @@ func (r *run) read() state {
 	r.Helper()
 	r.snapped = r.snapped || r.inTransaction()
 	s := state{rows: map[key]row{}}
-	rows, err := r.db(step{}).Raw(r.kind.read()).Rows()
+	query := func(text string) (*sql.Rows, error) { return r.place.SQL.Query(text) }
+	if r.inTransaction() {
+		query = func(text string) (*sql.Rows, error) { return r.db(step{}).Raw(text).Rows() }
+	}
+	rows, err := query(r.kind.read())
 	if err != nil {
 		r.Fatalf("%s\nreading the rows: %v", r.doing, err)
 	}
@@ -82,8 +88,15 @@ func (p position) next(k *kind) int64 {
 func (r *run) readSequence() (p position) {
 	r.Helper()
 	var locks int
-	err := r.w.place.SQL.QueryRow(`SELECT last_value, is_called, (SELECT count(*) FROM pg_locks
-		WHERE locktype = 'advisory' AND objid = $1::regclass::oid) FROM `+r.kind.sequence(), r.kind.sequence()).Scan(&p.last, &p.called, &locks)
+	query := fmt.Sprintf(`SELECT last_value, is_called, (SELECT count(*) FROM pg_locks
+		WHERE locktype = 'advisory' AND objid = '%[1]s'::regclass::oid) FROM %[1]s`, r.kind.sequence())
+	if r.temporary {
+		if r.db(step{}).Raw(query).Row().Scan(&p.last, &p.called, &locks) != nil {
+			return r.sequence // the transaction is aborted
+		}
+		return p
+	}
+	err := r.place.SQL.QueryRow(query).Scan(&p.last, &p.called, &locks)
 	if err != nil {
 		r.Fatal(err)
 	}
@@ -95,9 +108,15 @@ func (r *run) readSequence() (p position) {
 
 func (r *run) exec(statements string) {
 	r.Helper()
+	if r.temporary {
+		if err := r.db(step{}).Exec(statements).Error; err != nil {
+			r.Fatalf("%s: %v", statements, err)
+		}
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	if _, err := r.w.place.SQL.ExecContext(ctx, statements); err != nil {
+	if _, err := r.place.SQL.ExecContext(ctx, strings.ReplaceAll(statements, "$S", r.place.Schema)); err != nil {
 		r.Fatalf("%s: %v", statements, err)
 	}
 }
@@ -115,7 +134,7 @@ func classify(k *kind, err error) failure {
 		return failure(err.Error())
 	}
 	switch {
-	case server.Code == "23505" && (strings.HasSuffix(server.ConstraintName, "_pkey") || k.unique && server.ConstraintName == k.table+"_id_key"):
+	case server.Code == "23505" && (strings.HasSuffix(server.ConstraintName, "_pkey") || server.ConstraintName == k.constraintName()):
 		return keyTaken
 	case server.Code == "23505" && server.ConstraintName == k.stored()+"_email_key":
 		return mailTaken

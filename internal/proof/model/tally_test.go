@@ -29,6 +29,10 @@ func (c *counts) add(names ...string) {
 // enough is how many programs must have met everything at least once.
 const enough = 2_000
 
+// tooLate is a second connection that a busy machine did not give in time, in SERIALIZABLE,
+// so that the caller gets 40001 and tries again.
+const tooLate = "no second connection in time"
+
 // required is what must have happened.
 func required() (names []string) {
 	for _, k := range kinds {
@@ -41,7 +45,7 @@ func required() (names []string) {
 		names = append(names, "conflict "+string(on), "healed conflict "+string(on))
 	}
 	for _, a := range []action{
-		insertRows, saveRow, saveRows, softDelete, hardDelete, setBack, writer, triggerDrop, block, nested, setSavepoint, rollbackTo,
+		insertRows, saveRow, saveRows, softDelete, hardDelete, setBack, writer, triggerDrop, block, nested, setSavepoint, rollbackTo, changeTable,
 	} {
 		names = append(names, "step "+string(a))
 	}
@@ -63,7 +67,10 @@ func required() (names []string) {
 	for _, v := range []visitAction{ownersWithPets, petsWithTags, appendPets, appendTags} {
 		names = append(names, "healed visit "+string(v))
 	}
-	return append(names, "waited for an open import", "second key met", "healed second key", "incident healed", "healed far", "healed in the caller's transaction",
+	for _, c := range changes {
+		names = append(names, "change: "+string(c))
+	}
+	return append(names, "tenant 1", "temporary table", "waited for an open import", "second key met", "healed second key", "incident healed", "healed far", "healed in the caller's transaction",
 		"guard 0", "guard 1", "warm true", "prepared true", "translated", "elsewhere",
 		"healed at Repeatable Read", "healed at Serializable", "tried again", "shop visit tried again",
 		"committed", "rolled back", "commit of an aborted transaction", "nested kept", "nested rolled back",
@@ -82,6 +89,9 @@ func (c *counts) check(t *testing.T) {
 	t.Log(b.String())
 	if c.of["programs"] < enough {
 		return
+	}
+	if c.of[tooLate] > c.of["programs"]/500 {
+		t.Errorf("%d times there was %s", c.of[tooLate], tooLate)
 	}
 	for _, name := range required() {
 		if c.of[name] == 0 {

@@ -16,6 +16,10 @@ import (
 // worker runs programs one after the other in a schema of its own.
 type worker struct {
 	place *pgtest.Place
+	// places are the tenants' schemas, of which the first is place.
+	places []*pgtest.Place
+	// changed are the tables that programs have changed, by schema and name.
+	changed map[string]bool
 	// app is one application's connection, other another's. Each has a second one to
 	// look from under a snapshot; the one that was given back last is taken first, so
 	// that a seed finds the sequence's cached values where they were.
@@ -33,9 +37,17 @@ type setting struct {
 	prepared, translated bool
 }
 
+// tenants is how many schemas a worker has with the same tables.
+const tenants = 2
+
 func newWorker(t *testing.T, create string) *worker {
-	w := &worker{place: pgtest.New(t), warm: map[setting]*gorm.DB{}}
-	w.place.Exec(create)
+	w := &worker{changed: map[string]bool{}, warm: map[setting]*gorm.DB{}}
+	for range tenants {
+		place := pgtest.New(t)
+		place.Exec(create)
+		w.places = append(w.places, place)
+	}
+	w.place = w.places[0]
 	for _, pool := range []**sql.DB{&w.app, &w.other} {
 		opened, err := sql.Open("pgx", w.place.DSN)
 		if err != nil {

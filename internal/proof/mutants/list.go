@@ -530,4 +530,9 @@ var mutants = []mutant{
 		edits: []edit{{"internal/heal/attempt.go", `target.Schema == "" && violated.Table == target.Table`, "false"}},
 		tests: in("./internal/hostile", "^TestTenants_theRetryOfATenantUnderASnapshot$"),
 	},
+	{
+		name:  "a key that was added is not noticed by rows that any index may drop",
+		edits: []edit{{"internal/catalog/identity.go", `AND x.indisunique) = %d", oid(i.OID), i.Uniques)`, `AND x.indisunique) >= %d", oid(i.OID), i.Uniques)`}},
+		tests: in("./plugin", "^TestASecondKeyUnderTheProgramDropsNothing$"),
+	},
 }

@@ -46,13 +46,13 @@ func runTable(t *rapid.T, w *worker, p program) {
 	r := &run{T: t, w: w, program: p}
 	r.mend()
 	var err error
-	here := setting{mode: p.mode, guard: p.guard, prepared: p.prepared, translated: p.translated}
+	here := setting{kind: p.kind, mode: p.mode, guard: p.guard, prepared: p.prepared, translated: p.translated}
 	here.pool = w.app
-	if r.app, err = w.open(here, p.warm, warmUp); err != nil {
+	if r.app, err = w.open(here, p.warm, r.warmUp); err != nil {
 		t.Fatal(err)
 	}
 	here.pool = w.other
-	if r.other, err = w.open(here, p.warm, warmUp); err != nil {
+	if r.other, err = w.open(here, p.warm, r.warmUp); err != nil {
 		t.Fatal(err)
 	}
 	w.take()

@@ -2,6 +2,7 @@ package model
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 
 	"gorm.io/gorm"
@@ -39,7 +40,7 @@ func (r *run) mend() {
 	for _, place := range r.w.places[:r.program.tenants()] {
 		r.table = r.newTable(place)
 		if changed := place.Schema + r.kind.table; r.w.changed[changed] {
-			clear(r.w.warm)
+			maps.DeleteFunc(r.w.warm, func(s setting, _ *gorm.DB) bool { return s.kind == r.kind.name })
 			r.exec(r.kind.drop() + "; " + r.kind.create())
 			delete(r.w.changed, changed)
 		}
@@ -247,12 +248,7 @@ func (r *run) writeOwn(s step) {
 	r.compare(r.now)
 }
 
-// warmUp inserts a row into each kind's table.
-func warmUp(db *gorm.DB) error {
-	for i := range kinds {
-		if err := db.Table(kinds[i].table).Create(map[string]any{"tenant_id": 1}).Error; err != nil {
-			return err
-		}
-	}
-	return nil
+// warmUp inserts a row into the table.
+func (r *run) warmUp(db *gorm.DB) error {
+	return db.Table(r.kind.table).Create(map[string]any{"tenant_id": 1}).Error
 }

@@ -30,7 +30,9 @@ type worker struct {
 
 // setting is one way of opening GORM.
 type setting struct {
-	pool  *sql.DB
+	pool *sql.DB
+	// kind is that of the table, empty for the shop.
+	kind  string
 	mode  mode
 	guard plugin.Guard
 	// prepared and translated are GORM's PrepareStmt and TranslateError.
@@ -86,7 +88,7 @@ func (w *worker) discardSequences() error {
 }
 
 // open opens GORM with the plugin on a pool. A warm one is kept, and has seen the
-// tables: warmUp inserts into each.
+// table: warmUp inserts into it.
 func (w *worker) open(s setting, warm bool, warmUp func(*gorm.DB) error) (*gorm.DB, error) {
 	if db := w.warm[s]; warm && db != nil {
 		return db, nil

@@ -29,6 +29,9 @@ type attempt struct {
 
 // attempt sends the statement and checks everything that can be seen of it.
 func (r *run) attempt(a attempt) {
+	if r.temporary && !r.failed {
+		r.sequence = r.readSequence() // nobody could while the transaction was aborted
+	}
 	before := r.sequence
 	drift := r.drift(a)
 	r.underNumbers(a, &drift)

@@ -30,7 +30,7 @@ func (in *insert) wouldCollide(ctx context.Context, t *catalog.Table) bool {
 	ahead := in.ahead(t)
 	ahead.Exactly = true
 	answer, err := sequence.Preflight(ctx, in.conn(), t, ahead)
-	return answer == sequence.Taken || err != nil
+	return answer == sequence.Taken || answer == sequence.Stale || err != nil
 }
 
 // hitRows reports whether the statement, which was undone, collided with rows that are not

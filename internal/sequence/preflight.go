@@ -46,7 +46,7 @@ func AnswerOf(err error) Answer {
 		return Taken
 	case pgerr.Is(err, invalidPower):
 		return NotHere
-	case pgerr.Is(err, invalidArgument, pgerr.UndefinedTable, pgerr.UndefinedColumn, invalidSchema, wrongObjectType, pgerr.InternalError):
+	case pgerr.Is(err, invalidArgument, pgerr.InsufficientPrivilege, pgerr.UndefinedTable, pgerr.UndefinedColumn, invalidSchema, wrongObjectType, pgerr.InternalError):
 		return Stale
 	}
 	return Unknown

@@ -62,6 +62,28 @@ func TestSetRole_anotherRoleSawTheTableFirst(t *testing.T) {
 	}
 }
 
+// A role that may draw from the sequence and not read it is healed although another role saw
+// the table first: it is read anew, and asked as the rights allow.
+func TestSetRole_withoutTheRightToReadTheSequence(t *testing.T) {
+	t.Parallel()
+	const passing = `CREATE FUNCTION pass() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+		CREATE TRIGGER pass BEFORE INSERT ON users FOR EACH ROW EXECUTE FUNCTION pass();`
+	for name, setup := range map[string]string{"no trigger": usersSchema, "a trigger": usersSchema + passing} {
+		for _, u := range uses { // each is the role's first statement
+			beside(t, program{name: u.name + ", " + name, setup: setup, settings: []setting{tenantSettings[0], tenantSettings[2]}, run: func(w *world) {
+				r := w.place.Role()
+				w.place.Exec("GRANT ALL ON users TO " + r + "; GRANT USAGE ON SEQUENCE users_id_seq TO " + r)
+				w.touch("users")
+				w.become(r)
+				for i := range 2 {
+					w.drift(rewind)
+					w.use(u, fmt.Sprint("as the role ", i), "users")
+				}
+			}})
+		}
+	}
+}
+
 // A row-level security policy hides rows from the role: with a second connection
 // that sees them, drift is healed for it, too, whoever saw the table first.
 func TestSetRole_rowSecurityAfterTheOwner(t *testing.T) {

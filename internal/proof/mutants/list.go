@@ -255,7 +255,7 @@ var mutants = []mutant{
 	},
 	{
 		name: "an upsert's failure to serialize heals nothing",
-		edits: []edit{{"internal/heal/preflight.go", `		s.healForRetry(ctx, by, r.err, s.ahead(s.table).Count)
+		edits: []edit{{"internal/heal/preflight.go", `		s.healForRetry(ctx, by, r.err, s.table, s.ahead(s.table).Count)
 `, ``}},
 		tests: in("./plugin", "^TestAnUpsertThatFailsUnderASnapshotIsHealedAtOnce$"),
 	},
@@ -517,7 +517,7 @@ var mutants = []mutant{
 	},
 	{
 		name:  "a dropped row of a table made anew is taken for the caller's own",
-		edits: []edit{{"internal/heal/dropped.go", "s.countReading() && s.readAnew(ctx)", "false"}},
+		edits: []edit{{"internal/heal/dropped.go", "s.countReading() && s.follow(ctx)", "false"}},
 		tests: in("./internal/hostile", "^TestDoNothing_reportsTheFirstRowOfATableMadeAnew$"),
 	},
 	{
@@ -532,7 +532,12 @@ var mutants = []mutant{
 	},
 	{
 		name:  "a key that was added is not noticed by rows that any index may drop",
-		edits: []edit{{"internal/catalog/identity.go", `AND x.indisunique) = %d", oid(i.OID), i.Uniques)`, `AND x.indisunique) >= %d", oid(i.OID), i.Uniques)`}},
+		edits: []edit{{"internal/catalog/identity.go", `return i.Check() + " AND " + counted("pg_catalog.pg_index x WHERE x.indrelid = "+oid(i.OID)+" AND x.indisunique", i.Uniques)`, "return i.Check()"}},
 		tests: in("./plugin", "^TestASecondKeyUnderTheProgramDropsNothing$"),
+	},
+	{
+		name:  "a right that is missing ends the looks",
+		edits: []edit{{"internal/sequence/preflight.go", "invalidArgument, pgerr.InsufficientPrivilege, ", "invalidArgument, "}},
+		tests: in("./internal/hostile", "^TestSetRole_withoutTheRightToReadTheSequence$"),
 	},
 }

@@ -110,13 +110,13 @@ func (r *reading) identity(t *Table) Identity {
 // ask for its values either. The expression has no parameters and no side effect, and no lock stays.
 func (i Identity) Check() string {
 	if i.Sequence == 0 {
-		return i.check("true")
+		return i.check()
 	}
 	return i.check(i.sameParameters())
 }
 
-// check is Check with this condition for the sequence's parameters.
-func (i Identity) check(parameters string) string {
+// check is Check without the sequence's parameters, and with further conditions.
+func (i Identity) check(further ...string) string {
 	parts := []string{
 		standsFor(i.Target) + " = " + oid(i.Named),
 		"current_user::pg_catalog.text = " + Literal(i.Role),
@@ -131,7 +131,7 @@ func (i Identity) check(parameters string) string {
 	if len(i.Key) > 0 {
 		parts = append(parts, i.sameKey())
 	}
-	parts = append(parts, parameters)
+	parts = append(parts, further...)
 	for _, view := range i.Views {
 		parts = append(parts, view.same())
 	}
@@ -159,35 +159,38 @@ func (i *Identity) countStands(f *relation) {
 
 // CheckUnchanged is an SQL expression that is true when the name stands for what was read,
 // the key's column is filled as it was, and nothing was put on the table since, nor taken
-// off. It leaves the sequence's parameters out, for a statement of which no value is foreseen,
-// and reads what stands on the table as the statement's snapshot shows it.
+// off. It leaves the sequence's parameters out, because no value is computed from them, and
+// reads what stands on the table as the statement's snapshot shows it.
 func (i Identity) CheckUnchanged() string {
-	return i.check("true") + " AND " + i.checkStands()
+	return i.check() + " AND " + i.checkStands()
 }
 
 // CheckAllKeys is [Identity.Check], and false as well when a unique index was added or dropped,
 // for a statement that waits for any of them.
 func (i Identity) CheckAllKeys() string {
-	return i.Check() + fmt.Sprintf(" AND (SELECT pg_catalog.count(*) FROM pg_catalog.pg_index x WHERE x.indrelid = %s AND x.indisunique) = %d", oid(i.OID), i.Uniques)
+	return i.Check() + " AND " + counted("pg_catalog.pg_index x WHERE x.indrelid = "+oid(i.OID)+" AND x.indisunique", i.Uniques)
 }
 
 // checkStands looks at pg_class alone for what its flags say there is none of.
 func (i Identity) checkStands() string {
-	return fmt.Sprintf("(SELECT c.relrowsecurity = %t AND %s AND %s AND %s AND "+
-		"(SELECT pg_catalog.count(*) FROM pg_catalog.pg_index x WHERE x.indrelid = c.oid AND x.indisunique AND NOT x.indimmediate) = %d"+
-		" FROM pg_catalog.pg_class c WHERE c.oid = %s)",
+	return fmt.Sprintf("(SELECT c.relrowsecurity = %t AND %s AND %s AND %s AND %s FROM pg_catalog.pg_class c WHERE c.oid = %s)",
 		i.Policies,
-		counted(i.flags.triggers, "c.relhastriggers", "pg_catalog.pg_trigger g WHERE g.tgrelid = c.oid AND NOT g.tgisinternal", i.Triggers),
-		counted(i.flags.rules, "c.relhasrules", "pg_catalog.pg_rewrite w WHERE w.ev_class = c.oid", i.Rules),
-		counted(i.flags.heirs, "c.relhassubclass", "pg_catalog.pg_inherits h WHERE h.inhparent = c.oid", i.Heirs),
-		i.Deferrable, oid(i.OID))
+		flagged(i.flags.triggers, "c.relhastriggers", "pg_catalog.pg_trigger g WHERE g.tgrelid = c.oid AND NOT g.tgisinternal", i.Triggers),
+		flagged(i.flags.rules, "c.relhasrules", "pg_catalog.pg_rewrite w WHERE w.ev_class = c.oid", i.Rules),
+		flagged(i.flags.heirs, "c.relhassubclass", "pg_catalog.pg_inherits h WHERE h.inhparent = c.oid", i.Heirs),
+		counted("pg_catalog.pg_index x WHERE x.indrelid = c.oid AND x.indisunique AND NOT x.indimmediate", i.Deferrable), oid(i.OID))
 }
 
-// counted holds while there are as many rows as there were: none, while the flag is not set.
-func counted(some bool, flag, rows string, count int64) string {
+// flagged is counted, of which a flag of pg_class that was not set says that there are none.
+func flagged(some bool, flag, rows string, count int64) string {
 	if !some {
 		return "NOT " + flag
 	}
+	return counted(rows, count)
+}
+
+// counted holds while the catalog has as many rows as it had.
+func counted(rows string, count int64) string {
 	return fmt.Sprintf("(SELECT pg_catalog.count(*) FROM %s) = %d", rows, count)
 }
 

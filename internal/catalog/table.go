@@ -253,6 +253,9 @@ func (t *Table) QuotedKey() []string {
 	return key
 }
 
+// FullName is the name that stands for the table under every search_path.
+func (t *Table) FullName() Name { return Name{Schema: t.Schema, Table: t.Name} }
+
 // QuotedName is the schema-qualified name, ready for SQL text.
 func (t *Table) QuotedName() string { return Quote(t.Schema, t.Name) }
 

@@ -62,7 +62,7 @@ func (a *attempt) asAdmin(ctx context.Context, fn func(context.Context, *conn.Co
 		return err
 	}
 	return conn.OnSecond(ctx, pool, conn.Budget{Until: a.deadline(ctx)}, func(ctx context.Context, c *conn.Conn, session conn.Session) error {
-		table, err := catalog.Read(ctx, c, catalog.Name{Schema: a.table.Schema, Table: a.table.Name}, catalog.Name{})
+		table, err := catalog.Read(ctx, c, a.table.FullName(), catalog.Name{})
 		if err != nil {
 			return err
 		}

@@ -301,7 +301,7 @@ func (a *attempt) presume() {
 	e := a.collision.server
 	looksLikeKey := strings.HasSuffix(e.Constraint, "_pkey")
 	if entry := a.tables.Get(a.stmt.Target); entry != nil && entry.Table.Fed() &&
-		(!entry.Ambiguous || a.collision.violated() == (catalog.Name{Schema: entry.Table.Schema, Table: entry.Table.Name})) {
+		(!entry.Ambiguous || a.collision.violated() == entry.Table.FullName()) {
 		t := entry.Table
 		if by := a.collision.by(t); by != nil {
 			t = by

@@ -45,7 +45,7 @@ func (s conflict) send(ctx context.Context) *collision {
 // table anew.
 func (s conflict) surprised(err error) *collision {
 	hit := s.collided(err)
-	if hit == nil || hit.violated() != (catalog.Name{Schema: s.table.Schema, Table: s.table.Name}) {
+	if hit == nil || hit.violated() != s.table.FullName() {
 		return nil
 	}
 	if slices.ContainsFunc(s.table.Uniques, func(x catalog.UniqueIndex) bool { return x.Name == hit.server.Constraint }) {

@@ -44,7 +44,7 @@ func (s *dropped) explain(ctx context.Context) *collision {
 	switch t, answer, err := s.takenKey(ctx); {
 	case err != nil: // nothing was stored, and the reason cannot be known
 		s.failAborted(ctx, err)
-	case answer == sequence.Stale && s.countReading() && s.readAnew(ctx):
+	case answer == sequence.Stale && s.countReading() && s.follow(ctx):
 		return s.explain(ctx)
 	case answer == sequence.Taken:
 		hit := collisionOf(t, droppedRow, nil)
@@ -106,11 +106,10 @@ func (s *dropped) sendBare(ctx context.Context) *collision {
 	return hit
 }
 
-// readAnew reads the table anew, and reports whether a row of it draws from a sequence and
-// nothing on it may keep the row out.
-func (s *dropped) readAnew(ctx context.Context) bool {
-	s.tables.Forget(s.stmt.Target, s.table)
-	entry, err := s.readFirst(ctx, s.conn())
+// follow goes by the table as it is now, and reports whether the row draws from a sequence
+// there and nothing on it may keep the row out.
+func (s *dropped) follow(ctx context.Context) bool {
+	entry, err := s.readAnew(ctx, s.table)
 	if err != nil || entry == nil || s.skips(entry.Table) {
 		return false
 	}

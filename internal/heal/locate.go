@@ -168,7 +168,7 @@ func lookFrom(ctx context.Context, c *conn.Conn, t *catalog.Table, ahead sequenc
 	if answer != sequence.Stale {
 		return answer, err
 	}
-	there, err := catalog.Read(ctx, c, catalog.Name{Schema: t.Schema, Table: t.Name}, catalog.Name{})
+	there, err := catalog.Read(ctx, c, t.FullName(), catalog.Name{})
 	if err != nil || there.OID != t.OID {
 		return sequence.Unknown, err
 	}
@@ -217,7 +217,7 @@ func (a *attempt) detouredSince(ctx context.Context) (detoured bool) {
 	}
 	t := a.table
 	a.second = a.onSecond(ctx, conn.Budget{Lock: secondLock}, func(ctx context.Context, c *conn.Conn, _ conn.Session) error {
-		now, err := catalog.Read(ctx, c, catalog.Name{Schema: t.Schema, Table: t.Name}, catalog.Name{})
+		now, err := catalog.Read(ctx, c, t.FullName(), catalog.Name{})
 		detoured = err == nil && (now.Triggers.BeforeInsertRow || now.Triggers.InsertStatement || now.Detour)
 		return err
 	})

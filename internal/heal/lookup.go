@@ -106,6 +106,12 @@ func (in *insert) readFirst(ctx context.Context, c *conn.Conn) (*facts.Entry, er
 	return nil, nil
 }
 
+// readAnew reads the table again, because the name stood for another one than t.
+func (in *insert) readAnew(ctx context.Context, t *catalog.Table) (*facts.Entry, error) {
+	in.tables.Forget(in.stmt.Target, t)
+	return in.readFirst(ctx, in.conn())
+}
+
 // complainUnlinked reports a table whose sequences the server does not name.
 func (in *insert) complainUnlinked(ctx context.Context, t *catalog.Table) {
 	if t.Unlinked && in.mayDraw(t) && !t.Fed() {

@@ -235,8 +235,7 @@ func (in *insert) complainUnprotected(ctx context.Context, err error) {
 
 // lookAgain reads the table anew, and sends the statement behind a look at that one.
 func (s *preflight) lookAgain(ctx context.Context, f fence) (*collision, fenced) {
-	s.tables.Forget(s.stmt.Target, s.table)
-	entry, err := s.readFirst(ctx, s.conn())
+	entry, err := s.readAnew(ctx, s.table)
 	if err == nil && entry != nil {
 		s.table = entry.Table
 		if key, _ := s.conflictKey(s.drawnKeys(s.table)); key != nil {

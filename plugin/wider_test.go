@@ -237,6 +237,12 @@ func TestTenantsInSerializable(t *testing.T) {
 	}
 }
 
+// invoiceBefore is an invoice as the program knows it, before a second key was added.
+type invoiceBefore struct {
+	ID   int64
+	Name string
+}
+
 // A second key with a sequence of its own comes to a table under the running program. One
 // statement that carries the guard of the first may be lost to its drift, and says so.
 func TestASecondKeyUnderTheProgram(t *testing.T) {
@@ -245,12 +251,8 @@ func TestASecondKeyUnderTheProgram(t *testing.T) {
 		place.Exec("CREATE TABLE invoices (id bigserial PRIMARY KEY, name text)")
 		var seen incidents
 		db := place.Open(&m.config, plugin.New(seen.option()))
-		type bare struct {
-			ID   int64
-			Name string
-		}
 		create := func() error {
-			return m.within(db, func(tx *gorm.DB) error { return tx.Table("invoices").Create(&bare{Name: "new"}).Error })
+			return m.within(db, func(tx *gorm.DB) error { return tx.Table("invoices").Create(&invoiceBefore{Name: "new"}).Error })
 		}
 		for range 3 {
 			if err := create(); err != nil {
@@ -281,16 +283,14 @@ func TestASecondKeyUnderTheProgramDropsNothing(t *testing.T) {
 				place.Exec("CREATE TABLE invoices (id bigserial PRIMARY KEY, name text)")
 				var seen incidents
 				db := place.Open(&m.config, plugin.New(seen.option()))
-				type invoice struct {
-					ID   int64
-					Name string
-				}
 				create := func(name string) error {
-					all := make([]invoice, rows)
+					all := make([]invoiceBefore, rows)
 					for i := range all {
 						all[i].Name = name
 					}
-					return m.within(db, func(tx *gorm.DB) error { return tx.Clauses(clause.OnConflict{DoNothing: true}).Create(&all).Error })
+					return m.within(db, func(tx *gorm.DB) error {
+						return tx.Table("invoices").Clauses(clause.OnConflict{DoNothing: true}).Create(&all).Error
+					})
 				}
 				for range 3 {
 					if err := create("old"); err != nil {

@@ -2,7 +2,6 @@ package hostile_test
 
 import (
 	"fmt"
-	"slices"
 	"testing"
 
 	"gorm.io/gorm"
@@ -68,50 +67,48 @@ func TestUpserts_othersInsertMeanwhileOnAHealthyTable(t *testing.T) {
 	t.Parallel()
 	const around = `CREATE TRIGGER before_all BEFORE INSERT ON users FOR EACH STATEMENT EXECUTE FUNCTION wait(3);
 		CREATE TRIGGER after_all AFTER INSERT ON users FOR EACH STATEMENT EXECUTE FUNCTION wait(4)`
-	for n, c := range append(slices.Clone(severalRows), severalRows...) {
-		name, more := c.name, ""
-		if n >= len(severalRows) {
-			name, more = name+" under a trigger that may lock rows", around
-		}
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			p := pgtest.New(t)
-			p.Exec(`CREATE TABLE users (id bigserial PRIMARY KEY, name text);
+	for name, more := range map[string]string{"row triggers": "", "triggers that may lock rows": around} {
+		for _, c := range severalRows {
+			t.Run(c.name+", "+name, func(t *testing.T) {
+				t.Parallel()
+				p := pgtest.New(t)
+				p.Exec(`CREATE TABLE users (id bigserial PRIMARY KEY, name text);
 				INSERT INTO users (name) SELECT 'old' FROM generate_series(1, 5);
 				CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
 					IF current_setting('application_name') = 'program' THEN PERFORM pg_advisory_xact_lock(TG_ARGV[0]::int, hashtext('$S')); END IF; RETURN NEW; END $$;
 				CREATE TRIGGER before_row_1 BEFORE INSERT ON users FOR EACH ROW WHEN (NEW.name = 'new 1') EXECUTE FUNCTION wait(1);
 				CREATE TRIGGER before_row_2 BEFORE INSERT ON users FOR EACH ROW WHEN (NEW.name = 'new 2') EXECUTE FUNCTION wait(2);` + more)
-			var seen incidents
-			db := p.OpenDSN(p.DSNFor(map[string]string{"application_name": "program"}), &gorm.Config{}, plugin.New(plugin.OnIncident(seen.report)))
-			held := [2]*gorm.DB{}
-			for i := range held {
-				held[i] = p.Open(nil).Begin()
-				defer held[i].Rollback()
-				if err := held[i].Exec("SELECT pg_advisory_xact_lock(?, hashtext(?))", i+1, p.Schema).Error; err != nil {
+				var seen incidents
+				db := p.OpenDSN(p.DSNFor(map[string]string{"application_name": "program"}), &gorm.Config{}, plugin.New(plugin.OnIncident(seen.report)))
+				held := [2]*gorm.DB{}
+				for i := range held {
+					held[i] = p.Open(nil).Begin()
+					defer held[i].Rollback()
+					if err := held[i].Exec("SELECT pg_advisory_xact_lock(?, hashtext(?))", i+1, p.Schema).Error; err != nil {
+						t.Fatal(err)
+					}
+				}
+				rows := []user{{Name: "new 1"}, {Name: "new 2"}}
+				done := make(chan error, 1)
+				go func() { done <- c.insert(db, rows) }()
+				for i := range held {
+					pgtest.Eventually(t, "the statement to wait", func() bool {
+						return p.Int("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND classid = $1 AND objid = hashtext($2)::oid", i+1, p.Schema) == 1
+					})
+					p.Exec("INSERT INTO users (name) VALUES ('of another session')")
+					held[i].Rollback()
+				}
+				if err := <-done; err != nil {
 					t.Fatal(err)
 				}
-			}
-			rows := []user{{Name: "new 1"}, {Name: "new 2"}}
-			done := make(chan error, 1)
-			go func() { done <- c.insert(db, rows) }()
-			for i := range held {
-				pgtest.Eventually(t, "the statement to wait", func() bool {
-					return p.Int("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND classid = $1 AND objid = hashtext($2)::oid", i+1, p.Schema) == 1
-				})
-				p.Exec("INSERT INTO users (name) VALUES ('of another session')")
-				held[i].Rollback()
-			}
-			if err := <-done; err != nil {
-				t.Fatal(err)
-			}
-			if all := seen.reported(); len(all) != 0 {
-				t.Errorf("incidents on a healthy table: %v", all)
-			}
-			if n := p.Int("SELECT count(*) FROM users"); n != 9 {
-				t.Errorf("%d rows, want 9:\n%s", n, p.Text("SELECT id, name FROM users ORDER BY id"))
-			}
-		})
+				if all := seen.reported(); len(all) != 0 {
+					t.Errorf("incidents on a healthy table: %v", all)
+				}
+				if n := p.Int("SELECT count(*) FROM users"); n != 9 {
+					t.Errorf("%d rows, want 9:\n%s", n, p.Text("SELECT id, name FROM users ORDER BY id"))
+				}
+			})
+		}
 	}
 }
 

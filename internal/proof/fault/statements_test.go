@@ -163,7 +163,7 @@ func (r run) withFaultAgain(t *testing.T, f proxy.Fault, tries int) {
 	default:
 		close(finished)
 		<-over
-		r.proxy.Fail(proxy.Fault{}) // or it strikes what comes next, which nobody expects
+		r.proxy.Fail(proxy.Fault{}) // or it strikes the next try, or the insert after it
 		if tries < 3 {              // a busy machine: the proof of one round trip found no connection in time
 			r.close(t)
 			r.withFaultAgain(t, f, tries+1)

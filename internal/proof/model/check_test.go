@@ -30,7 +30,7 @@ type attempt struct {
 // attempt sends the statement and checks everything that can be seen of it.
 func (r *run) attempt(a attempt) {
 	if r.temporary && !r.failed {
-		r.sequence = r.readSequence() // nobody could while the transaction was aborted
+		r.sequence = r.readSequence() // it cannot be read in an aborted transaction
 	}
 	before := r.sequence
 	drift := r.drift(a)
@@ -66,7 +66,7 @@ func (r *run) attempt(a attempt) {
 		return
 	}
 	if r.changed && got == mailTaken && a.want.fails == keyTaken && slices.ContainsFunc(a.rows, func(one row) bool { return one.email != "" }) {
-		got = a.want.fails // the key's index is the newer one, and of two that are violated the older is told
+		got = a.want.fails // both are violated, and the server names the older index
 	}
 	if got == keyTaken && a.want.fails == mailTaken && drift.either {
 		got = a.want.fails

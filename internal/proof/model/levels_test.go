@@ -251,8 +251,8 @@ func (r *run) underSnapshot(a attempt, e *expectation) {
 		e.must = r.movedForTheNextTry(a, way)
 		e.may = e.must
 		if way == guarded && r.table != r.tables[0] {
-			// The transaction is lost, and nobody can ask whose table it was: the one that is
-			// remembered is looked at.
+			// The aborted transaction cannot be asked which table the name stood for: the one
+			// that is remembered is looked at.
 			e.must, e.may, e.another = false, true, r.tables[0]
 		}
 	}

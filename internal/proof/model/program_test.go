@@ -343,7 +343,7 @@ func stepIn(p program, where place) *rapid.Generator[step] {
 			s.temporary = slices.Contains(temporaryKinds, p.kind) && rapid.IntRange(0, 5).Draw(t, "temporary") == 0
 			s.level = rapid.SampledFrom(blockLevels).Draw(t, "level")
 			if s.temporary {
-				s.level = sql.LevelDefault // nobody else sees its rows, and the model not who does
+				s.level = sql.LevelDefault // the model does not say what a second connection cannot see
 			}
 			inside := inBlock
 			if s.level != sql.LevelDefault {

@@ -20,6 +20,8 @@ import (
 const (
 	programCount = 3_000
 	workers      = 5
+	// tenants is how many schemas with the same tables a program may work in.
+	tenants = 2
 )
 
 func count() int {
@@ -52,13 +54,13 @@ func TestPrograms(t *testing.T) {
 		}
 		t.Run("shop", func(t *testing.T) {
 			t.Parallel()
-			w := newWorker(t, shopSchema)
+			w := newWorker(t, shopSchema, 1)
 			rapid.Check(t, func(t *rapid.T) { runShop(t, w, shopPrograms.Draw(t, "program")) })
 		})
 		for n := range workers - 1 {
 			t.Run(fmt.Sprint("tables ", n+1), func(t *testing.T) {
 				t.Parallel()
-				w := newWorker(t, strings.Join(create, ";"))
+				w := newWorker(t, strings.Join(create, ";"), tenants)
 				rapid.Check(t, func(t *rapid.T) { runTable(t, w, programs.Draw(t, "program")) })
 			})
 		}

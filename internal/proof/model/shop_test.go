@@ -231,7 +231,7 @@ func runShop(t *rapid.T, w *worker, p shopProgram) {
 }
 
 func (r *shopRun) exec(statements string) {
-	if _, err := r.w.place.SQL.Exec(statements); err != nil {
+	if _, err := r.w.places[0].SQL.Exec(statements); err != nil {
 		r.Fatalf("%s: %v", statements, err)
 	}
 }
@@ -322,7 +322,7 @@ func (r *shopRun) name(prefix string) string {
 
 // next is what a table's sequence hands out next.
 func (r *shopRun) next(table string) (n int64) {
-	err := r.w.place.SQL.QueryRow(fmt.Sprintf("SELECT last_value + is_called::int FROM %s_id_seq", table)).Scan(&n)
+	err := r.w.places[0].SQL.QueryRow(fmt.Sprintf("SELECT last_value + is_called::int FROM %s_id_seq", table)).Scan(&n)
 	if err != nil {
 		r.Fatal(err)
 	}

@@ -231,7 +231,8 @@ func (r *run) overtaken(a attempt, got failure) bool {
 	return true
 }
 
-// write of a temporary table is the transaction's own.
+// writeOwn stores rows with explicit ids in the open transaction's temporary table, which no
+// other connection sees.
 func (r *run) writeOwn(s step) {
 	if r.failed {
 		return

@@ -81,7 +81,7 @@ func (r *shopRun) call(e expected, send func(*gorm.DB) error) bool {
 	for _, i := range r.w.take() {
 		var of string
 		for _, table := range shopTables {
-			if i.Table == fmt.Sprintf("%q.%q", r.w.place.Schema, table) {
+			if i.Table == fmt.Sprintf("%q.%q", r.w.places[0].Schema, table) {
 				of = table
 			}
 		}

@@ -15,8 +15,7 @@ import (
 
 // worker runs programs one after the other in a schema of its own.
 type worker struct {
-	place *pgtest.Place
-	// places are the tenants' schemas, of which the first is place.
+	// places are the tenants' schemas. The connections search the first.
 	places []*pgtest.Place
 	// changed are the tables that programs have changed, by schema and name.
 	changed map[string]bool
@@ -39,19 +38,15 @@ type setting struct {
 	prepared, translated bool
 }
 
-// tenants is how many schemas a worker has with the same tables.
-const tenants = 2
-
-func newWorker(t *testing.T, create string) *worker {
+func newWorker(t *testing.T, create string, tenants int) *worker {
 	w := &worker{changed: map[string]bool{}, warm: map[setting]*gorm.DB{}}
 	for range tenants {
 		place := pgtest.New(t)
 		place.Exec(create)
 		w.places = append(w.places, place)
 	}
-	w.place = w.places[0]
 	for _, pool := range []**sql.DB{&w.app, &w.other} {
-		opened, err := sql.Open("pgx", w.place.DSN)
+		opened, err := sql.Open("pgx", w.places[0].DSN)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -29,8 +29,9 @@ type collision struct {
 	// err and server are what the server said, for a uniqueViolation.
 	err    error
 	server pgerr.Error
-	// from is the key whose sequence gave the value, for what the server did not say.
-	from catalog.KeyName
+	// from is the table by the key whose sequence gave the value, nil for a
+	// uniqueViolation.
+	from *catalog.Table
 	// key is the id that collided, where it is known.
 	key sequence.Position
 	// undone is the error of the savepoint's rollback.
@@ -50,7 +51,7 @@ type previous struct {
 // collisionOf is a collision of a value that the table's sequence gave. undone is the
 // error of the rollback of what the statement did.
 func collisionOf(t *catalog.Table, by evidence, undone error) *collision {
-	return &collision{evidence: by, undone: undone, from: t.KeyName()}
+	return &collision{evidence: by, undone: undone, from: t}
 }
 
 // violated is the table that the server named, the zero Name where it named none.
@@ -64,7 +65,7 @@ func (c collision) violated() catalog.Name {
 // violated, which may be one over the columns of a key and more.
 func (c collision) by(t *catalog.Table) *catalog.Table {
 	if c.evidence != uniqueViolation {
-		return t.ByKey(c.from)
+		return t.ByKey(c.from.KeyName())
 	}
 	columns, _, known := c.server.Columns()
 	for _, key := range t.ByKeys() {
@@ -295,9 +296,13 @@ func (a *attempt) classifyMixed(ctx context.Context, c *conn.Conn) (verdict, err
 }
 
 // presume decides whose a collision is when the heal ended before the catalog was
-// read: by what is remembered of the table, else by the name that PostgreSQL gives to
-// primary keys.
+// read: by the table whose key was looked at, else by what is remembered of it, else by the
+// name that PostgreSQL gives to primary keys.
 func (a *attempt) presume() {
+	if a.collision.from != nil {
+		a.table, a.verdict = a.collision.from, drift
+		return
+	}
 	e := a.collision.server
 	looksLikeKey := strings.HasSuffix(e.Constraint, "_pkey")
 	if entry := a.tables.Get(a.stmt.Target); entry != nil && entry.Table.Fed() &&
@@ -308,7 +313,7 @@ func (a *attempt) presume() {
 		}
 		a.table = t
 		key := e.Constraint == t.Constraint || t.Partitioned && looksLikeKey
-		if a.collision.evidence != uniqueViolation || key && a.drawsFrom(t) && !a.names(t) {
+		if key && a.drawsFrom(t) && !a.names(t) {
 			a.verdict = drift
 		}
 		return

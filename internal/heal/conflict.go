@@ -26,7 +26,7 @@ func (s conflict) send(ctx context.Context) *collision {
 	err := s.insert.send(s.text)
 	switch {
 	case err == nil && s.stmt.DB.RowsAffected == 0:
-		return &collision{evidence: emptyResult}
+		return collisionOf(s.table, emptyResult, nil)
 	case err == nil:
 	case pgerr.Is(err, pgerr.SerializationFailure):
 		// REPEATABLE READ and SERIALIZABLE: the row lies outside the snapshot. The

@@ -300,7 +300,7 @@ func (s *preflight) abandon(ctx context.Context, a *attempt) {
 		s.failAborted(ctx, a.collision.err)
 		return
 	}
-	if !s.noticed && s.failUnsent(ctx, a, s.table.ByKey(a.collision.from)) {
+	if !s.noticed && s.failUnsent(ctx, a, s.table.ByKey(a.collision.from.KeyName())) {
 		return
 	}
 	_ = s.insert.send(s.text)

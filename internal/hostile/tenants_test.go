@@ -13,6 +13,7 @@ import (
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
 
+	"github.com/seqheal/seqheal/internal/hostile/engine"
 	"github.com/seqheal/seqheal/internal/pgtest"
 	"github.com/seqheal/seqheal/plugin"
 )
@@ -335,5 +336,31 @@ func TestTenants_theRetryOfATenantUnderASnapshot(t *testing.T) {
 				t.Errorf("the other tenant's sequence is at %d, want 7", got)
 			}
 		})
+	}
+}
+
+// A row that DO NOTHING drops, on a table that is remembered for several tenants, is
+// reported also when its heal cannot read the table.
+func TestTenants_theHealCannotReadTheTable(t *testing.T) {
+	t.Parallel()
+	w := program{}.open(t, callerTx, true, true)
+	w.tenants("a", "b")
+	for _, tenant := range []string{"a", "b", "a"} {
+		w.as(tenant)
+		w.touch("users")
+	}
+	w.place.Exec(rewindOf("b"))
+	w.as("b")
+	w.forget()
+	w.play(engine.Profile{Name: "tables cannot be read", Statements: []engine.Rewrite{engine.Lacks("h.inhparent = c.oid", "53200")}})
+	err := w.within(func(db *gorm.DB) error {
+		return db.Clauses(clause.OnConflict{DoNothing: true}).Create(&user{Name: "dropped"}).Error
+	})
+	if !errors.Is(err, plugin.ErrRowsMissing) {
+		t.Errorf("error %v, want ErrRowsMissing", err)
+	}
+	reported := w.reported()
+	if len(reported) != 1 || reported[0].Outcome != plugin.Failed || reported[0].Table != fmt.Sprintf(`"%s_b"."users"`, w.place.Schema) {
+		t.Errorf("reported: %v", reported)
 	}
 }

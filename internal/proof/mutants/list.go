@@ -332,8 +332,13 @@ var mutants = []mutant{
 		tests: in("./internal/hostile", "^TestCreate_followsAnotherConstraint$/^renamed"),
 	},
 	{
+		name:  "a heal that read nothing goes by what is remembered of the table alone",
+		edits: []edit{{"internal/heal/classify.go", "	if a.collision.from != nil {\n", "	if a.collision.from != nil && a.tables.Get(a.stmt.Target) == nil {\n"}},
+		tests: in("./internal/hostile", "^TestTenants_theHealCannotReadTheTable$"),
+	},
+	{
 		name:  "another index taken for the key",
-		edits: []edit{{"internal/heal/classify.go", "	if c.evidence != uniqueViolation {\n", "	if c.from == (catalog.KeyName{}) {\n"}},
+		edits: []edit{{"internal/heal/classify.go", "	if c.evidence != uniqueViolation {\n", "	if c.from == nil {\n"}},
 		tests: in("./plugin", "^TestAnotherIndexOverAColumnThatIsLeftOut$"),
 	},
 	{

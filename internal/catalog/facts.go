@@ -30,6 +30,16 @@ type relation struct {
 	columns              []attribute
 	defaults             []dependency
 	owned                []ownership
+	// shadowed are the columns that a view in front of the table fills by a default of its
+	// own, by number.
+	shadowed map[int64]shadow
+}
+
+// shadow is a view's default, which an INSERT into the view takes instead of the column's own
+// or its identity.
+type shadow struct {
+	names []string // the view's schema and name, and its column
+	parts []dependency
 }
 
 // flags are those of pg_class: false means that there is none, true that there may be some.

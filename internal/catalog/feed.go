@@ -10,28 +10,43 @@ type feed struct {
 	text     string // of that default
 }
 
-// feed finds the sequence that feeds a column: the identity's own, or the one in the
-// default.
+// feed finds the sequence that feeds a column: the one in the default of a view in front of
+// the table, the identity's own, or the one in the default.
 // A column without either may be fed by a row trigger BEFORE INSERT, which then draws from
 // the sequence that the column owns. Beside a default the owned sequence feeds nothing.
 func (r *relation) feed(a attribute) feed {
+	if of, ok := r.shadowed[a.Number]; ok {
+		return feedBy(of.parts)
+	}
 	if a.Identity {
 		return feed{sequence: r.ownedBy(a.Number, "i")}
 	}
-	found := feed{}
-	for _, d := range r.defaults {
-		if d.Column != a.Number {
-			continue
-		}
+	found := feedBy(r.defaultOf(a.Number))
+	if found.def == 0 && triggersOf(r.triggers, r.session.replicationRole, true).BeforeInsertRow {
+		found.sequence = r.ownedBy(a.Number, "a")
+	}
+	return found
+}
+
+// feedBy is what a default draws from.
+func feedBy(parts []dependency) (found feed) {
+	for _, d := range parts {
 		found.def = d.Default
 		if d.Kind == "S" && found.sequence == 0 {
 			found.sequence, found.text = d.Object, d.Text
 		}
 	}
-	if found.def == 0 && triggersOf(r.triggers, r.session.replicationRole, true).BeforeInsertRow {
-		found.sequence = r.ownedBy(a.Number, "a")
-	}
 	return found
+}
+
+// defaultOf is the default of a column, with all that it refers to.
+func (r *relation) defaultOf(number int64) (parts []dependency) {
+	for _, d := range r.defaults {
+		if d.Column == number {
+			parts = append(parts, d)
+		}
+	}
+	return parts
 }
 
 // draws is how many columns a sequence feeds.

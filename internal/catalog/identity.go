@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/md5"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/seqheal/seqheal/internal/conn"
@@ -28,8 +29,10 @@ type Identity struct {
 	// Column is the key's column that a sequence feeds, empty when none does.
 	Column string
 	// Default is the oid of that column's default in pg_attrdef, 0 for an identity column
-	// and where a trigger draws.
-	Default int64
+	// and where a trigger draws. DefaultOf are the schema and name of the view whose default
+	// it is, and its column; nil for the table's own.
+	Default   int64
+	DefaultOf []string
 	// Sequence is the oid of the sequence, 0 without one.
 	Sequence         int64
 	Increment, Cache int64
@@ -48,10 +51,13 @@ type Identity struct {
 	Key []KeyColumn
 }
 
-// ViewQuery identifies the query behind a view: CREATE OR REPLACE VIEW keeps the view's oid.
+// ViewQuery identifies the query behind a view, because CREATE OR REPLACE VIEW keeps the view's
+// oid, and the view's own defaults.
 type ViewQuery struct {
 	OID int64
 	MD5 string
+	// Defaults are the oids in pg_attrdef, in order, with commas.
+	Defaults string
 }
 
 // KeyColumn is a column of a key as it was when it was read.
@@ -75,7 +81,7 @@ func (r *reading) identity(t *Table) Identity {
 	}
 	if r.way != nil && r.reached {
 		for n, view := range r.way.views {
-			i.Views = append(i.Views, ViewQuery{OID: view.oid, MD5: fmt.Sprintf("%x", md5.Sum([]byte(r.way.queries[n])))})
+			i.Views = append(i.Views, ViewQuery{OID: view.oid, MD5: fmt.Sprintf("%x", md5.Sum([]byte(r.way.queries[n]))), Defaults: view.defaultOIDs()})
 		}
 	}
 	if !r.reached {
@@ -84,13 +90,14 @@ func (r *reading) identity(t *Table) Identity {
 	identity := false
 	if t.Fed() {
 		a, _ := f.column(t.FedColumn())
-		i.Column, i.Default, identity = a.Name, f.feed(a).def, a.Identity
+		i.Column, i.Default, i.DefaultOf = a.Name, f.feed(a).def, f.shadowed[a.Number].names
+		identity = a.Identity && i.Default == 0
 		i.Sequence, i.Increment, i.Cache, i.Cycle = t.Sequence.OID, t.Sequence.Increment, t.Sequence.Cache, t.Sequence.Cycle
 	}
 	if i.Default == 0 && !identity {
 		for _, number := range r.key() {
 			a := f.number(number)
-			i.Key = append(i.Key, KeyColumn{Number: number, Name: a.Name, Default: f.feed(a).def})
+			i.Key = append(i.Key, KeyColumn{Number: number, Name: a.Name, Default: feedBy(f.defaultOf(number)).def})
 		}
 	}
 	return i
@@ -211,18 +218,33 @@ func oid(oid int64) string { return fmt.Sprintf("'%d'::pg_catalog.oid", oid) }
 // default that is set anew gets another oid. The names come back as an array, so that
 // no quoting has to be matched.
 func (i Identity) sameDefault() string {
-	schema := i.Schema
+	names := []string{i.Schema, i.Name, i.Column}
+	if i.DefaultOf != nil {
+		names = slices.Clone(i.DefaultOf)
+	}
 	if i.Temporary {
-		schema = "pg_temp" // what the function calls it
+		names[0] = "pg_temp" // what the function calls it
 	}
 	return fmt.Sprintf("(pg_catalog.pg_identify_object_as_address(2604::pg_catalog.oid, %s, 0)).object_names = ARRAY[%s, %s, %s]::pg_catalog.text[]",
-		oid(i.Default), Literal(schema), Literal(i.Name), Literal(i.Column))
+		oid(i.Default), Literal(names[0]), Literal(names[1]), Literal(names[2]))
 }
 
-// same holds while the view has the same query, as the statement's snapshot shows it.
+// same holds while the view has the same query and the same defaults, as the statement's
+// snapshot shows them.
 func (v ViewQuery) same() string {
-	return fmt.Sprintf("(SELECT pg_catalog.md5(w.ev_action::pg_catalog.text) FROM pg_catalog.pg_rewrite w WHERE w.ev_class = %s AND w.rulename = '_RETURN') = %s",
-		oid(v.OID), Literal(v.MD5))
+	return fmt.Sprintf("(SELECT pg_catalog.md5(w.ev_action::pg_catalog.text) FROM pg_catalog.pg_rewrite w WHERE w.ev_class = %[1]s AND w.rulename = '_RETURN') = %[2]s AND "+
+		"coalesce((SELECT pg_catalog.string_agg(d.oid::pg_catalog.text, ',' ORDER BY d.oid) FROM pg_catalog.pg_attrdef d WHERE d.adrelid = %[1]s), '') = %[3]s",
+		oid(v.OID), Literal(v.MD5), Literal(v.Defaults))
+}
+
+// defaultOIDs are the oids of the relation's defaults, in order, with commas.
+func (r *relation) defaultOIDs() string {
+	var oids []int64
+	for _, d := range r.defaults {
+		oids = append(oids, d.Default)
+	}
+	slices.Sort(oids)
+	return strings.Trim(list(slices.Compact(oids)), "[]")
 }
 
 // sameOwner holds while the sequence is the column's own, by identity or OWNED BY.

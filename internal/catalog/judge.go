@@ -110,8 +110,10 @@ func (r *reading) judgeColumns(t *Table) {
 	for _, a := range r.table.columns {
 		t.DomainDefault = t.DomainDefault || a.DomainDefault && !a.HasDefault
 	}
-	for _, d := range r.table.defaults {
-		t.DefaultCalls = t.DefaultCalls || d.Calls
+	calls := func(d dependency) bool { return d.Calls }
+	t.DefaultCalls = slices.ContainsFunc(r.table.defaults, calls)
+	for _, of := range r.table.shadowed {
+		t.DefaultCalls = t.DefaultCalls || slices.ContainsFunc(of.parts, calls)
 	}
 }
 

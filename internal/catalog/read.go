@@ -90,6 +90,7 @@ func (r *reading) readTarget(ctx context.Context, c *conn.Conn) (err error) {
 	}
 	way, base, err := follow(ctx, c, r.named)
 	if base != nil {
+		way.shadow(base)
 		r.way, r.table = way, base
 	}
 	return err

@@ -123,3 +123,25 @@ func (p *path) view(table *relation) *View {
 	}
 	return v
 }
+
+// shadow has the views' defaults stand for the table's. A view's counts before that of what
+// it selects from (PostgreSQL manual, ALTER VIEW).
+func (p *path) shadow(table *relation) {
+	for i := len(p.views) - 1; i >= 0; i-- {
+		view := p.views[i]
+		for _, shown := range view.columns {
+			parts := view.defaultOf(shown.Number)
+			if len(parts) == 0 {
+				continue
+			}
+			number := shown.Number
+			for _, s := range p.steps[i:] {
+				number = s.columns[number]
+			}
+			if table.shadowed == nil {
+				table.shadowed = map[int64]shadow{}
+			}
+			table.shadowed[number] = shadow{names: []string{view.schema, view.name, shown.Name}, parts: parts}
+		}
+	}
+}

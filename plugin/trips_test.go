@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
 
 	"github.com/seqheal/seqheal/internal/pgtest"
 	"github.com/seqheal/seqheal/plugin"
@@ -50,5 +51,47 @@ func TestStats_saysHowSavepointsAreSent(t *testing.T) {
 				t.Errorf("logged %d times: %s", n, &log)
 			}
 		})
+	}
+}
+
+// A look is planned for the table as it is now: in a transaction in which a small table
+// grows, no upsert reads all of it.
+func TestUpsertsIntoATableThatGrows(t *testing.T) {
+	t.Parallel()
+	place := pgtest.New(t)
+	place.Exec("CREATE TABLE $S.users (id bigserial PRIMARY KEY, name text); INSERT INTO $S.users (name) VALUES ('old'); ANALYZE $S.users")
+	db := place.Open(nil, plugin.New())
+	err := db.Transaction(func(tx *gorm.DB) error {
+		upsert := func() {
+			t.Helper()
+			err := tx.Clauses(clause.OnConflict{DoNothing: true}).Create(&[]user{{Name: "a"}, {Name: "b"}}).Error
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		scans := func() (n int64) {
+			tx.Raw("SELECT seq_scan FROM pg_stat_xact_user_tables WHERE relid = 'users'::regclass").Scan(&n)
+			return n
+		}
+		for range 4 {
+			upsert()
+		}
+		small := scans()
+		if err := tx.Exec("INSERT INTO users (name) SELECT 'bulk' FROM generate_series(1, 20000)").Error; err != nil {
+			return err
+		}
+		for range 4 {
+			upsert()
+		}
+		if n := scans() - small; n > 0 {
+			t.Errorf("%d sequential scans of a table of 20,000 rows", n)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+	if n := place.Int("SELECT count(*) FROM $S.users WHERE name IN ('a', 'b')"); n != 16 {
+		t.Errorf("%d rows, want 16", n)
 	}
 }

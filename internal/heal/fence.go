@@ -15,7 +15,7 @@ import (
 // fence is how a statement is sent in a savepoint.
 type fence struct {
 	// questions are sent first; when one fails the statement is not sent.
-	questions []string
+	questions []sequence.Question
 	// explained has the server check the statement as the caller wrote it, before the
 	// text that is sent in its place. Only in one trip.
 	explained bool
@@ -96,11 +96,17 @@ func (in *insert) sendInOneTrip(text statement.Text, f fence) (fenced, bool) {
 		plan.Questions = append(plan.Questions, pipeline.Question{SQL: "EXPLAIN " + own.SQL, Args: own.Vars})
 	}
 	first := len(plan.Questions)
-	for _, question := range f.questions {
-		plan.Questions = append(plan.Questions, pipeline.Question{SQL: question})
+	var asked []int // the indexes in f.questions
+	for i, question := range f.questions {
+		plan.Questions = append(plan.Questions, pipeline.Question{SQL: question.Check, Prepare: true})
+		asked = append(asked, i)
+		if question.Look != "" {
+			plan.Questions = append(plan.Questions, pipeline.Question{SQL: question.Look})
+			asked = append(asked, i)
+		}
 	}
 	for _, last := range f.last {
-		plan.Questions = append(plan.Questions, pipeline.Question{SQL: last})
+		plan.Questions = append(plan.Questions, pipeline.Question{SQL: last, Prepare: true})
 	}
 	sending := pipeline.New(in.pool(), plan)
 	err := in.sendOn(sending.ConnPool(), text)
@@ -116,8 +122,8 @@ func (in *insert) sendInOneTrip(text statement.Text, f fence) (fenced, bool) {
 	if out.Failed == pipeline.StepQuestion {
 		r.err, r.unsent = out.Err, true
 		r.answer = sequence.Unknown
-		if asked := out.Question - first; asked >= 0 && asked < len(f.questions) {
-			r.answer, r.failed = sequence.AnswerOf(out.Err), asked
+		if i := out.Question - first; i >= 0 && i < len(asked) {
+			r.answer, r.failed = sequence.AnswerOf(out.Err), asked[i]
 		}
 		return r, true
 	}
@@ -138,7 +144,7 @@ func (in *insert) sendInTrips(ctx context.Context, text statement.Text, f fence)
 		return fenced{err: err, unopened: true}
 	}
 	for i, question := range f.questions {
-		if err := c.Exec(ctx, question); err != nil {
+		if err := c.Exec(ctx, question.Text()); err != nil {
 			return fenced{err: err, unsent: true, answer: sequence.AnswerOf(err), failed: i}
 		}
 	}

@@ -262,11 +262,11 @@ func (s *preflight) evidenceBehind(ctx context.Context, t *catalog.Table, before
 	return suspected
 }
 
-// questions ask about the values that come next, in one statement for each key; none
-// where that takes several.
-func (s *preflight) questions() (questions []string) {
+// questions ask about the values that come next, one for each key; none where a look takes
+// several statements.
+func (s *preflight) questions() (questions []sequence.Question) {
 	if s.blind {
-		return []string{sequence.StillThere(s.table, s.waitsForAnyKey())}
+		return []sequence.Question{sequence.StillThere(s.table, s.waitsForAnyKey())}
 	}
 	for _, t := range s.lookedAt() {
 		question, ok := sequence.Ask(t, s.aheadHere(t))

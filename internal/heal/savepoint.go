@@ -29,7 +29,7 @@ func (s *savepoint) send(ctx context.Context) *collision {
 	s.next = nil
 	f := fence{}
 	if s.explained != nil {
-		f.explained, f.questions = true, []string{sequence.Unchanged(s.explained)}
+		f.explained, f.questions = true, []sequence.Question{sequence.Unchanged(s.explained)}
 	}
 	r := s.sendFenced(ctx, s.text, f)
 	switch {

@@ -34,9 +34,9 @@
 //
 // INSERTs are prepared once per connection, under names of this package's own, at most
 // as many as pgx's own statement cache holds. So is a question with parameters. One
-// without is prepared when it is asked a second time, in the trip that asks it, at most
-// 32 of them: whether a table is as it was takes the server 0.4 ms when it is parsed
-// anew, and 0.1 ms prepared (measured). They are kept with the connection
+// without is prepared where [Question.Prepare] allows it, when it is asked a second time, in
+// the trip that asks it, at most 32 of them: whether a table is as it was takes the server
+// 0.4 ms when it is parsed anew, and 0.1 ms prepared (measured). They are kept with the connection
 // ([pgconn.PgConn.CustomData]) and gone with it. After an error that may be about the
 // prepared statement it is closed in front of the next pipeline, never in a trip of its
 // own.

@@ -163,8 +163,8 @@ func TestSending_isATransactionByItselfOutsideOne(t *testing.T) {
 // counted counts the prepared questions.
 const counted = "SELECT count(*) FROM pg_prepared_statements WHERE name ~ '^seqheal' AND statement ~ 'LOAD BALANCE'"
 
-// A question without parameters is prepared where the connection prepares statements, when
-// it is asked a second time, within a trip that goes out anyway.
+// A question that may be prepared is, where the connection prepares statements, when it is
+// asked a second time, within a trip that goes out anyway.
 func TestSending_preparesWhatIsAskedAgain(t *testing.T) {
 	for _, mode := range modes {
 		t.Run(mode, func(t *testing.T) {
@@ -184,26 +184,30 @@ func TestSending_preparesWhatIsAskedAgain(t *testing.T) {
 				want = 1
 			}
 			b.piped.exec(insertAsked, -1, 1) // the INSERT is known
-			b.asked(0, "", pipeline.Question{SQL: free})
+			b.asked(0, "", pipeline.Question{SQL: free, Prepare: true})
 			same(t, "asked once", int64(0), prepared())
-			b.asked(0, "", pipeline.Question{SQL: free})
+			b.asked(0, "", pipeline.Question{SQL: free, Prepare: true})
 			same(t, "asked twice", want, prepared())
-			b.asked(0, "", pipeline.Question{SQL: free})
+			b.asked(0, "", pipeline.Question{SQL: free, Prepare: true})
 			same(t, "asked three times", want, prepared())
 			for range 3 {
-				b.asked(0, "22012", pipeline.Question{SQL: taken})
+				b.asked(0, "22012", pipeline.Question{SQL: taken, Prepare: true})
 			}
 			same(t, "one that refuses stays", 2*want, prepared())
+			for range 3 {
+				b.asked(0, "", pipeline.Question{SQL: "SELECT 'as text'"})
+			}
+			same(t, "one that may not be prepared", 2*want, prepared())
 			b.sql("DEALLOCATE ALL")
-			b.asked(0, "", pipeline.Question{SQL: free})
+			b.asked(0, "", pipeline.Question{SQL: free, Prepare: true})
 			b.sql("DEALLOCATE ALL")
-			b.asked(0, "22012", pipeline.Question{SQL: taken})
+			b.asked(0, "22012", pipeline.Question{SQL: taken, Prepare: true})
 			for i := range 100 {
-				question := pipeline.Question{SQL: fmt.Sprintf("SELECT %d", i)}
+				question := pipeline.Question{SQL: fmt.Sprintf("SELECT %d", i), Prepare: true}
 				b.asked(0, "", question)
 				b.asked(0, "", question)
 			}
-			b.asked(0, "", pipeline.Question{SQL: free}) // closes what is no longer wanted
+			b.asked(0, "", pipeline.Question{SQL: free, Prepare: true}) // closes what is no longer wanted
 			if n := prepared(); n > 32 || (n > 20) != (want > 0) {
 				t.Errorf("%d questions are prepared after 100, want at most 32", n)
 			}

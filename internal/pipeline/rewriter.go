@@ -150,7 +150,7 @@ func (r *rewriter) attempt(ctx context.Context, w *wire, args []any, opening str
 func (r *rewriter) messages(args []any) []*message {
 	messages := make([]*message, 0, len(r.plan.Questions)+1)
 	for i, q := range r.plan.Questions {
-		m := &message{step: StepQuestion, index: i, sql: conn.OnPrimary + q.SQL, args: q.Args, bare: len(q.Args) == 0, read: r.readAnswer}
+		m := &message{step: StepQuestion, index: i, sql: conn.OnPrimary + q.SQL, args: q.Args, bare: len(q.Args) == 0, kept: len(q.Args) == 0 && q.Prepare, read: r.readAnswer}
 		messages = append(messages, m)
 	}
 	m := &message{step: StepInsert, sql: r.insert, args: args, read: r.readRows}

@@ -42,6 +42,9 @@ type Question struct {
 	// parameters costs a trip the first time it is sent on a connection, which an INSERT
 	// that is new there and Rewritten shares.
 	Args []any
+	// Prepare has a text without parameters prepared when it is asked again on a
+	// connection. Its plan then stays: it must not depend on how many rows a table has.
+	Prepare bool
 }
 
 // Step is a part of the pipeline.

@@ -131,9 +131,9 @@ func (s *session) keep(described *statement) {
 	}
 }
 
-// question is the statement of a question without parameters, nil where it is to be sent as
-// text: where the connection prepares nothing, and at the first time, for many texts hold
-// values and are not asked again. When it reports true the next pipeline prepares it.
+// question is the statement of a question that may be prepared, nil where it is to be sent as
+// text: where the connection prepares nothing, and at the first time, for many are not asked
+// again. When it reports true the next pipeline prepares it.
 func (s *session) question(mode pgx.QueryExecMode, text string) (question *statement, prepare bool) {
 	if mode != pgx.QueryExecModeCacheStatement {
 		return nil, false

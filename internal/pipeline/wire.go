@@ -22,8 +22,9 @@ type message struct {
 	index int // of a question
 	sql   string
 	args  []any
-	// bare is a question without parameters, whose result is read as text.
-	bare bool
+	// bare is a question without parameters, whose result is read as text; kept is one that
+	// may be prepared.
+	bare, kept bool
 	// prepare has the server prepare it in the same trip.
 	prepare bool
 	// describe asks the server for the statement's parameters and columns and runs
@@ -66,8 +67,10 @@ func (w *wire) unknown(messages []*message) []*message {
 		if m.statement != nil || w.mode == pgx.QueryExecModeExec {
 			continue
 		}
-		if m.bare {
+		if m.kept {
 			m.statement, m.prepare = w.session.question(w.mode, m.sql)
+		}
+		if m.bare {
 			continue
 		}
 		mode := w.mode

@@ -127,9 +127,10 @@ func MayBeBehind(ctx context.Context, c *conn.Conn, t *catalog.Table) (bool, err
 // make bystanders fail with 40001 (measured).
 //
 //	%[1]s column   %[2]s table, with ONLY unless partitioned   %[3]s the key's other columns
-//	%[4]t look in any case   %[5]d the sequence's oid   %[8]s the check
+//	%[4]t look in any case   %[5]d the sequence's oid
+//	%[6]s the check that the table is the remembered one; where it is not, ln(0) fails
 const drawnIsTaken = `SELECT 1 / CASE
-  WHEN ` + checked + ` THEN 1
+  WHEN pg_catalog.ln(CASE WHEN %[6]s THEN 1 ELSE 0 END) <> 0 THEN 1
   WHEN CASE WHEN %[4]t OR pg_catalog.current_setting('transaction_isolation') <> 'serializable'
     THEN EXISTS (SELECT 1 FROM %[2]s t WHERE t.%[1]s = (SELECT pg_catalog.currval(%[5]d::pg_catalog.oid::pg_catalog.regclass))%[3]s)
     ELSE false END THEN 0 ELSE 1 END`
@@ -149,7 +150,7 @@ func AskDrawn(t *catalog.Table, beside *Prefix, look bool) (question string, ok 
 			also += " AND t." + catalog.Quote(fixed.Name) + " = " + catalog.Literal(beside.Values[i]) + "::pg_catalog.text::" + fixed.Declared
 		}
 	}
-	return fmt.Sprintf(drawnIsTaken, catalog.Quote(t.FedColumn()), itself(t), also, look, t.Sequence.OID, 0, 0, t.Identity.CheckAllKeys()), true
+	return fmt.Sprintf(drawnIsTaken, catalog.Quote(t.FedColumn()), itself(t), also, look, t.Sequence.OID, t.Identity.CheckAllKeys()), true
 }
 
 // lastDrawn answers the value that this session drew last from the sequence with

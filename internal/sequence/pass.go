@@ -85,7 +85,7 @@ func Pass(ctx context.Context, c *conn.Conn, t *catalog.Table, passed Position, 
 }
 
 func sendPass(ctx context.Context, c *conn.Conn, t *catalog.Table, text string, inTransaction bool) error {
-	text = StillThere(t, false) + "; " + text
+	text = StillThere(t, false).Check + "; " + text
 	if !inTransaction {
 		return c.Exec(ctx, briefly+"; "+text)
 	}

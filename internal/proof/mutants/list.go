@@ -58,7 +58,7 @@ var mutants = []mutant{
 	},
 	{
 		name:  "the check left out of a question",
-		edits: []edit{{"internal/sequence/preflight.go", `const checked = "pg_catalog.ln(CASE WHEN %[8]s THEN 1 ELSE 0 END) <> 0"`, `const checked = "false"`}},
+		edits: []edit{{"internal/sequence/preflight.go", "	question = StillThere(t, a.AllKeys)\n	question.Check +=", "	question.Check = \"SELECT 1\" +"}},
 		tests: in("./internal/sequence", "^TestPreflight_noticesThatTheTableIsAnotherOne$"),
 	},
 	{
@@ -330,6 +330,21 @@ var mutants = []mutant{
 	for _, column := range columns {
 `}},
 		tests: in("./internal/hostile", "^TestCreate_followsAnotherConstraint$/^renamed"),
+	},
+	{
+		name:  "a look prepared as the check is",
+		edits: []edit{{"internal/heal/fence.go", "pipeline.Question{SQL: question.Look}", "pipeline.Question{SQL: question.Look, Prepare: true}"}},
+		tests: in("./plugin", "^TestUpsertsIntoATableThatGrows$"),
+	},
+	{
+		name:  "a view's own default not seen",
+		edits: []edit{{"internal/catalog/read.go", "		way.shadow(base)\n", ""}},
+		tests: in("./internal/hostile", "^TestViews_withADefault$/^of_the_view$"),
+	},
+	{
+		name:  "a view's default taken for unchanged",
+		edits: []edit{{"internal/catalog/identity.go", "\"coalesce((SELECT pg_catalog.string_agg(", "\"true OR coalesce((SELECT pg_catalog.string_agg("}},
+		tests: in("./internal/hostile", "^TestViews_withADefault$/^that_came_later$"),
 	},
 	{
 		name:  "a heal that read nothing goes by what is remembered of the table alone",

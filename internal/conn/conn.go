@@ -30,25 +30,29 @@ type Conn struct {
 	pool   Pool
 	from   *sql.DB // whose driver it is, nil when unknown
 	limits *limits
+	// prepares is true where GORM prepares the application's statements.
+	prepares bool
 }
 
 // In returns the connection of a transaction, or a pool for a single query,
 // beneath GORM's prepared statements. db is asked for the driver alone.
 func In(db *gorm.DB, pool gorm.ConnPool) *Conn {
-	return &Conn{pool: beneathPrepared(pool), from: PoolOf(db)}
+	c := &Conn{from: PoolOf(db)}
+	c.pool, c.prepares = beneathPrepared(pool)
+	return c
 }
 
-// beneathPrepared is the pool beneath GORM's prepared statements: a session that
-// prepares can wrap another one.
-func beneathPrepared(pool gorm.ConnPool) gorm.ConnPool {
+// beneathPrepared is the pool beneath GORM's prepared statements, if there are any: a session
+// that prepares can wrap another one.
+func beneathPrepared(pool gorm.ConnPool) (beneath gorm.ConnPool, prepares bool) {
 	for {
 		switch prepared := pool.(type) {
 		case *gorm.PreparedStmtTX:
-			pool = prepared.Tx
+			pool, prepares = prepared.Tx, true
 		case *gorm.PreparedStmtDB:
-			pool = prepared.ConnPool
+			pool, prepares = prepared.ConnPool, true
 		default:
-			return pool
+			return pool, prepares
 		}
 	}
 }
@@ -129,12 +133,16 @@ var ErrTimeSpent = errors.New("time budget spent")
 
 // Query sends one query and hands each row to scan. The rows are read to the
 // end before it returns.
-func (c *Conn) Query(ctx context.Context, query string, args []any, scan func(*sql.Rows) error) (err error) {
+func (c *Conn) Query(ctx context.Context, query string, args []any, scan func(*sql.Rows) error) error {
+	return c.query(ctx, pgx.QueryExecModeExec, query, args, scan)
+}
+
+func (c *Conn) query(ctx context.Context, mode pgx.QueryExecMode, query string, args []any, scan func(*sql.Rows) error) (err error) {
 	if err := c.limits.apply(ctx, c); err != nil {
 		return err
 	}
 	if c.uncached() {
-		args = append([]any{pgx.QueryExecModeExec}, args...)
+		args = append([]any{mode}, args...)
 	}
 	rows, err := c.pool.QueryContext(ctx, OnPrimary+query, args...)
 	if err != nil {
@@ -152,8 +160,40 @@ func (c *Conn) Query(ctx context.Context, query string, args []any, scan func(*s
 // Row sends one query and scans its first row. It returns sql.ErrNoRows without
 // one.
 func (c *Conn) Row(ctx context.Context, query string, args []any, into ...any) error {
+	return c.row(ctx, pgx.QueryExecModeExec, query, args, into)
+}
+
+// RowBeside is [Conn.Row] with values of the application's among the parameters, which are
+// encoded as in an INSERT: as the server describes the parameters, in a round trip more, or as
+// text where the connection has that exec mode. A number with a String method is another
+// text in one than in the other (measured).
+func (c *Conn) RowBeside(ctx context.Context, query string, args []any, into ...any) error {
+	mode := pgx.QueryExecModeDescribeExec
+	if c.uncached() && !c.prepares {
+		var asked execMode
+		_, _ = c.pool.ExecContext(ctx, "-- seqheal", &asked)
+		if m := pgx.QueryExecMode(asked); m == pgx.QueryExecModeExec || m == pgx.QueryExecModeSimpleProtocol {
+			mode = m
+		}
+	}
+	return c.row(ctx, mode, query, args, into)
+}
+
+// execMode is filled with the connection's own exec mode by pgx, which sends nothing because
+// of the error.
+type execMode pgx.QueryExecMode
+
+var errNothingSent = errors.New("conn: nothing is sent")
+
+// RewriteQuery implements [pgx.QueryRewriter].
+func (m *execMode) RewriteQuery(_ context.Context, conn *pgx.Conn, _ string, _ []any) (string, []any, error) {
+	*m = execMode(conn.Config().DefaultQueryExecMode)
+	return "", nil, errNothingSent
+}
+
+func (c *Conn) row(ctx context.Context, mode pgx.QueryExecMode, query string, args, into []any) error {
 	found := false
-	err := c.Query(ctx, query, args, func(rows *sql.Rows) error {
+	err := c.query(ctx, mode, query, args, func(rows *sql.Rows) error {
 		found = true
 		return rows.Scan(into...)
 	})

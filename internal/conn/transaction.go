@@ -63,7 +63,8 @@ func Inside(db *gorm.DB) bool {
 // what they look like, while a pool of another type may have a transaction's methods
 // outside one.
 func Certain(db *gorm.DB) bool {
-	switch beneathPrepared(db.Statement.ConnPool).(type) {
+	beneath, _ := beneathPrepared(db.Statement.ConnPool)
+	switch beneath.(type) {
 	case *sql.Tx, *sql.DB:
 		return true
 	}
@@ -77,7 +78,7 @@ func Certain(db *gorm.DB) bool {
 // hands out idle connections only and is not asked. Any other pool is asked with a
 // SAVEPOINT, which fails outside a transaction (25P01) and is released inside one.
 func Outside(ctx context.Context, db *gorm.DB) bool {
-	pool := beneathPrepared(db.Statement.ConnPool)
+	pool, _ := beneathPrepared(db.Statement.ConnPool)
 	if _, ok := pool.(*sql.DB); ok {
 		return true
 	}

@@ -48,7 +48,7 @@ func (a *attempt) advanceAsAdmin(ctx context.Context, margin int64) error {
 	}
 	return a.asAdmin(ctx, func(ctx context.Context, c *conn.Conn, session conn.Session, t *catalog.Table) error {
 		goal := a.goal(c)
-		goal.Table, goal.Margin, goal.Role, goal.Prefix = t, margin, session.Role, nil
+		goal.Table, goal.Margin, goal.Role, goal.Beside = t, margin, session.Role, nil
 		move, err := sequence.Advance(ctx, c, goal)
 		a.record(move)
 		return err

@@ -127,11 +127,8 @@ func (a *attempt) goal(below *conn.Conn) sequence.Goal {
 		Below: below, Role: a.session.Role, Guess: a.target.guessed,
 	}
 	if !a.table.Indexed {
-		switch prefixes := a.prefixes(a.table); len(prefixes) {
-		case 1:
-			goal.Prefix = prefixes[0]
-		default:
-			goal.Below = nil // no single index answers
+		if goal.Beside = a.leading(a.table); goal.Beside == nil {
+			goal.Below = nil // no index answers
 		}
 	}
 	return goal

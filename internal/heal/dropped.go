@@ -123,13 +123,9 @@ func (s *dropped) follow(ctx context.Context) bool {
 // drawnIsTaken asks whether the id that was last drawn on the statement's connection
 // exists. The error is one of the connection or the context.
 func (in *insert) drawnIsTaken(ctx context.Context, t *catalog.Table) (sequence.Answer, error) {
-	question, ok := sequence.AskDrawn(t, in.beside(0, t), false)
-	if !ok {
-		return sequence.Unknown, nil
-	}
-	answer, err := sequence.Put(ctx, in.conn(), question)
+	answer, err := sequence.DrawnIsTaken(ctx, in.conn(), t, in.beside(0, t), false)
 	if answer == sequence.Unknown {
-		if ctx.Err() == nil && serverSpoke(err) {
+		if ctx.Err() == nil && (err == nil || serverSpoke(err)) {
 			return sequence.Unknown, nil
 		}
 		return answer, err
@@ -234,8 +230,7 @@ func (in *insert) takenForOthers(ctx context.Context, t *catalog.Table) (sequenc
 		return sequence.Taken, nil
 	}
 	if err != nil || t.NotGuardable == "" && t.OnlyKeyIsUnique() {
-		question, _ := sequence.AskDrawn(t, in.beside(0, t), true)
-		answer, err := sequence.Put(ctx, in.conn(), question)
+		answer, err := sequence.DrawnIsTaken(ctx, in.conn(), t, in.beside(0, t), true)
 		if answer == sequence.Unknown && serverSpoke(err) {
 			err = ctx.Err()
 		}

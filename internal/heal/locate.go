@@ -33,8 +33,8 @@ func (a *attempt) furthest(ctx context.Context, c *conn.Conn) (sequence.Position
 	if t.RowSecurity || !t.Selectable {
 		return a.readMaxAsAdmin(ctx, named)
 	}
-	prefixes := a.prefixes(t)
-	if !t.Indexed && prefixes == nil {
+	leading := a.leading(t)
+	if !t.Indexed && leading == nil {
 		if a.target.guessed = named.Found; a.target.guessed {
 			return named, nil
 		}
@@ -42,7 +42,7 @@ func (a *attempt) furthest(ctx context.Context, c *conn.Conn) (sequence.Position
 	}
 	found := named
 	if a.session.Isolation != conn.Serializable {
-		own, err := a.readMax(ctx, c, a.session, prefixes)
+		own, err := a.readMax(ctx, c, a.session, leading)
 		if err != nil {
 			return found, err
 		}
@@ -51,16 +51,16 @@ func (a *attempt) furthest(ctx context.Context, c *conn.Conn) (sequence.Position
 	if a.session.Isolation == conn.ReadCommitted {
 		return found, nil
 	}
-	return a.readMaxFromSecond(ctx, found, prefixes)
+	return a.readMaxFromSecond(ctx, found, leading)
 }
 
 // readMaxFromSecond adds what a second connection sees to what was found.
-func (a *attempt) readMaxFromSecond(ctx context.Context, found sequence.Position, prefixes []*sequence.Prefix) (sequence.Position, error) {
+func (a *attempt) readMaxFromSecond(ctx context.Context, found sequence.Position, leading *sequence.Beside) (sequence.Position, error) {
 	t := a.table
 	if a.second == nil {
 		var other sequence.Position
 		a.second = a.onSecond(ctx, conn.Budget{Lock: secondLock}, func(ctx context.Context, c *conn.Conn, session conn.Session) (err error) {
-			other, err = a.readMax(ctx, c, session, prefixes)
+			other, err = a.readMax(ctx, c, session, leading)
 			return err
 		})
 		found = found.With(t.Sequence, other)
@@ -95,39 +95,28 @@ func (a *attempt) named() sequence.Position {
 	return furthest
 }
 
-// readMax reads the furthest value once, or once for each prefix. In the first round
-// READ COMMITTED callers that ask at the same moment share the answer: without that
-// slow reads (a dead index tail, a thousand partitions) queue a herd past its time
-// limit (measured).
-func (a *attempt) readMax(ctx context.Context, c *conn.Conn, session conn.Session, prefixes []*sequence.Prefix) (found sequence.Position, err error) {
-	if len(prefixes) == 0 {
-		prefixes = []*sequence.Prefix{nil}
+// readMax reads the furthest value. In the first round READ COMMITTED callers that ask at
+// the same moment share the answer: without that slow reads (a dead index tail, a thousand
+// partitions) queue a herd past its time limit (measured).
+func (a *attempt) readMax(ctx context.Context, c *conn.Conn, session conn.Session, leading *sequence.Beside) (sequence.Position, error) {
+	read := func() (sequence.Position, error) { return sequence.ReadMax(ctx, c, a.table, leading) }
+	if a.rounds > 1 || session.Isolation != conn.ReadCommitted {
+		return read() // a shared answer did not show the row, or is not of this snapshot
 	}
-	for _, prefix := range prefixes {
-		read := func() (sequence.Position, error) { return sequence.ReadMax(ctx, c, a.table, prefix) }
-		var one sequence.Position
-		if a.rounds > 1 || session.Isolation != conn.ReadCommitted {
-			one, err = read() // a shared answer did not show the row, or is not of this snapshot
-		} else {
-			// Half the time that is left: the caller that reads may wait for a migration that
-			// waits for this transaction.
-			one, err = a.maxima.Do(ctx, a.sharedBy(session, prefix), c.Left()/2, read)
-		}
-		if err != nil {
-			return found, err
-		}
-		found = found.With(a.table.Sequence, one)
-	}
-	return found, nil
+	// Half the time that is left: the caller that reads may wait for a migration that
+	// waits for this transaction.
+	return a.maxima.Do(ctx, a.sharedBy(session, leading), c.Left()/2, read)
 }
 
 // sharedBy is equal for callers that get the same answer: those of one database, role
 // and search_path that ask about the same table and sequence.
-func (a *attempt) sharedBy(session conn.Session, prefix *sequence.Prefix) string {
+func (a *attempt) sharedBy(session conn.Session, leading *sequence.Beside) string {
 	parts := []string{session.Server, session.Database, session.Role, session.SearchPath,
 		strconv.FormatInt(a.table.OID, 10), strconv.FormatInt(a.table.Sequence.OID, 10)}
-	if prefix != nil {
-		parts = append(parts, prefix.Values...)
+	if leading != nil {
+		for _, set := range leading.Sets {
+			parts = append(parts, alike(set))
+		}
 	}
 	return strings.Join(parts, "\x00")
 }

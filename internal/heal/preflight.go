@@ -287,7 +287,7 @@ func (s *preflight) aheadHere(t *catalog.Table) sequence.Ahead {
 
 // ahead is what the statement is about to do with the table's sequence.
 func (in *insert) ahead(t *catalog.Table) sequence.Ahead {
-	return sequence.Ahead{Count: in.draws(t), Named: in.namedBeside(t), Prefixes: in.prefixes(t), AllKeys: in.waitsForAnyKey()}
+	return sequence.Ahead{Count: in.draws(t), Named: in.namedBeside(t), Beside: in.leading(t), AllKeys: in.waitsForAnyKey()}
 }
 
 func (s *preflight) heal(ctx context.Context, a *attempt) strategy { return a.healAndSend(ctx, s) }

@@ -38,7 +38,7 @@ func (s *preflight) askInSteps(ctx context.Context) (*catalog.Table, sequence.An
 // askOf asks about one key: through WithResyncDB where the role may not see every row.
 func (s *preflight) askOf(ctx context.Context, t *catalog.Table) sequence.Answer {
 	switch {
-	case sequence.Askable(t) && t.Elsewhere && !t.Indexed:
+	case sequence.Askable(t) && !t.Indexed && s.leading(t) == nil:
 		s.complainUnprotected(ctx, sequence.NoIndexOf(t))
 	case sequence.Askable(t):
 	case s.settings.ResyncDB != nil:

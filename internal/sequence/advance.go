@@ -92,8 +92,8 @@ type Goal struct {
 	// Below looks for the furthest value up to a bound, when a row near the end
 	// of the range would leave no room; nil where rows must not be read.
 	Below *conn.Conn
-	// Prefix as in Look.
-	Prefix *Prefix
+	// Beside as in [Ahead].
+	Beside *Beside
 	Role   string
 }
 

@@ -100,7 +100,7 @@ func AskableAfter(t *catalog.Table) bool {
 // behind answers whether a row holds the sequence's last value or one beyond it, or the table
 // is not the one that was read.
 //
-//	%[1]s column   %[2]s table   %[3]d the sequence's oid   %[4]s the comparison "at or beyond"
+//	%[1]s column   %[2]s table, with ONLY unless partitioned   %[3]d the sequence's oid   %[4]s the comparison "at or beyond"
 //	%[5]s the check
 const behind = `SELECT NOT (%[5]s) OR EXISTS (SELECT 1 FROM (SELECT pg_catalog.pg_sequence_last_value(%[3]d::pg_catalog.oid::pg_catalog.regclass) AS last OFFSET 0) s, %[2]s t
   WHERE s.last IS NULL OR t.%[1]s %[4]s s.last)`
@@ -118,7 +118,7 @@ func MayBeBehind(ctx context.Context, c *conn.Conn, t *catalog.Table) (bool, err
 		beyond = "<="
 	}
 	var found bool
-	err := c.Row(ctx, fmt.Sprintf(behind, catalog.Quote(t.FedColumn()), t.QuotedName(), t.Sequence.OID, beyond, t.Identity.CheckAllKeys()), nil, &found)
+	err := c.Row(ctx, fmt.Sprintf(behind, catalog.Quote(t.FedColumn()), itself(t), t.Sequence.OID, beyond, t.Identity.CheckAllKeys()), nil, &found)
 	return found, err
 }
 
@@ -126,31 +126,40 @@ func MayBeBehind(ctx context.Context, c *conn.Conn, t *catalog.Table) (bool, err
 // drew last. In SERIALIZABLE it looks at no row unless it has to, because the look would
 // make bystanders fail with 40001 (measured).
 //
-//	%[1]s column   %[2]s table, with ONLY unless partitioned   %[3]s the key's other columns
+//	%[1]s column   %[2]s table, with ONLY unless partitioned, and what stands beside it
+//	%[3]s the conditions on the key's other columns
 //	%[4]t look in any case   %[5]d the sequence's oid
 //	%[6]s the check that the table is the remembered one; where it is not, ln(0) fails
 const drawnIsTaken = `SELECT 1 / CASE
   WHEN pg_catalog.ln(CASE WHEN %[6]s THEN 1 ELSE 0 END) <> 0 THEN 1
   WHEN CASE WHEN %[4]t OR pg_catalog.current_setting('transaction_isolation') <> 'serializable'
-    THEN EXISTS (SELECT 1 FROM %[2]s t WHERE t.%[1]s = (SELECT pg_catalog.currval(%[5]d::pg_catalog.oid::pg_catalog.regclass))%[3]s)
+    THEN EXISTS (SELECT 1 FROM %[2]s WHERE t.%[1]s = (SELECT pg_catalog.currval(%[5]d::pg_catalog.oid::pg_catalog.regclass))%[3]s)
     ELSE false END THEN 0 ELSE 1 END`
 
-// AskDrawn is a question whether the id that was last drawn on this connection exists,
-// beside the given values of the key's other columns. It reports false where the role
-// may not ask, where the values beside have to be parameters, and where another column
-// draws from the sequence too, perhaps after the key. It is asked of a row that any unique
-// index may have kept out.
-func AskDrawn(t *catalog.Table, beside *Prefix, look bool) (question string, ok bool) {
+// DrawnIsTaken asks, in a transaction that is left as it was, whether the id that was last
+// drawn on this connection exists, beside the given values of the key's other columns: of a
+// row that any unique index may have kept out. It is Unknown, without an error, where the role
+// may not ask, and where another column draws from the sequence too, perhaps after the key.
+// It takes one round trip, and five with values beside. look has it read in SERIALIZABLE too.
+func DrawnIsTaken(ctx context.Context, c *conn.Conn, t *catalog.Table, beside *Beside, look bool) (Answer, error) {
 	if t.Draws > 1 || !t.Selectable || t.RowSecurity || !t.Sequence.CanUse && !t.Sequence.CanRead {
-		return "", false
+		return Unknown, nil
 	}
-	also := ""
-	if beside != nil {
-		for i, fixed := range beside.Columns {
-			also += " AND t." + catalog.Quote(fixed.Name) + " = " + catalog.Literal(beside.Values[i]) + "::pg_catalog.text::" + fixed.Declared
-		}
+	question := func(from, also string) string {
+		return fmt.Sprintf(drawnIsTaken, catalog.Quote(t.FedColumn()), from, also, look, t.Sequence.OID, t.Identity.CheckAllKeys())
 	}
-	return fmt.Sprintf(drawnIsTaken, catalog.Quote(t.FedColumn()), itself(t), also, look, t.Sequence.OID, t.Identity.CheckAllKeys()), true
+	if beside == nil {
+		return Put(ctx, c, question(itself(t)+" t", ""))
+	}
+	if err := c.Exec(ctx, setAside); err != nil {
+		return answered(err)
+	}
+	values, args := beside.values(beside.Sets, nil)
+	err := c.RowBeside(ctx, question(itself(t)+" t, "+values, beside.conditions()), args, new(int))
+	if undo := c.Undo(ctx, takeBack); undo != nil {
+		return Unknown, undo
+	}
+	return answered(err)
 }
 
 // lastDrawn answers the value that this session drew last from the sequence with

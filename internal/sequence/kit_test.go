@@ -67,8 +67,13 @@ func (r *trip) next() int64 {
 	return n
 }
 
-func (r *trip) look(prefix *sequence.Prefix) (sequence.Position, error) {
-	return sequence.ReadMax(r.ctx, r.conn, r.table, prefix)
+func (r *trip) look(beside *sequence.Beside) (sequence.Position, error) {
+	return sequence.ReadMax(r.ctx, r.conn, r.table, beside)
+}
+
+// besideFirst are the values of the key's first columns.
+func (r *trip) besideFirst(values ...any) *sequence.Beside {
+	return &sequence.Beside{Columns: r.table.Key[:len(values)], Sets: [][]any{values}}
 }
 
 // asRole opens the place as a role that may use the schema and what grants say;

@@ -3,10 +3,8 @@ package sequence
 import (
 	"context"
 	"database/sql"
-	"database/sql/driver"
 	"fmt"
-	"reflect"
-	"strconv"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,35 +18,49 @@ type Position struct {
 	Found bool
 }
 
-// Prefix fixes the values of the key columns that stand before the sequence's
-// column, for a key whose index does not begin with that column: the maximum is
-// then taken among the rows that can collide.
-type Prefix struct {
+// Beside is the values of a key's other columns: rows count that hold one of these sets. They
+// are the application's own, and go out as parameters.
+type Beside struct {
 	Columns []catalog.Column
-	Values  []string
+	// Sets have a value for each of the columns.
+	Sets [][]any
 }
 
-// conditions is the SQL that fixes the columns, each after an AND, and args with
-// the values behind them. It is empty for nil.
-func (p *Prefix) conditions(args []any) (string, []any) {
-	if p == nil {
-		return "", args
+// values is the sets as an SQL VALUES list named b, with the columns b0, b1, …, and the
+// parameters, which come behind args.
+func (b *Beside) values(sets [][]any, args []any) (string, []any) {
+	rows := make([]string, len(sets))
+	for i, set := range sets {
+		row := make([]string, len(set))
+		for j, value := range set {
+			args = append(args, value)
+			row[j] = fmt.Sprintf("$%d::%s", len(args), b.Columns[j].Declared)
+		}
+		rows[i] = "(" + strings.Join(row, ", ") + ")"
 	}
-	var b strings.Builder
-	for i, fixed := range p.Columns {
-		args = append(args, p.Values[i])
-		fmt.Fprintf(&b, " AND %s = $%d::pg_catalog.text::%s", catalog.Quote(fixed.Name), len(args), fixed.Declared)
+	names := make([]string, len(b.Columns))
+	for j := range b.Columns {
+		names[j] = fmt.Sprintf("b%d", j)
 	}
-	return b.String(), args
+	return "(VALUES " + strings.Join(rows, ", ") + ") b(" + strings.Join(names, ", ") + ")", args
+}
+
+// conditions are the SQL that a row of the table t has the values of b, each after an AND.
+func (b *Beside) conditions() string {
+	var text strings.Builder
+	for j, column := range b.Columns {
+		fmt.Fprintf(&text, " AND t.%s = b.b%d", catalog.Quote(column.Name), j)
+	}
+	return text.String()
 }
 
 // ReadMax reads the furthest value of the column within the sequence's own bounds: the
-// maximum, or the minimum of a descending sequence. It sends one query, and one more
-// when other columns draw from the same sequence. c must be in a savepoint that is
+// maximum, or the minimum of a descending sequence. It sends one query, one for each
+// thousand sets, and one more when other columns draw from the same sequence. c must be in a savepoint that is
 // rolled back on error.
-func ReadMax(ctx context.Context, c *conn.Conn, t *catalog.Table, prefix *Prefix) (Position, error) {
+func ReadMax(ctx context.Context, c *conn.Conn, t *catalog.Table, beside *Beside) (Position, error) {
 	low, high := t.Sequence.Min, t.Sequence.Max
-	position, err := furthest(ctx, c, t, prefix, low, high)
+	position, err := furthest(ctx, c, t, beside, low, high)
 	if err != nil || t.Sequence.Feeders <= 1 {
 		return position, err
 	}
@@ -57,31 +69,43 @@ func ReadMax(ctx context.Context, c *conn.Conn, t *catalog.Table, prefix *Prefix
 
 // furthest is the maximum (minimum when descending) of the column between two
 // values, by an index.
-func furthest(ctx context.Context, c *conn.Conn, t *catalog.Table, prefix *Prefix, low, high int64) (Position, error) {
-	return furthestWhere(ctx, c, t, prefix, low, high, "")
+func furthest(ctx context.Context, c *conn.Conn, t *catalog.Table, beside *Beside, low, high int64) (Position, error) {
+	return furthestWhere(ctx, c, t, beside, low, high, "")
 }
 
-// furthestWhere is furthest among the rows that fulfil a further condition, SQL
-// that begins with AND.
-func furthestWhere(ctx context.Context, c *conn.Conn, t *catalog.Table, prefix *Prefix, low, high int64, further string) (Position, error) {
-	column := catalog.Quote(t.FedColumn())
-	text := "SELECT pg_catalog." + t.Sequence.Aggregate() + "(" + column + ")::pg_catalog.int8 FROM " + t.QuotedName() +
+// mostSets bounds the parameters of one query, of which the protocol allows 65,535.
+const mostSets = 1000
+
+// furthestWhere is furthest among the rows of the very table that fulfil a further condition,
+// SQL about t that begins with AND.
+func furthestWhere(ctx context.Context, c *conn.Conn, t *catalog.Table, beside *Beside, low, high int64, further string) (found Position, err error) {
+	column, aggregate := "t."+catalog.Quote(t.FedColumn()), "pg_catalog."+t.Sequence.Aggregate()
+	text := "SELECT " + aggregate + "(" + column + ")::pg_catalog.int8 AS v FROM " + itself(t) + " t" +
 		" WHERE " + column + " BETWEEN $1::pg_catalog.int8 AND $2::pg_catalog.int8" + further
-	also, args := prefix.conditions([]any{low, high})
-	text += also
 	var value sql.NullInt64
-	err := c.Row(ctx, text, args, &value)
-	return Position{Value: value.Int64, Found: value.Valid}, err
+	if beside == nil {
+		err = c.Row(ctx, text, []any{low, high}, &value)
+		return Position{Value: value.Int64, Found: value.Valid}, err
+	}
+	for sets := range slices.Chunk(beside.Sets, mostSets) {
+		values, args := beside.values(sets, []any{low, high})
+		each := "SELECT " + aggregate + "(m.v) FROM " + values + " CROSS JOIN LATERAL (" + text + beside.conditions() + ") m"
+		if err = c.RowBeside(ctx, each, args, &value); err != nil {
+			return Position{}, err
+		}
+		found = found.With(t.Sequence, Position{Value: value.Int64, Found: value.Valid})
+	}
+	return found, nil
 }
 
 // taken reports whether a row holds a value in (after, after + count steps]. The
 // caller has made sure that the window does not overflow.
-func taken(ctx context.Context, c *conn.Conn, t *catalog.Table, prefix *Prefix, after, count int64) (bool, error) {
+func taken(ctx context.Context, c *conn.Conn, t *catalog.Table, beside *Beside, after, count int64) (bool, error) {
 	low, high := after+1, after+count*t.Sequence.Increment
 	if t.Sequence.Descending() {
 		low, high = high, after-1
 	}
-	position, err := furthest(ctx, c, t, prefix, low, high)
+	position, err := furthest(ctx, c, t, beside, low, high)
 	return position.Found, err
 }
 
@@ -98,10 +122,9 @@ func TakenBetween(ctx context.Context, c *conn.Conn, t *catalog.Table, before, l
 
 // Exists reports whether a row holds the value, beside the given values of the key's
 // other columns, by an index where there is one.
-func Exists(ctx context.Context, c *conn.Conn, t *catalog.Table, value int64, beside *Prefix) (taken bool, err error) {
-	also, args := beside.conditions([]any{value})
-	err = c.Row(ctx, "SELECT EXISTS (SELECT 1 FROM "+itself(t)+" t WHERE t."+catalog.Quote(t.FedColumn())+" = $1::pg_catalog.int8"+also+")", args, &taken)
-	return taken, err
+func Exists(ctx context.Context, c *conn.Conn, t *catalog.Table, value int64, beside *Beside) (taken bool, err error) {
+	found, err := furthest(ctx, c, t, beside, value, value)
+	return found.Found, err
 }
 
 // itself is the table without those that inherit from it, whose rows its key says nothing
@@ -198,40 +221,4 @@ func (s Position) With(seq catalog.Sequence, other Position) Position {
 		return other
 	}
 	return Position{Value: seq.Further(s.Value, other.Value), Found: true}
-}
-
-// Text writes a value of a key column as the server reads it. It reports false
-// for a value whose text is the driver's own business: a number with a String
-// method goes as a number into one column and as its name into another.
-func Text(value any) (string, bool) {
-	if valuer, ok := value.(driver.Valuer); ok {
-		if v := reflect.ValueOf(value); v.Kind() == reflect.Pointer && v.IsNil() {
-			return "", false
-		}
-		sent, err := valuer.Value()
-		if err != nil {
-			return "", false
-		}
-		value = sent
-	}
-	switch v := value.(type) {
-	case time.Time:
-		if _, offset := v.Zone(); -60 < offset && offset < 0 {
-			return "", false // Format writes "+00:00:-17"
-		}
-		// The drivers send no more than the server's microseconds, cut off.
-		return v.Truncate(time.Microsecond).Format("2006-01-02 15:04:05.999999Z07:00:00"), true
-	case fmt.Stringer:
-		return "", false
-	}
-	v := reflect.ValueOf(value)
-	switch {
-	case v.Kind() == reflect.String:
-		return v.String(), true
-	case v.CanInt():
-		return strconv.FormatInt(v.Int(), 10), true
-	case v.CanUint():
-		return strconv.FormatUint(v.Uint(), 10), true
-	}
-	return "", false
 }

@@ -1,6 +1,9 @@
 package sequence_test
 
 import (
+	"database/sql"
+	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -53,28 +56,79 @@ func TestLookFindsTheFurthestRowInTheSequencesOwnRange(t *testing.T) {
 	}
 }
 
-func TestLookKeepsToThePrefixThatCanCollide(t *testing.T) {
+func TestLookKeepsToTheRowsThatCanCollide(t *testing.T) {
 	t.Parallel()
+	const one, two = "00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000000002"
 	p := pgtest.New(t)
 	p.Exec(`CREATE DOMAIN "Tenant Id" AS varchar(8); CREATE TABLE t (tenant "Tenant Id", region uuid, id bigserial, PRIMARY KEY (tenant, region, id));
-		INSERT INTO t VALUES ('a', '00000000-0000-0000-0000-000000000001', 20), ('a', '00000000-0000-0000-0000-000000000002', 30),
-		('b''; --', '00000000-0000-0000-0000-000000000001', 40)`)
+		INSERT INTO t VALUES ('a', '` + one + `', 20), ('a', '` + two + `', 30), ('b''; --', '` + one + `', 40)`)
 	r := begin(t, p.Open(nil))
 	for _, test := range []struct {
 		tenant, region string
 		want           sequence.Position
 	}{
-		{"a", "00000000-0000-0000-0000-000000000001", sequence.Position{Value: 20, Found: true}},
-		{"a", "00000000-0000-0000-0000-000000000002", sequence.Position{Value: 30, Found: true}},
-		{"b'; --", "00000000-0000-0000-0000-000000000001", sequence.Position{Value: 40, Found: true}},
-		{"c", "00000000-0000-0000-0000-000000000001", sequence.Position{}},
+		{"a", one, sequence.Position{Value: 20, Found: true}},
+		{"a", two, sequence.Position{Value: 30, Found: true}},
+		{"b'; --", one, sequence.Position{Value: 40, Found: true}},
+		{"c", one, sequence.Position{}},
 	} {
-		prefix := &sequence.Prefix{Columns: r.table.Key[:2], Values: []string{test.tenant, test.region}}
-		if got, err := r.look(prefix); err != nil || got != test.want {
+		if got, err := r.look(r.besideFirst(test.tenant, test.region)); err != nil || got != test.want {
 			t.Errorf("Look in %s, %s = %+v, %v; want %+v", test.tenant, test.region, got, err, test.want)
 		}
 	}
+	many := r.besideFirst("a", one)
+	for i := range 2500 {
+		many.Sets = append(many.Sets, []any{fmt.Sprint("x", i), one})
+	}
+	many.Sets[1700] = []any{"a", two}
+	if got, err := r.look(many); err != nil || got.Value != 30 {
+		t.Errorf("Look beside 2501 sets = %+v, %v; want 30", got, err)
+	}
 }
+
+// A value of another type than the column's, as GORM hands it to the driver, is encoded as
+// in an INSERT.
+func TestLookBesideWhateverTheDriverEncodes(t *testing.T) {
+	t.Parallel()
+	noon := time.Date(2026, 11, 23, 12, 0, 0, 123456999, time.FixedZone("", 5*3600+1800))
+	for _, test := range []struct {
+		typname        string
+		value, another any
+	}{
+		{"boolean", true, false},
+		{"text", color(7), color(8)},
+		{"integer", color(7), color(8)},
+		{"uuid", [16]byte{1}, [16]byte{2}},
+		{"bytea", []byte{0, 255}, []byte{0}},
+		{"numeric(6,2)", 7.5, 7.25},
+		{"timestamptz", noon, noon.AddDate(0, 0, 2)},
+		{"timestamp", noon, noon.AddDate(0, 0, 2)},
+		{"date", noon, noon.AddDate(0, 0, 2)},
+		{"text", sql.NullString{String: "it's", Valid: true}, sql.NullString{String: "it is", Valid: true}},
+	} {
+		for _, mode := range []string{"cache_statement", "exec", "simple_protocol"} {
+			if _, isUUID := test.value.([16]byte); isUUID && mode != "cache_statement" {
+				continue // no INSERT can encode it there
+			}
+			t.Run(fmt.Sprintf("%s of a %T, %s", test.typname, test.value, mode), func(t *testing.T) {
+				t.Parallel()
+				p := pgtest.New(t)
+				p.Exec(`CREATE TABLE t (x ` + test.typname + `, id bigserial, PRIMARY KEY (x, id))`)
+				db := p.OpenDSN(p.DSNFor(map[string]string{"default_query_exec_mode": mode}), nil)
+				must(t, db.Exec(`INSERT INTO t VALUES ($1, 20)`, test.value).Error)
+				must(t, db.Exec(`INSERT INTO t VALUES ($1, 500)`, test.another).Error)
+				r := begin(t, db)
+				if got, err := r.look(r.besideFirst(test.value)); err != nil || got.Value != 20 {
+					t.Errorf("Look = %+v, %v; want 20", got, err)
+				}
+			})
+		}
+	}
+}
+
+type color int
+
+func (c color) String() string { return "red " + strconv.Itoa(int(c)) }
 
 func TestLookLeavesOutSistersThatTheRoleMayNotRead(t *testing.T) {
 	t.Parallel()

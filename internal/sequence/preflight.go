@@ -171,7 +171,7 @@ func lastOf(seq catalog.Sequence) string {
 // by an index. In SERIALIZABLE it does not look at rows: the look would make
 // bystanders fail with 40001 (measured).
 //
-//	%[1]s column   %[2]s table   %[3]s last values   %[4]s nearest   %[5]s furthest step
+//	%[1]s column   %[2]s table, with ONLY unless partitioned   %[3]s last values   %[4]s nearest   %[5]s furthest step
 //	%[6]s the ids that the statement names, with commas   %[7]d increment
 //	%[8]s notHere, or nothing
 //
@@ -202,8 +202,9 @@ type Ahead struct {
 	Count int64
 	// Named are ids that other rows of it name: drawn, they would collide as well.
 	Named []int64
-	// Prefixes as in Look, one for each set of values among the drawing rows.
-	Prefixes []*Prefix
+	// Beside are the values of the key's columns before the sequence's among the drawing rows,
+	// where no index begins with that column; nil where one does.
+	Beside *Beside
 	// AllKeys is true for an INSERT that waits for any unique index: the answer is [Stale] as
 	// well where there are more or fewer than when the table was read.
 	AllKeys bool
@@ -230,8 +231,8 @@ func Ask(t *catalog.Table, a Ahead) (question Question, ok bool) {
 		refuse = notHere
 	}
 	question = StillThere(t, a.AllKeys)
-	question.Check += fmt.Sprintf(locking, t.QuotedName())
-	question.Look = fmt.Sprintf(preflight, catalog.Quote(t.FedColumn()), t.QuotedName(), lasts(seq), near, far, commas(a.Named), seq.Increment, refuse)
+	question.Check += fmt.Sprintf(locking, itself(t))
+	question.Look = fmt.Sprintf(preflight, catalog.Quote(t.FedColumn()), itself(t), lasts(seq), near, far, commas(a.Named), seq.Increment, refuse)
 	return question, true
 }
 
@@ -260,13 +261,13 @@ func (a Ahead) reach(t *catalog.Table) (int64, bool) {
 		slack = 0
 	}
 	reach := spread(a.Count+slack, seq.Increment)
-	ok := t.Selectable && !t.RowSecurity && (t.Indexed || len(a.Prefixes) > 0) && (seq.CanUse || seq.CanRead && seq.Cache <= 1) && reach <= 1<<40
+	ok := t.Selectable && !t.RowSecurity && (t.Indexed || a.Beside != nil) && (seq.CanUse || seq.CanRead && seq.Cache <= 1) && reach <= 1<<40
 	return reach, ok
 }
 
 // Preflight asks in a transaction, which is left as it was: in one round trip, or, where
-// only an index that begins with other columns can tell, in two and one for each prefix. It
-// is Free where the role may not look.
+// only an index that begins with other columns can tell, in six and one more for each thousand
+// sets beside. It is Free where the role may not look.
 func Preflight(ctx context.Context, c *conn.Conn, t *catalog.Table, a Ahead) (Answer, error) {
 	if question, ok := Ask(t, a); ok {
 		return Put(ctx, c, question.Text())
@@ -282,7 +283,7 @@ func Preflight(ctx context.Context, c *conn.Conn, t *catalog.Table, a Ahead) (An
 	if t.Sequence.Descending() {
 		near, far = -reach, t.Sequence.Increment
 	}
-	return preflightByPrefix(ctx, c, t, lasts(t.Sequence), near, far, a)
+	return preflightBeside(ctx, c, t, lasts(t.Sequence), near, far, a)
 }
 
 // Put sends a question in a transaction, which is left as it was, in one round trip when
@@ -313,8 +314,8 @@ func answered(err error) (Answer, error) {
 //	%[1]s last values
 const preflightLasts = `SELECT s.last, pg_catalog.current_setting('transaction_isolation') <> 'serializable' FROM (%[1]s) s`
 
-// preflightByPrefix asks for each prefix by itself, its values as parameters.
-func preflightByPrefix(ctx context.Context, c *conn.Conn, t *catalog.Table, last string, near, far int64, a Ahead) (Answer, error) {
+// preflightBeside asks among the rows with the values beside, which are parameters.
+func preflightBeside(ctx context.Context, c *conn.Conn, t *catalog.Table, last string, near, far int64, a Ahead) (Answer, error) {
 	if err := c.Exec(ctx, setAside); err != nil {
 		return AnswerOf(err), err
 	}
@@ -330,15 +331,13 @@ func preflightByPrefix(ctx context.Context, c *conn.Conn, t *catalog.Table, last
 		taken = taken || slices.ContainsFunc(a.Named, func(id int64) bool {
 			return id >= low && id <= high && Distance(from, id)%Magnitude(increment) == 0
 		})
-		phase := fmt.Sprintf(" AND (%s - (%d)) %% (%d) = 0", catalog.Quote(t.FedColumn()), from, increment)
-		for _, prefix := range a.Prefixes {
-			if err != nil || taken || !mayLook {
-				break
-			}
-			var position Position
-			position, err = furthestWhere(ctx, c, t, prefix, low, high, phase)
-			taken = position.Found
+		if err != nil || taken || !mayLook {
+			break
 		}
+		phase := fmt.Sprintf(" AND (t.%s - (%d)) %% (%d) = 0", catalog.Quote(t.FedColumn()), from, increment)
+		var position Position
+		position, err = furthestWhere(ctx, c, t, a.Beside, low, high, phase)
+		taken = position.Found
 	}
 	if undo := c.Undo(ctx, takeBack); err == nil {
 		err = undo

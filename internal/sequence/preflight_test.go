@@ -3,6 +3,7 @@ package sequence_test
 import (
 	"testing"
 
+	"github.com/seqheal/seqheal/internal/catalog"
 	"github.com/seqheal/seqheal/internal/conn"
 	"github.com/seqheal/seqheal/internal/pgerr"
 	"github.com/seqheal/seqheal/internal/pgtest"
@@ -53,15 +54,15 @@ func TestPreflightAsksWhetherOneOfTheNextValuesIsTaken(t *testing.T) {
 	}
 }
 
-func TestPreflightBehindAPrefix(t *testing.T) {
+func TestPreflightBesideAValue(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name, setup string
 		named       []int64
 		want        bool
 	}{
-		{"another prefix", `INSERT INTO t VALUES (2, 3)`, nil, false},
-		{"the prefix", `INSERT INTO t VALUES (1, 3)`, nil, true},
+		{"another value", `INSERT INTO t VALUES (2, 3)`, nil, false},
+		{"the value", `INSERT INTO t VALUES (1, 3)`, nil, true},
 		{"between the sequence's steps", `INSERT INTO t VALUES (1, 2)`, []int64{4}, false},
 		{"an id of the statement's own", ``, []int64{5}, true},
 		{"far behind", `INSERT INTO t VALUES (1, 501)`, []int64{501}, false},
@@ -71,7 +72,7 @@ func TestPreflightBehindAPrefix(t *testing.T) {
 			p := pgtest.New(t)
 			p.Exec(`CREATE TABLE t (x int, id bigserial, PRIMARY KEY (x, id)); ALTER SEQUENCE t_id_seq INCREMENT 2; ` + test.setup)
 			r := begin(t, p.Open(nil))
-			ahead := sequence.Ahead{Count: 3, Named: test.named, Prefixes: []*sequence.Prefix{{Columns: r.table.Key[:1], Values: []string{"1"}}}}
+			ahead := sequence.Ahead{Count: 3, Named: test.named, Beside: r.besideFirst(1)}
 			if got, err := sequence.Preflight(r.ctx, r.conn, r.table, ahead); err != nil || got != map[bool]sequence.Answer{true: sequence.Taken}[test.want] {
 				t.Errorf("Preflight = %v, %v; want %v", got, err, test.want)
 			}
@@ -94,7 +95,7 @@ func TestPreflightLooksBehindTheSessionsCache(t *testing.T) {
 		"the sequence can be read": "GRANT USAGE, SELECT ON SEQUENCE t_id_seq TO $R;",
 		"it can only be drawn":     "GRANT USAGE ON SEQUENCE t_id_seq TO $R;",
 	} {
-		for key, prefixes := range map[string]bool{"PRIMARY KEY (id)": false, "PRIMARY KEY (x, id)": true} {
+		for key, beside := range map[string]bool{"PRIMARY KEY (id)": false, "PRIMARY KEY (x, id)": true} {
 			t.Run(name+", "+key, func(t *testing.T) {
 				t.Parallel()
 				p := pgtest.New(t)
@@ -103,8 +104,8 @@ func TestPreflightLooksBehindTheSessionsCache(t *testing.T) {
 				r.next() // 2 to 5 are cached
 				p.Exec(`SELECT setval('t_id_seq', 1000); INSERT INTO t (id) VALUES (1003)`)
 				ahead := sequence.Ahead{Count: 8}
-				if prefixes {
-					ahead.Prefixes = []*sequence.Prefix{{Columns: r.table.Key[:1], Values: []string{"1"}}}
+				if beside {
+					ahead.Beside = r.besideFirst(1)
 				}
 				if got, err := sequence.Preflight(r.ctx, r.conn, r.table, ahead); err != nil || got != sequence.Taken {
 					t.Errorf("Preflight = %v, %v", got, err)
@@ -189,23 +190,55 @@ func TestMayBeBehindIsFalseOnlyWhereNoRowLiesInFront(t *testing.T) {
 	}
 }
 
-func TestAskDrawn_looksForTheValueOfThisSession(t *testing.T) {
+func TestDrawnIsTaken_looksForTheValueOfThisSession(t *testing.T) {
 	t.Parallel()
 	p := pgtest.New(t)
 	p.Exec(`CREATE TABLE t (id bigserial PRIMARY KEY); CREATE TABLE heir () INHERITS (t); INSERT INTO t VALUES (2); INSERT INTO heir VALUES (3)`)
 	r := begin(t, p.Open(nil))
-	question, ok := sequence.AskDrawn(r.table, nil, false)
-	if !ok {
-		t.Fatal("no question")
-	}
-	if answer, err := sequence.Put(r.ctx, r.conn, question); answer != sequence.Unknown || !pgerr.Is(err, pgerr.ObjectNotReady) {
+	if answer, err := sequence.DrawnIsTaken(r.ctx, r.conn, r.table, nil, false); answer != sequence.Unknown || !pgerr.Is(err, pgerr.ObjectNotReady) {
 		t.Errorf("nothing was drawn: %v, %v", answer, err)
 	}
 	for _, want := range []sequence.Answer{sequence.Free, sequence.Taken, sequence.Free} { // 3 is a row of another table
 		r.next()
-		if got, err := sequence.Put(r.ctx, r.conn, question); err != nil || got != want {
+		if got, err := sequence.DrawnIsTaken(r.ctx, r.conn, r.table, nil, false); err != nil || got != want {
 			t.Errorf("answer %v, %v; want %v", got, err, want)
 		}
+	}
+}
+
+func TestDrawnIsTaken_besideTheKeysOtherColumns(t *testing.T) {
+	t.Parallel()
+	p := pgtest.New(t)
+	p.Exec(`CREATE TABLE t (x boolean, id bigserial, y text, PRIMARY KEY (x, id, y)); INSERT INTO t VALUES (true, 1, 'a'), (false, 2, 'a'), (true, 3, 'b')`)
+	r := begin(t, p.Open(nil))
+	beside := &sequence.Beside{Columns: []catalog.Column{r.table.Key[0], r.table.Key[2]}, Sets: [][]any{{true, "a"}}}
+	if answer, err := sequence.DrawnIsTaken(r.ctx, r.conn, r.table, beside, false); answer != sequence.Unknown || !pgerr.Is(err, pgerr.ObjectNotReady) {
+		t.Errorf("nothing was drawn: %v, %v", answer, err)
+	}
+	for _, want := range []sequence.Answer{sequence.Taken, sequence.Free, sequence.Free} {
+		r.next()
+		if got, err := sequence.DrawnIsTaken(r.ctx, r.conn, r.table, beside, false); err != nil || got != want {
+			t.Errorf("answer %v, %v; want %v", got, err, want)
+		}
+	}
+}
+
+// Rows of tables that inherit from the table are none of its own: they cannot collide.
+func TestInheritingTables(t *testing.T) {
+	t.Parallel()
+	p := pgtest.New(t)
+	p.Exec(`CREATE TABLE t (id bigserial PRIMARY KEY); CREATE TABLE heir () INHERITS (t); INSERT INTO t VALUES (20); INSERT INTO heir VALUES (1), (2), (900)`)
+	r := begin(t, p.Open(nil))
+	if got, err := r.look(nil); err != nil || got.Value != 20 {
+		t.Errorf("the furthest row is %+v, %v; want 20", got, err)
+	}
+	if got, err := sequence.Preflight(r.ctx, r.conn, r.table, sequence.Ahead{Count: 1}); err != nil || got != sequence.Free {
+		t.Errorf("the look answers %v, %v", got, err)
+	}
+	r.next()
+	p.Exec(`DELETE FROM t`)
+	if got, err := sequence.MayBeBehind(r.ctx, r.conn, r.table); err != nil || got {
+		t.Errorf("MayBeBehind = %v, %v", got, err)
 	}
 }
 

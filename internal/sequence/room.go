@@ -34,7 +34,7 @@ func (g *Goal) makeRoom(ctx context.Context, last int64) (Position, error) {
 		if seq.Descending() {
 			low, high = bound, last
 		}
-		found, err := furthest(ctx, g.Below, g.Table, g.Prefix, low, high)
+		found, err := furthest(ctx, g.Below, g.Table, g.Beside, low, high)
 		if err != nil {
 			return Position{}, err
 		}
@@ -63,7 +63,7 @@ func (g *Goal) freeBehind(ctx context.Context, candidate int64) (bool, error) {
 	if window >= steps {
 		return false, nil
 	}
-	dense, err := taken(ctx, g.Below, g.Table, g.Prefix, candidate, window)
+	dense, err := taken(ctx, g.Below, g.Table, g.Beside, candidate, window)
 	return !dense && err == nil, err
 }
 

@@ -261,7 +261,7 @@ var mutants = []mutant{
 	},
 	{
 		name:  "dropped rows compared by the id alone",
-		edits: []edit{{"internal/heal/dropped.go", "sequence.AskDrawn(t, in.beside(0, t), false)", "sequence.AskDrawn(t, nil, false)"}},
+		edits: []edit{{"internal/heal/dropped.go", "in.conn(), t, in.beside(0, t), false)", "in.conn(), t, nil, false)"}},
 		tests: in("./plugin", "^TestDroppedRowBesideAnotherTenantsID$"),
 	},
 	{
@@ -330,6 +330,21 @@ var mutants = []mutant{
 	for _, column := range columns {
 `}},
 		tests: in("./internal/hostile", "^TestCreate_followsAnotherConstraint$/^renamed"),
+	},
+	{
+		name:  "values beside encoded without the server's description",
+		edits: []edit{{"internal/conn/conn.go", "	mode := pgx.QueryExecModeDescribeExec\n", "	mode := pgx.QueryExecModeExec\n"}},
+		tests: in("./internal/sequence", "^TestLookBesideWhateverTheDriverEncodes$"),
+	},
+	{
+		name:  "a composite key whose values beside are unknown not complained of",
+		edits: []edit{{"internal/heal/steps.go", "!t.Indexed && s.leading(t) == nil:", "t.Elsewhere && !t.Indexed:"}},
+		tests: in("./internal/hostile", "^TestCompositeKeys_besideADefault$"),
+	},
+	{
+		name:  "rows of inheriting tables looked at",
+		edits: []edit{{"internal/sequence/look.go", "	return \"ONLY \" + t.QuotedName()", "	return t.QuotedName()"}},
+		tests: in("./internal/sequence", "^TestInheritingTables$"),
 	},
 	{
 		name:  "a look prepared as the check is",

@@ -1,0 +1,121 @@
+package heal
+
+import (
+	"database/sql/driver"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/seqheal/seqheal/internal/catalog"
+	"github.com/seqheal/seqheal/internal/sequence"
+)
+
+// leading are the values of the key columns before the sequence's among the rows that leave
+// their id out, each set once: where no index begins with that column, only rows that
+// have them can be found. It is nil where one does, and where the values cannot be known.
+func (in *insert) leading(t *catalog.Table) *sequence.Beside {
+	if t.Indexed || t.Column <= 0 || !owns(t) {
+		return nil
+	}
+	found := &sequence.Beside{Columns: t.Key[:t.Column]}
+	seen := map[string]bool{}
+	for row := range in.stmt.Insert.Rows() {
+		if in.stmt.Insert.NamesIn(row, fedColumn(t)) {
+			continue
+		}
+		set := in.valuesOf(row, t, found.Columns)
+		if set == nil {
+			return nil
+		}
+		if key := alike(set); !seen[key] {
+			seen[key] = true
+			found.Sets = append(found.Sets, set)
+		}
+	}
+	if len(found.Sets) == 0 {
+		return nil
+	}
+	return found
+}
+
+// beside are the values that one row gives all the key's columns but the sequence's, nil
+// where there are none or they cannot be known.
+func (in *insert) beside(row int, t *catalog.Table) *sequence.Beside {
+	columns := slices.Delete(slices.Clone(t.Key), t.Column, t.Column+1)
+	set := in.valuesOf(row, t, columns)
+	if set == nil {
+		return nil
+	}
+	return &sequence.Beside{Columns: columns, Sets: [][]any{set}}
+}
+
+// valuesOf are the values that a row gives these columns, nil where there are none and where
+// the server computes one.
+func (in *insert) valuesOf(row int, t *catalog.Table, columns []catalog.Column) (set []any) {
+	for _, column := range columns {
+		value, known := in.stmt.Insert.Value(row, shown(t, column.Name))
+		if !known {
+			return nil
+		}
+		set = append(set, value)
+	}
+	return set
+}
+
+// alike is equal for sets of equal values.
+func alike(set []any) string {
+	texts := make([]string, len(set))
+	for i, value := range set {
+		if sent, err := driver.DefaultParameterConverter.ConvertValue(value); err == nil {
+			value = sent
+		}
+		if at, ok := value.(time.Time); ok {
+			value = at.UnixMicro() // what the server keeps
+		}
+		texts[i] = fmt.Sprint(value)
+	}
+	return strings.Join(texts, "\x00")
+}
+
+// namedBeside returns the ids that rows of the statement name and that rows which
+// leave theirs out can collide with: only rows that have the same values in the columns
+// before it, where those matter.
+func (in *insert) namedBeside(t *catalog.Table) []int64 {
+	ids, _ := in.explicit(t)
+	leading := in.leading(t)
+	if len(ids) == 0 || leading == nil {
+		return ids
+	}
+	drawing := map[string]bool{}
+	for _, set := range leading.Sets {
+		drawing[alike(set)] = true
+	}
+	var beside []int64
+	for row := range in.stmt.Insert.Rows() {
+		if !in.stmt.Insert.NamesIn(row, fedColumn(t)) {
+			continue
+		}
+		if set := in.valuesOf(row, t, leading.Columns); set == nil || drawing[alike(set)] {
+			beside = append(beside, ids[0])
+		}
+		ids = ids[1:]
+	}
+	return beside
+}
+
+// drawsBefore reports whether a row that leaves its id out comes before the one that
+// names this id.
+func (in *insert) drawsBefore(t *catalog.Table, id int64) bool {
+	ids, _ := in.explicit(t)
+	for row := range in.stmt.Insert.Rows() {
+		if !in.stmt.Insert.NamesIn(row, fedColumn(t)) {
+			return true
+		}
+		if len(ids) == 0 || ids[0] == id {
+			break
+		}
+		ids = ids[1:]
+	}
+	return false
+}

@@ -1,0 +1,119 @@
+package hostile_test
+
+import (
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+
+	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
+
+	"github.com/seqheal/seqheal/plugin"
+)
+
+// region is a number to Go and to an integer column, and a name to a text column.
+type region int
+
+func (r region) String() string { return fmt.Sprintf("region %d", int(r)) }
+
+// keyed is a row whose key begins with a column of any type.
+type keyed[T any] struct {
+	Tenant T     `gorm:"primaryKey;autoIncrement:false"`
+	ID     int64 `gorm:"primaryKey;autoIncrement"`
+	Name   string
+}
+
+func (keyed[T]) TableName() string { return "users" }
+
+// besideTenants runs every kind of upsert of rows for these tenants, whose column has this
+// type. Each tenant has an old row with each of the ids 1 to 20.
+func besideTenants[T any](t *testing.T, name, column string, tenants []T) {
+	literals := make([]string, len(tenants))
+	for i, tenant := range tenants {
+		literals[i] = fmt.Sprintf("('%v')", tenant)
+	}
+	setup := `CREATE TABLE users (tenant ` + column + `, id bigserial, name text, PRIMARY KEY (tenant, id));
+		INSERT INTO users SELECT v.x::` + column + `, g, 'old ' || g FROM generate_series(1, 20) g, (VALUES ` + strings.Join(literals, ", ") + `) v(x); SELECT setval('users_id_seq', 20);`
+	fresh := func(when string) []keyed[T] {
+		rows := make([]keyed[T], len(tenants))
+		for i, tenant := range tenants {
+			rows[i] = keyed[T]{Tenant: tenant, Name: fmt.Sprint(when, " ", i)}
+		}
+		return rows
+	}
+	beside(t, program{name: name, settings: perStep, setup: setup, rows: "SELECT tenant, CASE WHEN id <= 20 THEN id END, name FROM users ORDER BY 1, 2, 3", run: func(w *world) {
+		for _, when := range []string{"first", "second"} {
+			for _, c := range []struct {
+				name   string
+				upsert func(*gorm.DB, []keyed[T]) *gorm.DB
+				named  bool
+			}{
+				{"Create", func(db *gorm.DB, rows []keyed[T]) *gorm.DB { return db.Create(&rows) }, false},
+				{"Save", func(db *gorm.DB, rows []keyed[T]) *gorm.DB { return db.Save(&rows) }, false},
+				{"mixed Save", func(db *gorm.DB, rows []keyed[T]) *gorm.DB { return db.Save(&rows) }, true},
+				{"DoNothing", func(db *gorm.DB, rows []keyed[T]) *gorm.DB {
+					return db.Clauses(clause.OnConflict{DoNothing: true}).Create(&rows)
+				}, false},
+				{"DoNothing with a duplicate", func(db *gorm.DB, rows []keyed[T]) *gorm.DB {
+					return db.Clauses(clause.OnConflict{DoNothing: true}).Create(&rows)
+				}, true},
+				{"DoNothing, one row", func(db *gorm.DB, rows []keyed[T]) *gorm.DB {
+					return db.Clauses(clause.OnConflict{DoNothing: true}).Create(&rows[0])
+				}, false},
+			} {
+				rows := fresh(when + " " + c.name)
+				if c.named {
+					rows[len(rows)-1].ID = 20
+				}
+				if when == "second" {
+					w.drift(rewind)
+				}
+				_ = w.step(c.name, func(db *gorm.DB) *gorm.DB { return c.upsert(db, rows) })
+			}
+		}
+	}})
+}
+
+// A key that begins with another column than the sequence's is looked at beside whatever
+// values the rows have there, however many they are.
+func TestCompositeKeys_besideAnyValues(t *testing.T) {
+	t.Parallel()
+	many := make([]int64, 40)
+	for i := range many {
+		many[i] = int64(i)
+	}
+	besideTenants(t, "forty tenants", "bigint", many)
+	besideTenants(t, "a bool", "boolean", []bool{true, false})
+	besideTenants(t, "a number with a name, as text", "text", []region{1, 2})
+	besideTenants(t, "text", "varchar(10)", []string{"a", "b"})
+}
+
+// sited is a row whose tenant the database fills.
+type sited struct {
+	Tenant int   `gorm:"primaryKey;autoIncrement:false;default:abs(-7)"`
+	ID     int64 `gorm:"primaryKey;autoIncrement"`
+	Name   string
+}
+
+func (sited) TableName() string { return "users" }
+
+// What stands in the columns before the sequence's cannot be known where the database fills
+// one.
+// The log says so.
+func TestCompositeKeys_besideADefault(t *testing.T) {
+	t.Parallel()
+	var log syncedLog
+	p := program{setup: `CREATE TABLE users (tenant int DEFAULT 7, id bigserial, name text, PRIMARY KEY (tenant, id));
+		INSERT INTO users SELECT 7, g, 'old' FROM generate_series(1, 40) g; SELECT setval('users_id_seq', 40);`,
+		options: []plugin.Option{plugin.WithLogger(slog.New(slog.NewTextHandler(&log, nil)))}}
+	w := p.open(t, noTx, false, true)
+	for range 2 {
+		if err := w.db.Save(&[]sited{{Tenant: 7, ID: 40, Name: "named"}, {Name: "new"}}).Error; err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := strings.Count(log.String(), "without protection from drift"); n != 1 {
+		t.Errorf("said %d times: %s", n, log.String())
+	}
+}

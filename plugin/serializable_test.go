@@ -3,11 +3,15 @@ package plugin_test
 import (
 	"database/sql"
 	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
 	"testing"
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
 
+	"github.com/seqheal/seqheal/internal/conn"
 	"github.com/seqheal/seqheal/internal/pgtest"
 	"github.com/seqheal/seqheal/plugin"
 )
@@ -109,5 +113,72 @@ func warm(t *testing.T, db *gorm.DB) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+// In SERIALIZABLE a sequence that is set back between the look and the statement is
+// noticed by what the statement drew, without a read of rows: it is undone, healed and sent
+// again.
+func TestUpsertsInSerializable_behindASetval(t *testing.T) {
+	t.Parallel()
+	const single = `CREATE TABLE lessons (id bigserial PRIMARY KEY, lang text, name text); INSERT INTO lessons SELECT g, 'en', 'old ' || g FROM generate_series(1, 20) g;
+		SELECT setval('lessons_id_seq', 20)`
+	const stamp = `; CREATE FUNCTION stamp() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'; CREATE TRIGGER stamp BEFORE INSERT ON lessons FOR EACH ROW EXECUTE FUNCTION stamp()`
+	nothing := clause.OnConflict{DoNothing: true}
+	update := clause.OnConflict{Columns: byID, DoUpdates: clause.AssignmentColumns([]string{"name"})}
+	two := func() *[]lesson { return &[]lesson{{Lang: "en", Name: "new"}, {Lang: "en", Name: "newer"}} }
+	for name, test := range map[string]struct {
+		table  string
+		insert func(*gorm.DB) error
+	}{
+		"DO UPDATE under a trigger": {single + stamp, func(tx *gorm.DB) error { return tx.Clauses(update).Create(two()).Error }},
+		"DO UPDATE":                 {single, func(tx *gorm.DB) error { return tx.Clauses(update).Create(two()).Error }},
+		"DO NOTHING, another unique index": {single + "; CREATE UNIQUE INDEX ON lessons (name)",
+			func(tx *gorm.DB) error { return tx.Clauses(nothing).Create(two()).Error }},
+	} {
+		for _, set := range []struct {
+			back  int
+			until string // it is set back before this is sent
+		}{{1, "INSERT INTO"}, {18, "INSERT INTO"}, {19, "INSERT INTO"}, {1, conn.OnPrimary + "SELECT coalesce(pg_catalog.pg_sequence_last_value("}} {
+			t.Run(fmt.Sprintf("%s, to %d before %.6s", name, set.back, set.until), func(t *testing.T) {
+				t.Parallel()
+				place := pgtest.New(t)
+				place.Exec(test.table)
+				var armed atomic.Bool
+				var looked *tappedConn
+				pool := tapped(t, place, func(c *tappedConn, query string) error {
+					switch {
+					case !armed.Load():
+					case strings.Contains(query, "seqheal_ahead") && strings.Contains(query, "EXISTS"):
+						looked = c // the last one is the second connection
+					case looked != nil && looked != c && strings.HasPrefix(query, set.until) && armed.CompareAndSwap(true, false):
+						place.Exec("SELECT setval('lessons_id_seq', $1)", set.back)
+					}
+					return nil
+				})
+				var seen incidents
+				db := openOn(t, pool, withPlugin(&gorm.Config{}, seen.option()))
+				warm(t, db)
+				armed.Store(true)
+				err := db.Transaction(test.insert, &sql.TxOptions{Isolation: sql.LevelSerializable})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got := place.Text("SELECT string_agg(name, ', ' ORDER BY id) FROM lessons WHERE name NOT LIKE 'old%'"); got != "new, newer" {
+					t.Errorf("new rows %q", got)
+				}
+				if n := place.Int("SELECT count(*) FROM lessons WHERE name = 'old ' || id"); n != 20 {
+					t.Errorf("%d old rows are as they were", n)
+				}
+				if armed.Load() {
+					t.Error("the sequence was not set back")
+				}
+				if set.back == 1 { // from 18 on the statement's own draws pass the rows
+					if i := seen.one(t); i.Outcome != plugin.Healed {
+						t.Errorf("incident %v", i)
+					}
+				}
+			})
+		}
 	}
 }

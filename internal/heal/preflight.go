@@ -208,11 +208,14 @@ func (s *preflight) sendBehindLook(ctx context.Context, f fence) (*collision, fe
 
 // lookFromSecond looks at the rows from a second connection, because in SERIALIZABLE a look
 // on the statement's own makes other sessions fail (measured), and then sends the statement.
-// Rows of the transaction itself are not seen from there.
+// Rows of the transaction itself are not seen from there. A sequence that was set back since
+// the look counts as it stood there, so that the question afterwards finds too few draws.
 func (s *preflight) lookFromSecond(ctx context.Context, f fence) (*collision, fenced) {
+	before := map[int64]sequence.Position{} // by the sequence's oid
 	for _, t := range s.lookedAt() {
 		answer := sequence.Unknown
 		_ = s.onFreeSecond(ctx, func(ctx context.Context, c *conn.Conn) (err error) {
+			before[t.Sequence.OID] = sequence.ReadLast(ctx, c, t)
 			answer, err = lookFrom(ctx, c, t, s.ahead(t))
 			return err
 		})
@@ -222,7 +225,13 @@ func (s *preflight) lookFromSecond(ctx context.Context, f fence) (*collision, fe
 	}
 	s.lookedFromSecond = true
 	defer func() { s.lookedFromSecond = false }()
-	return s.sendBehindLook(ctx, f)
+	hit, r := s.sendBehindLook(ctx, f)
+	for i, t := range s.watchedKeys() {
+		if i < len(r.before) {
+			r.before[i] = r.before[i].With(t.Sequence, before[t.Sequence.OID])
+		}
+	}
+	return hit, r
 }
 
 // complainUnprotected reports a question that the server does not answer.

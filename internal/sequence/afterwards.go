@@ -13,6 +13,17 @@ import (
 // is empty where the role may not ask.
 func AskLast(t *catalog.Table) string { return lastOf(t.Sequence) }
 
+// ReadLast is the answer to [AskLast] in a transaction, which is left as it was. Nothing is
+// found where the role may not ask.
+func ReadLast(ctx context.Context, c *conn.Conn, t *catalog.Table) (last Position) {
+	if AskLast(t) == "" {
+		return last
+	}
+	err := c.InSavepoint(ctx, func() error { return c.Row(ctx, AskLast(t), nil, &last.Value) })
+	last.Found = err == nil
+	return last
+}
+
 // metStranger fails with division by zero when a row holds one of the values that this
 // session has drawn and is not the statement's own: of another transaction, or, after an
 // upsert, one that it has locked and changed. A transaction that began after this one has
@@ -26,8 +37,8 @@ func AskLast(t *catalog.Table) string { return lastOf(t.Sequence) }
 //	%[1]s column   %[2]s table, with ONLY unless partitioned   %[3]d the sequence's oid
 //	%[4]d its last value before the statement   %[5]d increment   %[6]d draws
 //	%[7]d the answer where it is not   %[8]s locked, or nothing
-const metStranger = `SELECT 1 / CASE WHEN pg_catalog.current_setting('transaction_isolation') = 'serializable' THEN 1
-  WHEN (pg_catalog.currval(%[3]d::pg_catalog.oid::pg_catalog.regclass) - '%[4]d'::pg_catalog.int8) / (%[5]d) < %[6]d THEN %[7]d
+const metStranger = `SELECT 1 / CASE WHEN (pg_catalog.currval(%[3]d::pg_catalog.oid::pg_catalog.regclass) - '%[4]d'::pg_catalog.int8) / (%[5]d) < %[6]d THEN %[7]d
+  WHEN pg_catalog.current_setting('transaction_isolation') = 'serializable' THEN 1
   WHEN EXISTS (SELECT 1 FROM %[2]s t, (SELECT pg_catalog.currval(%[3]d::pg_catalog.oid::pg_catalog.regclass) AS last OFFSET 0) s
     WHERE t.%[1]s BETWEEN least('%[4]d'::pg_catalog.int8 + (%[5]d), s.last) AND greatest('%[4]d'::pg_catalog.int8 + (%[5]d), s.last)
       AND (t.%[1]s - '%[4]d'::pg_catalog.int8) %% (%[5]d) = 0

@@ -347,6 +347,16 @@ var mutants = []mutant{
 		tests: in("./internal/sequence", "^TestInheritingTables$"),
 	},
 	{
+		name:  "draws not counted in SERIALIZABLE",
+		edits: []edit{{"internal/sequence/afterwards.go", "const metStranger = `SELECT 1 / CASE WHEN", "const metStranger = `SELECT 1 / CASE WHEN pg_catalog.current_setting('transaction_isolation') = 'serializable' THEN 1 WHEN"}},
+		tests: in("./plugin", "^TestUpsertsInSerializable_behindASetval$/before_INSERT$"),
+	},
+	{
+		name:  "a sequence set back after the second connection's look",
+		edits: []edit{{"internal/heal/preflight.go", "r.before[i] = r.before[i].With(t.Sequence, before[t.Sequence.OID])", "_ = before[t.Sequence.OID]"}},
+		tests: in("./plugin", "^TestUpsertsInSerializable_behindASetval$/NO"),
+	},
+	{
 		name:  "a look prepared as the check is",
 		edits: []edit{{"internal/heal/fence.go", "pipeline.Question{SQL: question.Look}", "pipeline.Question{SQL: question.Look, Prepare: true}"}},
 		tests: in("./plugin", "^TestUpsertsIntoATableThatGrows$"),

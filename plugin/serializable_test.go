@@ -132,7 +132,6 @@ func TestUpsertsInSerializable_behindASetval(t *testing.T) {
 		insert func(*gorm.DB) error
 	}{
 		"DO UPDATE under a trigger": {single + stamp, func(tx *gorm.DB) error { return tx.Clauses(update).Create(two()).Error }},
-		"DO UPDATE":                 {single, func(tx *gorm.DB) error { return tx.Clauses(update).Create(two()).Error }},
 		"DO NOTHING, another unique index": {single + "; CREATE UNIQUE INDEX ON lessons (name)",
 			func(tx *gorm.DB) error { return tx.Clauses(nothing).Create(two()).Error }},
 	} {

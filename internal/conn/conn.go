@@ -164,19 +164,24 @@ func (c *Conn) Row(ctx context.Context, query string, args []any, into ...any) e
 }
 
 // RowBeside is [Conn.Row] with values of the application's among the parameters, which are
-// encoded as in an INSERT: as the server describes the parameters, in a round trip more, or as
-// text where the connection has that exec mode. A number with a String method is another
-// text in one than in the other (measured).
+// encoded as in an INSERT.
 func (c *Conn) RowBeside(ctx context.Context, query string, args []any, into ...any) error {
-	mode := pgx.QueryExecModeDescribeExec
+	return c.row(ctx, c.insertMode(ctx), query, args, into)
+}
+
+// insertMode encodes values as an INSERT on this connection does, and prepares nothing: as the
+// server describes the parameters, in a round trip more, or as text where the connection has
+// that exec mode. A number with a String method is another text in one than in the other
+// (measured). It sends nothing.
+func (c *Conn) insertMode(ctx context.Context) pgx.QueryExecMode {
 	if c.uncached() && !c.prepares {
-		var asked execMode
-		_, _ = c.pool.ExecContext(ctx, "-- seqheal", &asked)
-		if m := pgx.QueryExecMode(asked); m == pgx.QueryExecModeExec || m == pgx.QueryExecModeSimpleProtocol {
-			mode = m
+		var own execMode
+		_, _ = c.pool.ExecContext(ctx, "-- seqheal", &own)
+		if mode := pgx.QueryExecMode(own); mode == pgx.QueryExecModeExec || mode == pgx.QueryExecModeSimpleProtocol {
+			return mode
 		}
 	}
-	return c.row(ctx, mode, query, args, into)
+	return pgx.QueryExecModeDescribeExec
 }
 
 // execMode is filled with the connection's own exec mode by pgx, which sends nothing because

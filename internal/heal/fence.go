@@ -17,13 +17,16 @@ type fence struct {
 	// questions are sent first; when one fails the statement is not sent.
 	questions []sequence.Question
 	// explained has the server check the statement as the caller wrote it, before the
-	// text that is sent in its place. Only in one trip.
+	// text that is sent in its place.
 	explained bool
 	// last asks for the values before the sequences' next ones, before the statement.
 	last []string
 	// keepOpen leaves the savepoint open after a success, for evidence to be looked at.
 	keepOpen bool
 }
+
+// explain has the server check a statement and run nothing.
+const explain = "EXPLAIN "
 
 // fenced is how one sending in a savepoint ended. After any error of the server the
 // transaction is aborted, with the savepoint open in it.
@@ -93,7 +96,7 @@ func (in *insert) sendInOneTrip(text statement.Text, f fence) (fenced, bool) {
 	own := in.stmt.Text()
 	plan := pipeline.Plan{Savepoint: true, KeepOpen: f.keepOpen, Rewritten: text.SQL != own.SQL}
 	if f.explained {
-		plan.Questions = append(plan.Questions, pipeline.Question{SQL: "EXPLAIN " + own.SQL, Args: own.Vars})
+		plan.Questions = append(plan.Questions, pipeline.Question{SQL: explain + own.SQL, Args: own.Vars})
 	}
 	first := len(plan.Questions)
 	var asked []int // the indexes in f.questions
@@ -142,6 +145,13 @@ func (in *insert) sendInTrips(ctx context.Context, text statement.Text, f fence)
 	c := in.conn()
 	if err := c.Savepoint(ctx); err != nil {
 		return fenced{err: err, unopened: true}
+	}
+	if own := in.stmt.Text(); f.explained {
+		// NULLs stand for the values: nothing runs, and no value has to be encoded.
+		err := c.Query(ctx, explain+own.SQL, make([]any, len(own.Vars)), func(*sql.Rows) error { return nil })
+		if err != nil {
+			return fenced{err: err, unsent: true, answer: sequence.Unknown}
+		}
 	}
 	for i, question := range f.questions {
 		if err := c.Exec(ctx, question.Text()); err != nil {

@@ -14,7 +14,7 @@ type savepoint struct {
 	*insert
 	text statement.Text
 	// explained is the table of an upsert that is sent without its clause, nil for any
-	// other statement: the server checks the caller's own in the same trip.
+	// other statement: the server checks the caller's own first.
 	explained *catalog.Table
 	// next is how the statement is sent instead, once it turned out to be another table.
 	next strategy

@@ -126,7 +126,7 @@ func (in *insert) chooseUpsert(ctx context.Context, fresh bool) strategy {
 	case statement.OnOther:
 		return in.choosePlain(ctx, text) // a collision on the key is an ordinary 23505 here
 	case statement.OnKey:
-		return in.chooseKeyUpsert(ctx, t)
+		return in.chooseKeyUpsert(t)
 	default:
 		return in.chooseDropped(t)
 	}
@@ -203,7 +203,7 @@ func predictable(t *catalog.Table) bool { return t.Unsupported == "" && !t.Seque
 
 // chooseKeyUpsert picks the strategy of a statement whose ON CONFLICT names a key from whose
 // sequence a row draws.
-func (in *insert) chooseKeyUpsert(ctx context.Context, t *catalog.Table) strategy {
+func (in *insert) chooseKeyUpsert(t *catalog.Table) strategy {
 	in.effect = WouldOverwrite
 	if in.stmt.Insert.OnConflict.DoNothing {
 		in.effect = WouldDrop
@@ -211,9 +211,9 @@ func (in *insert) chooseKeyUpsert(ctx context.Context, t *catalog.Table) strateg
 	if in.names(t) {
 		return newMixed(in, t)
 	}
-	if plain, ok := in.stmt.Text().WithoutConflict(); ok && sendableWithoutClause(t) && in.oneTrip(ctx) {
+	if plain, ok := in.stmt.Text().WithoutConflict(); ok && sendableWithoutClause(t) {
 		// Every row draws its id, so none is meant for an existing row: a plain INSERT is
-		// the same, and the server checks the caller's own in the same trip.
+		// the same, and the server checks the caller's own first.
 		return &savepoint{insert: in, text: plain, explained: t}
 	}
 	return &preflight{insert: in, text: in.stmt.Text(), table: t}

@@ -121,7 +121,7 @@ const behind = `SELECT NOT (%[5]s) OR EXISTS (SELECT 1 FROM (SELECT pg_catalog.p
 // has the keys that it had. One query; none where the sequence's last value cannot tell, and
 // then it is true.
 func MayBeBehind(ctx context.Context, c *conn.Conn, t *catalog.Table) (bool, error) {
-	if !t.Sequence.CanRead || t.Sequence.Cache > 1 || t.Draws > 1 || !t.Selectable || t.RowSecurity || !t.Indexed {
+	if !t.Sequence.CanRead && !t.Sequence.CanUse || t.Sequence.Cache > 1 || t.Draws > 1 || !t.Selectable || t.RowSecurity || !t.Indexed {
 		return true, nil
 	}
 	beyond := ">="

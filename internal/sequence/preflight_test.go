@@ -190,6 +190,21 @@ func TestMayBeBehindIsFalseOnlyWhereNoRowLiesInFront(t *testing.T) {
 	}
 }
 
+// USAGE is enough to ask, so that a duplicate of the caller's own is not sent twice.
+func TestMayBeBehind_withoutTheRightToReadTheSequence(t *testing.T) {
+	t.Parallel()
+	p := pgtest.New(t)
+	p.Exec(`CREATE TABLE t (id bigserial PRIMARY KEY); SELECT setval('t_id_seq', 20); INSERT INTO t VALUES (19)`)
+	r := begin(t, asRole(t, p, "GRANT SELECT ON t TO $R; GRANT USAGE ON SEQUENCE t_id_seq TO $R"))
+	if got, err := sequence.MayBeBehind(r.ctx, r.conn, r.table); err != nil || got {
+		t.Errorf("MayBeBehind = %v, %v", got, err)
+	}
+	p.Exec(`INSERT INTO t VALUES (20)`)
+	if got, err := sequence.MayBeBehind(r.ctx, r.conn, r.table); err != nil || !got {
+		t.Errorf("MayBeBehind = %v, %v", got, err)
+	}
+}
+
 func TestDrawnIsTaken_looksForTheValueOfThisSession(t *testing.T) {
 	t.Parallel()
 	p := pgtest.New(t)

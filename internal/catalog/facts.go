@@ -49,7 +49,7 @@ type flags struct{ triggers, rules, heirs bool }
 type session struct {
 	database, role, searchPath string
 	tempSchema                 int64
-	replicationRole, isolation string
+	isolation                  string
 	wrote                      bool // the transaction has an id, so it may have changed the catalog
 }
 
@@ -143,7 +143,7 @@ const readRelation = `
 SELECT c.oid::pg_catalog.int8, n.nspname::pg_catalog.text, c.relname::pg_catalog.text, c.relkind::pg_catalog.text,
   c.relispartition, c.relpersistence = 't', pg_catalog.age(c.xmin) <= 0,
   pg_catalog.current_database()::pg_catalog.text, current_user::pg_catalog.text, pg_catalog.current_setting('search_path'),
-  pg_catalog.pg_my_temp_schema()::pg_catalog.int8, pg_catalog.current_setting('session_replication_role'),
+  pg_catalog.pg_my_temp_schema()::pg_catalog.int8,
   pg_catalog.current_setting('transaction_isolation'), pg_catalog.txid_current_if_assigned() IS NOT NULL,
   pg_catalog.row_security_active(c.oid), c.relrowsecurity,
   c.relhastriggers, c.relhasrules, c.relhassubclass,
@@ -225,7 +225,7 @@ func scanRelation(rows *sql.Rows) (*relation, error) {
 	s := &r.session
 	var texts [8]sql.NullString
 	err := rows.Scan(&r.oid, &r.schema, &r.name, &r.kind, &r.partition, &r.temporary, &r.own,
-		&s.database, &s.role, &s.searchPath, &s.tempSchema, &s.replicationRole, &s.isolation, &s.wrote,
+		&s.database, &s.role, &s.searchPath, &s.tempSchema, &s.isolation, &s.wrote,
 		&r.rowSecurity, &r.policies, &r.flags.triggers, &r.flags.rules, &r.flags.heirs, &r.heirs, &r.insertable,
 		&texts[0], &texts[1], &texts[2], &texts[3], &texts[4], &texts[5], &texts[6], &texts[7])
 	if err != nil {

@@ -22,7 +22,7 @@ func (r *relation) feed(a attribute) feed {
 		return feed{sequence: r.ownedBy(a.Number, "i")}
 	}
 	found := feedBy(r.defaultOf(a.Number))
-	if found.def == 0 && triggersOf(r.triggers, r.session.replicationRole, true).BeforeInsertRow {
+	if found.def == 0 && triggersOf(r.triggers, true).BeforeInsertRow {
 		found.sequence = r.ownedBy(a.Number, "a")
 	}
 	return found

@@ -186,12 +186,11 @@ func (x index) describe() UniqueIndex {
 
 // judgeTriggers says what triggers, rules and policies stand on the whole tree.
 func (r *reading) judgeTriggers(t *Table) {
-	role := r.table.session.replicationRole
-	t.Triggers = triggersOf(r.table.triggers, role, true)
+	t.Triggers = triggersOf(r.table.triggers, true)
 	t.Rules, t.TreeRowSecurity = writes(r.table.rules), t.RowSecurity
 	t.Detour = len(r.table.rules) > 0
 	if r.tree != nil {
-		t.Triggers = t.Triggers.or(triggersOf(r.tree.triggers, role, false))
+		t.Triggers = t.Triggers.or(triggersOf(r.tree.triggers, false))
 		t.Rules = t.Rules || writes(r.tree.rules)
 		t.TreeRowSecurity = t.TreeRowSecurity || r.tree.rowSecurity
 	}
@@ -200,7 +199,7 @@ func (r *reading) judgeTriggers(t *Table) {
 	}
 	t.Rules, t.Detour = t.Rules || t.View.Rule, t.Detour || t.View.Rule
 	for _, view := range r.way.views {
-		t.Triggers = t.Triggers.or(triggersOf(view.triggers, role, true))
+		t.Triggers = t.Triggers.or(triggersOf(view.triggers, true))
 	}
 }
 

@@ -11,7 +11,6 @@ func TestTriggersByWhatTheyCanDo(t *testing.T) {
 	for _, test := range []struct {
 		name    string
 		trigger trigger
-		role    string
 		below   bool // on a partition
 		want    Triggers
 	}{
@@ -29,22 +28,15 @@ func TestTriggersByWhatTheyCanDo(t *testing.T) {
 		{name: "a partition's row trigger", trigger: trigger{Type: forEachRow | before | onInsert}, below: true, want: Triggers{BeforeInsertRow: true}},
 		{name: "a partition's statement trigger", trigger: trigger{Type: before | onInsert | onUpdate}, below: true},
 		{name: "disabled", trigger: trigger{Type: forEachRow | before | onInsert, Enabled: "D"}},
-		{name: "replica, in an ordinary session", trigger: trigger{Type: forEachRow | before | onInsert, Enabled: "R"}},
-		{name: "replica, in a local session", trigger: trigger{Type: forEachRow | before | onInsert, Enabled: "R"}, role: "local"},
-		{name: "replica, in a replica session", trigger: trigger{Type: forEachRow | before | onInsert, Enabled: "R"}, role: "replica", want: Triggers{BeforeInsertRow: true}},
-		{name: "ordinary, in a local session", trigger: trigger{Type: forEachRow | before | onInsert}, role: "local", want: Triggers{BeforeInsertRow: true}},
-		{name: "ordinary, in a replica session", trigger: trigger{Type: forEachRow | before | onInsert}, role: "replica"},
-		{name: "always, in a replica session", trigger: trigger{Type: forEachRow | before | onInsert, Enabled: "A"}, role: "replica", want: Triggers{BeforeInsertRow: true}},
+		{name: "replica", trigger: trigger{Type: forEachRow | before | onInsert, Enabled: "R"}, want: Triggers{BeforeInsertRow: true}},
+		{name: "always", trigger: trigger{Type: forEachRow | before | onInsert, Enabled: "A"}, want: Triggers{BeforeInsertRow: true}},
 		{name: "of a foreign key", trigger: trigger{Type: forEachRow | onInsert, Internal: true, Constraint: true}},
 		{name: "a clone on a partition, 12 to 14", trigger: trigger{Type: forEachRow | before | onInsert, Internal: true}, below: true, want: Triggers{BeforeInsertRow: true}},
 	} {
 		if test.trigger.Enabled == "" {
 			test.trigger.Enabled = "O"
 		}
-		if test.role == "" {
-			test.role = "origin"
-		}
-		if got := triggersOf([]trigger{test.trigger}, test.role, !test.below); got != test.want {
+		if got := triggersOf([]trigger{test.trigger}, !test.below); got != test.want {
 			t.Errorf("%s: %+v, want %+v", test.name, got, test.want)
 		}
 	}
@@ -54,7 +46,7 @@ func TestTriggersByWhatTheyCanDo(t *testing.T) {
 func healthy() *reading {
 	table := &relation{
 		oid: 1, schema: "public", name: "users", kind: "r", insertable: true,
-		session:  session{replicationRole: "origin", isolation: "read committed"},
+		session:  session{isolation: "read committed"},
 		columns:  []attribute{{Number: 1, Name: "id", Type: "int8", TypeOID: 20, Modifier: -1, HasDefault: true, Selectable: true}, {Number: 2, Name: "lang", Type: "text", Selectable: true}},
 		defaults: []dependency{{Column: 1, Default: 7, Object: 9, Kind: "S", Text: "nextval('users_id_seq'::regclass)"}},
 		indexes:  []index{{OID: 5, Table: 1, Name: "users_pkey", Primary: true, Unique: true, Immediate: true, Valid: true, Btree: true, Keys: 1, Columns: []int64{1}, Names: []string{"id"}}},
@@ -145,7 +137,6 @@ func TestFeed(t *testing.T) {
 		{"owned, and a trigger", relation{owned: owned, triggers: []trigger{finder}}, attribute{Number: 1}, feed{sequence: 4}},
 		{"identity", relation{owned: owned}, attribute{Number: 2, Identity: true}, feed{sequence: 3}},
 	} {
-		test.relation.session.replicationRole = "origin"
 		if got := test.relation.feed(test.column); got != test.want {
 			t.Errorf("%s: %+v, want %+v", test.name, got, test.want)
 		}

@@ -1,8 +1,9 @@
 package catalog
 
-// Triggers is what the triggers of a table can do to a statement. Those count that fire
-// under the session's replication role, with a WHEN clause or without. On the table that the
-// statement names all kinds fire, on its partitions row triggers alone.
+// Triggers is what the triggers of a table can do to a statement. Those count that are not
+// disabled, with a WHEN clause or without: which of them fire depends on
+// session_replication_role, and that is another one in the next transaction. On the table that
+// the statement names all kinds fire, on its partitions row triggers alone.
 type Triggers struct {
 	// BeforeInsertRow may skip a row, change its key or store it elsewhere.
 	BeforeInsertRow bool
@@ -34,27 +35,13 @@ func (g trigger) has(want, without int) bool {
 	return g.Type&want == want && g.Type&without == 0
 }
 
-// fires reports whether a trigger or rule that is enabled like this fires under a
-// session_replication_role.
-func fires(enabled, replicationRole string) bool {
-	switch enabled {
-	case "A":
-		return true
-	case "O":
-		return replicationRole != "replica"
-	case "R":
-		return replicationRole == "replica"
-	}
-	return false
-}
-
 // triggersOf judges triggers, those for each statement only where the statement names
 // their table. Internal triggers belong to foreign keys and deferrable constraints. Older
 // servers also mark the clones on partitions as internal, without a constraint.
-func triggersOf(triggers []trigger, replicationRole string, named bool) Triggers {
+func triggersOf(triggers []trigger, named bool) Triggers {
 	var can Triggers
 	for _, g := range triggers {
-		if g.Internal && g.Constraint || !fires(g.Enabled, replicationRole) {
+		if g.Internal && g.Constraint || g.Enabled == "D" {
 			continue
 		}
 		can = can.or(g.can(named))

@@ -119,7 +119,7 @@ func (p *path) view(table *relation) *View {
 	}
 	for _, view := range p.views {
 		v.Rule = v.Rule || writes(view.rules)
-		v.InsteadOf = v.InsteadOf || triggersOf(view.triggers, view.session.replicationRole, true).InsteadOf
+		v.InsteadOf = v.InsteadOf || triggersOf(view.triggers, true).InsteadOf
 	}
 	return v
 }

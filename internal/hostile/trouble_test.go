@@ -72,6 +72,36 @@ func TestTrouble_onTheTable(t *testing.T) {
 	}
 }
 
+// Which triggers fire depends on session_replication_role. What was seen under one serves
+// under another.
+func TestTrouble_whoseSessionsChangeTheirReplicationRole(t *testing.T) {
+	t.Parallel()
+	const seen = "CREATE TABLE seen (name text);"
+	note := func(trigger string) string {
+		return seen + `CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN INSERT INTO $S.seen VALUES (NEW.name); RETURN NEW; END';
+			CREATE TRIGGER t ` + trigger + ` ON users FOR EACH ROW EXECUTE FUNCTION f();`
+	}
+	for name, ddl := range map[string]string{
+		"an ordinary trigger":           note("BEFORE INSERT"),
+		"a trigger that skips":          seen + "CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN IF NEW.name LIKE ''origin%1'' THEN RETURN NULL; END IF; RETURN NEW; END'; CREATE TRIGGER t BEFORE INSERT ON users FOR EACH ROW EXECUTE FUNCTION f();",
+		"a REPLICA trigger":             note("BEFORE INSERT") + "ALTER TABLE users ENABLE REPLICA TRIGGER t",
+		"an audit trigger":              note("AFTER INSERT OR UPDATE"),
+		"a REPLICA trigger on UPDATE":   note("BEFORE UPDATE") + "ALTER TABLE users ENABLE REPLICA TRIGGER t",
+		"a disabled trigger beside one": note("BEFORE INSERT") + "CREATE TRIGGER off BEFORE INSERT ON users FOR EACH ROW EXECUTE FUNCTION f(); ALTER TABLE users DISABLE TRIGGER off",
+	} {
+		for _, first := range []string{"origin", "replica"} {
+			beside(t, program{name: name + ", first as " + first, setup: usersSchema + ddl, settings: []setting{callerTx},
+				rows: "SELECT CASE WHEN id <= 20 THEN id END, name FROM users UNION ALL SELECT -1, name FROM seen ORDER BY 1, 2", run: func(w *world) {
+					second := map[string]string{"origin": "replica", "replica": "origin"}[first]
+					for turn, role := range []string{first, second, first} {
+						w.enter = "SET LOCAL session_replication_role = " + role
+						w.useAll(fmt.Sprint(role, " ", turn), "users", rewind)
+					}
+				}})
+		}
+	}
+}
+
 // Ends of ranges: what is free is used, and the errors are PostgreSQL's.
 func TestTrouble_endOfTheRange(t *testing.T) {
 	t.Parallel()

@@ -225,7 +225,7 @@ var mutants = []mutant{
 	},
 	{
 		name:  "ON CONFLICT kept where all ids are left out",
-		edits: []edit{{"internal/heal/strategy.go", `ok && sendableWithoutClause(t) && in.oneTrip(ctx) {`, `ok && t.Partitioned && sendableWithoutClause(t) && in.oneTrip(ctx) {`}},
+		edits: []edit{{"internal/heal/strategy.go", `ok && sendableWithoutClause(t) {`, `ok && t.Partitioned && sendableWithoutClause(t) {`}},
 		tests: in("./internal/hostile", "^TestTrips_ofUpsertsWithoutIDs$"),
 	},
 	{
@@ -333,7 +333,7 @@ var mutants = []mutant{
 	},
 	{
 		name:  "values beside encoded without the server's description",
-		edits: []edit{{"internal/conn/conn.go", "	mode := pgx.QueryExecModeDescribeExec\n", "	mode := pgx.QueryExecModeExec\n"}},
+		edits: []edit{{"internal/conn/conn.go", "	return pgx.QueryExecModeDescribeExec\n", "	return pgx.QueryExecModeExec\n"}},
 		tests: in("./internal/sequence", "^TestLookBesideWhateverTheDriverEncodes$"),
 	},
 	{
@@ -355,6 +355,11 @@ var mutants = []mutant{
 		name:  "a sequence set back after the second connection's look",
 		edits: []edit{{"internal/heal/preflight.go", "r.before[i] = r.before[i].With(t.Sequence, before[t.Sequence.OID])", "_ = before[t.Sequence.OID]"}},
 		tests: in("./plugin", "^TestUpsertsInSerializable_behindASetval$/NO"),
+	},
+	{
+		name:  "triggers of a replica session not counted",
+		edits: []edit{{"internal/catalog/trigger.go", `g.Enabled == "D" {`, `g.Enabled == "D" || g.Enabled == "R" {`}},
+		tests: in("./internal/hostile", "^TestTrouble_whoseSessionsChangeTheirReplicationRole$/^a_REPLICA_trigger,"),
 	},
 	{
 		name:  "a look prepared as the check is",
@@ -410,7 +415,7 @@ var mutants = []mutant{
 	},
 	{
 		name: "a trigger on a partition overlooked",
-		edits: []edit{{"internal/catalog/judge.go", `		t.Triggers = t.Triggers.or(triggersOf(r.tree.triggers, role, false))
+		edits: []edit{{"internal/catalog/judge.go", `		t.Triggers = t.Triggers.or(triggersOf(r.tree.triggers, false))
 `, ""}},
 		tests: in("./internal/catalog", "^TestReadLooksAtTheWholeTree$"),
 	},

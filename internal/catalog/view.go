@@ -138,6 +138,9 @@ func (p *path) shadow(table *relation) {
 			for _, s := range p.steps[i:] {
 				number = s.columns[number]
 			}
+			if number == 0 {
+				continue // an expression, into which nothing is inserted
+			}
 			if table.shadowed == nil {
 				table.shadowed = map[int64]shadow{}
 			}

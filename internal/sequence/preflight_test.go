@@ -238,6 +238,31 @@ func TestDrawnIsTaken_besideTheKeysOtherColumns(t *testing.T) {
 	}
 }
 
+// The check in front of a look locks the table, so that the look and the statement meet the
+// one that was checked; prepared and used again as well.
+func TestAsk_checkLocksTheTable(t *testing.T) {
+	t.Parallel()
+	p := pgtest.New(t)
+	p.Exec(`CREATE TABLE t (id bigserial PRIMARY KEY)`)
+	r := begin(t, p.Open(nil))
+	question, ok := sequence.Ask(r.table, sequence.Ahead{Count: 1})
+	if !ok {
+		t.Fatal("no question")
+	}
+	must(t, r.conn.Exec(r.ctx, "PREPARE asked AS "+question.Check))
+	for range 3 {
+		must(t, r.conn.Savepoint(r.ctx))
+		must(t, r.conn.Exec(r.ctx, "EXECUTE asked"))
+		var locks int
+		must(t, r.conn.Row(r.ctx, "SELECT count(*) FROM pg_locks WHERE relation = 't'::regclass AND pid = pg_backend_pid()", nil, &locks))
+		if locks != 1 {
+			t.Errorf("%d locks on the table", locks)
+		}
+		must(t, r.conn.RollBack(r.ctx))
+	}
+	must(t, r.conn.Exec(r.ctx, "DEALLOCATE asked"))
+}
+
 // Rows of tables that inherit from the table are none of its own: they cannot collide.
 func TestInheritingTables(t *testing.T) {
 	t.Parallel()

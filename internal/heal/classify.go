@@ -3,7 +3,6 @@ package heal
 import (
 	"context"
 	"slices"
-	"strings"
 
 	"github.com/seqheal/seqheal/internal/catalog"
 	"github.com/seqheal/seqheal/internal/conn"
@@ -293,32 +292,4 @@ func (a *attempt) classifyMixed(ctx context.Context, c *conn.Conn) (verdict, err
 		return driftIf(drawn), err
 	}
 	return driftIf(!taken), err
-}
-
-// presume decides whose a collision is when the heal ended before the catalog was
-// read: by the table whose key was looked at, else by what is remembered of it, else by the
-// name that PostgreSQL gives to primary keys.
-func (a *attempt) presume() {
-	if a.collision.from != nil {
-		a.table, a.verdict = a.collision.from, drift
-		return
-	}
-	e := a.collision.server
-	looksLikeKey := strings.HasSuffix(e.Constraint, "_pkey")
-	if entry := a.tables.Get(a.stmt.Target); entry != nil && entry.Table.Fed() &&
-		(!entry.Ambiguous || a.collision.violated() == entry.Table.FullName()) {
-		t := entry.Table
-		if by := a.collision.by(t); by != nil {
-			t = by
-		}
-		a.table = t
-		key := e.Constraint == t.Constraint || t.Partitioned && looksLikeKey
-		if key && a.drawsFrom(t) && !a.names(t) {
-			a.verdict = drift
-		}
-		return
-	}
-	if looksLikeKey && a.stmt.OmitsModelKey() {
-		a.verdict = drift
-	}
 }

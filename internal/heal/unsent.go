@@ -3,6 +3,7 @@ package heal
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/seqheal/seqheal/internal/catalog"
 	"github.com/seqheal/seqheal/internal/sequence"
@@ -43,3 +44,31 @@ func (a *attempt) hitRows() bool {
 
 // mayBeRetried reports whether the heal failed for a passing reason.
 func (a *attempt) mayBeRetried() bool { return a.failure != nil && !a.failure.Refused }
+
+// presume decides whose a collision is when the heal ended before the catalog was
+// read: by the table whose key was looked at, else by what is remembered of it, else by the
+// name that PostgreSQL gives to primary keys.
+func (a *attempt) presume() {
+	if a.collision.from != nil {
+		a.table, a.verdict = a.collision.from, drift
+		return
+	}
+	e := a.collision.server
+	looksLikeKey := strings.HasSuffix(e.Constraint, "_pkey")
+	if entry := a.tables.Get(a.stmt.Target); entry != nil && entry.Table.Fed() &&
+		(!entry.Ambiguous || a.collision.violated() == entry.Table.FullName()) {
+		t := entry.Table
+		if by := a.collision.by(t); by != nil {
+			t = by
+		}
+		a.table = t
+		key := e.Constraint == t.Constraint || t.Partitioned && looksLikeKey
+		if key && a.drawsFrom(t) && !a.names(t) {
+			a.verdict = drift
+		}
+		return
+	}
+	if looksLikeKey && a.stmt.OmitsModelKey() {
+		a.verdict = drift
+	}
+}

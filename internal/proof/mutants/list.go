@@ -64,8 +64,8 @@ var mutants = []mutant{
 	{
 		name: "a look ahead goes back to the guard's savepoint",
 		edits: []edit{
-			{"internal/sequence/preflight.go", `takeBack = "ROLLBACK TO SAVEPOINT seqheal_ahead; RELEASE SAVEPOINT seqheal_ahead"`, `takeBack = "ROLLBACK TO SAVEPOINT seqheal; RELEASE SAVEPOINT seqheal"`},
-			{"internal/sequence/preflight.go", `"SAVEPOINT seqheal_ahead; SET`, `"SAVEPOINT seqheal; SET`},
+			{"internal/sequence/question.go", `takeBack = "ROLLBACK TO SAVEPOINT seqheal_ahead; RELEASE SAVEPOINT seqheal_ahead"`, `takeBack = "ROLLBACK TO SAVEPOINT seqheal; RELEASE SAVEPOINT seqheal"`},
+			{"internal/sequence/question.go", `"SAVEPOINT seqheal_ahead; SET`, `"SAVEPOINT seqheal; SET`},
 		},
 		tests: in("./internal/sequence", "^TestPreflightLeavesAnAbortedTransactionAborted$"),
 	},
@@ -255,7 +255,7 @@ var mutants = []mutant{
 	},
 	{
 		name: "an upsert's failure to serialize heals nothing",
-		edits: []edit{{"internal/heal/preflight.go", `		s.healForRetry(ctx, by, r.err, s.table, s.ahead(s.table).Count)
+		edits: []edit{{"internal/heal/examine.go", `		s.healForRetry(ctx, by, r.err, s.table, s.ahead(s.table).Count)
 `, ``}},
 		tests: in("./plugin", "^TestAnUpsertThatFailsUnderASnapshotIsHealedAtOnce$"),
 	},
@@ -310,7 +310,7 @@ var mutants = []mutant{
 	},
 	{
 		name:  "an upsert's collision on its other key",
-		edits: []edit{{"internal/heal/preflight.go", "	hit := s.collided(err)\n", "	hit := s.collided(nil)\n"}},
+		edits: []edit{{"internal/heal/examine.go", "	hit := s.collided(err)\n", "	hit := s.collided(nil)\n"}},
 		tests: in("./plugin", "^TestTwoSequencesInOneTable$/^a_trigger$/^by_the_id$"),
 	},
 	{
@@ -378,7 +378,7 @@ var mutants = []mutant{
 	},
 	{
 		name:  "a heal that read nothing goes by what is remembered of the table alone",
-		edits: []edit{{"internal/heal/classify.go", "	if a.collision.from != nil {\n", "	if a.collision.from != nil && a.tables.Get(a.stmt.Target) == nil {\n"}},
+		edits: []edit{{"internal/heal/unsent.go", "	if a.collision.from != nil {\n", "	if a.collision.from != nil && a.tables.Get(a.stmt.Target) == nil {\n"}},
 		tests: in("./internal/hostile", "^TestTenants_theHealCannotReadTheTable$"),
 	},
 	{
@@ -562,7 +562,7 @@ var mutants = []mutant{
 	},
 	{
 		name:  "a retry under a snapshot moves the sequence of the table that was read last",
-		edits: []edit{{"internal/heal/preflight.go", "r.err, s.table, s.ahead", "r.err, s.tables.Get(s.stmt.Target).Table, s.ahead"}},
+		edits: []edit{{"internal/heal/examine.go", "r.err, s.table, s.ahead", "r.err, s.tables.Get(s.stmt.Target).Table, s.ahead"}},
 		tests: in("./internal/hostile", "^TestTenants_theRetryOfATenantUnderASnapshot$"),
 	},
 	{
@@ -587,7 +587,7 @@ var mutants = []mutant{
 	},
 	{
 		name:  "a right that is missing ends the looks",
-		edits: []edit{{"internal/sequence/preflight.go", "invalidArgument, pgerr.InsufficientPrivilege, ", "invalidArgument, "}},
+		edits: []edit{{"internal/sequence/question.go", "invalidArgument, pgerr.InsufficientPrivilege, ", "invalidArgument, "}},
 		tests: in("./internal/hostile", "^TestSetRole_withoutTheRightToReadTheSequence$"),
 	},
 }

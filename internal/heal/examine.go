@@ -1,0 +1,99 @@
+package heal
+
+import (
+	"context"
+
+	"github.com/seqheal/seqheal/internal/catalog"
+	"github.com/seqheal/seqheal/internal/pgerr"
+	"github.com/seqheal/seqheal/internal/sequence"
+)
+
+// examine ends a sending. When a row that is not the statement's own holds a value that it
+// drew, what it did is undone: a collision, by which the furthest row is read before the
+// statement is sent again. by is the strategy that sent it.
+func (s *preflight) examine(ctx context.Context, by strategy, r fenced) *collision {
+	switch {
+	case r.err != nil:
+		return s.failed(ctx, by, r)
+	case r.open:
+		return s.askAfter(ctx, r)
+	}
+	return nil
+}
+
+// failed ends a sending that the server rejected. A 23505 of a key that ON CONFLICT does
+// not name is a collision, and is undone. After 40001 the sequence is moved for the
+// caller's retry. Any error but the first is the caller's own.
+func (s *preflight) failed(ctx context.Context, by strategy, r fenced) *collision {
+	if hit := s.collidedElsewhere(ctx, r.err); hit != nil {
+		return hit
+	}
+	if pgerr.Is(r.err, pgerr.SerializationFailure) && s.drawsFrom(s.table) {
+		s.healForRetry(ctx, by, r.err, s.table, s.ahead(s.table).Count)
+	}
+	s.settle(ctx, r)
+	return nil
+}
+
+// collidedElsewhere is a collision of a key that ON CONFLICT does not name, on a table that
+// has several. What the statement did is undone.
+func (s *preflight) collidedElsewhere(ctx context.Context, err error) *collision {
+	if len(s.table.Keys) == 0 || !owns(s.table) {
+		return nil
+	}
+	hit := s.collided(err)
+	if hit != nil {
+		hit.undone = s.undo(ctx)
+	}
+	return hit
+}
+
+// askAfter asks of each key whether a row that is not the statement's own holds a value that
+// it drew, and undoes the statement if one does. Otherwise, and where that cannot be asked,
+// it releases the savepoint, with the last question in one round trip.
+func (s *preflight) askAfter(ctx context.Context, r fenced) *collision {
+	keys, stored := s.watchedKeys(), sequence.Position{}
+	switch len(r.before) {
+	case len(keys):
+	case len(keys) + 1:
+		stored = r.before[len(keys)]
+	default:
+		keys = nil // the look was given up
+	}
+	for i, t := range keys {
+		before := r.before[i]
+		if !before.Found {
+			continue
+		}
+		met, released, err := s.askKeyAfter(ctx, t, before.Value, stored, i == len(keys)-1)
+		switch {
+		case err != nil: // the connection is gone
+			s.failAborted(ctx, err)
+			return nil
+		case met:
+			return collisionOf(t, s.evidenceBehind(ctx, t, before.Value), s.undo(ctx))
+		case released:
+			return nil
+		}
+	}
+	s.release(ctx)
+	return nil
+}
+
+// askKeyAfter asks of one key, and reports whether a row that is not the statement's own was
+// met. With last it releases the savepoint where none was.
+func (s *preflight) askKeyAfter(ctx context.Context, t *catalog.Table, before int64, stored sequence.Position, last bool) (met, released bool, err error) {
+	question, ok := sequence.AskAfter(t, before, int64(s.omitted(t)), s.updates())
+	if !ok {
+		return s.askAdminAfter(ctx, t, before) == sequence.Taken, false, nil
+	}
+	put := sequence.Put
+	if last {
+		put = sequence.PutAfter
+	}
+	answer, err := put(ctx, s.conn(), question)
+	if !last && serverSpoke(err) {
+		err = nil // it cannot be asked
+	}
+	return err == nil && answer == sequence.Taken && !s.onlyLocked(ctx, t, before, stored), last && answer == sequence.Free, err
+}

@@ -1,0 +1,130 @@
+package sequence
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/seqheal/seqheal/internal/catalog"
+	"github.com/seqheal/seqheal/internal/conn"
+	"github.com/seqheal/seqheal/internal/pgerr"
+)
+
+// A question answers by how it fails, because several statements travel in one round
+// trip only without a result to read.
+const (
+	divisionByZero  = "22012" // a value is taken
+	invalidArgument = "2201E" // ln(0): the table is not the one that was read
+	invalidPower    = "2201F" // sqrt(-1): no row may be read here
+)
+
+// Answer is what a question came to.
+type Answer int
+
+const (
+	Free    Answer = iota // none of the values is taken
+	Taken                 // one is
+	Stale                 // the name stands for another table, or another sequence feeds it
+	Unknown               // the question failed otherwise
+	NotHere               // rows must not be read on this connection, only from another one
+)
+
+// AnswerOf reads a question's error.
+func AnswerOf(err error) Answer {
+	switch {
+	case err == nil:
+		return Free
+	case pgerr.Is(err, divisionByZero):
+		return Taken
+	case pgerr.Is(err, invalidPower):
+		return NotHere
+	case pgerr.Is(err, invalidArgument, pgerr.InsufficientPrivilege, pgerr.UndefinedTable, pgerr.UndefinedColumn, invalidSchema, wrongObjectType, pgerr.InternalError):
+		return Stale
+	}
+	return Unknown
+}
+
+// Codes of questions about names and oids that are gone.
+const (
+	invalidSchema   = "3F000"
+	wrongObjectType = "42809"
+)
+
+// Question is what is asked before a statement, in statements that fail as [AnswerOf] reads
+// it. They are two because a statement without parameters can be prepared, and its plan then
+// stays as it is. That of the Check depends on the catalog alone; that of the Look was a
+// sequential scan for as long as the connection lived, planned on a table of a few rows and
+// kept while that grew to a million in one transaction (182 ms instead of 1.1, measured).
+type Question struct {
+	// Check asks whether the table is the one that was read.
+	Check string
+	// Look asks for rows, empty for none. The Check comes first and locks the table, so that
+	// the Look and the statement meet the same one.
+	Look string
+}
+
+// Text is the question as statements to send in this order.
+func (q Question) Text() string {
+	if q.Look == "" {
+		return q.Check
+	}
+	return q.Check + "; " + q.Look
+}
+
+// stillThere asks for a check alone.
+//
+//	%[1]s the check
+const stillThere = `SELECT pg_catalog.ln(CASE WHEN %[1]s THEN 1 ELSE 0 END)`
+
+// locking reads no row, and locks the table as reading one does.
+//
+//	%[1]s table
+const locking = ` WHERE NOT EXISTS (SELECT FROM %[1]s WHERE false)`
+
+// StillThere is a question that fails when the table is not the one that was read, and with
+// allKeys when a unique index was added or dropped as well.
+func StillThere(t *catalog.Table, allKeys bool) Question {
+	return Question{Check: fmt.Sprintf(stillThere, check(t, allKeys))}
+}
+
+func check(t *catalog.Table, allKeys bool) string {
+	if allKeys {
+		return t.Identity.CheckAllKeys()
+	}
+	return t.Identity.Check()
+}
+
+// Unchanged is a question that fails when the table is not the one that was read, or
+// something was put on it since, such as a trigger, or taken off.
+func Unchanged(t *catalog.Table) Question {
+	return Question{Check: fmt.Sprintf(stillThere, t.Identity.CheckUnchanged())}
+}
+
+// Every look ahead stands in a savepoint that is rolled back, with a short wait for the
+// lock of a migration. Its name is not the guard's: a failed insert leaves that savepoint
+// in the aborted transaction, and a rollback to it would undo the failure.
+const (
+	setAside = "SAVEPOINT seqheal_ahead; SET LOCAL lock_timeout = 100"
+	takeBack = "ROLLBACK TO SAVEPOINT seqheal_ahead; RELEASE SAVEPOINT seqheal_ahead"
+)
+
+// Put sends a question in a transaction, which is left as it was, in one round trip when
+// the answer is Free. The error is the server's for Unknown, and one of the connection.
+func Put(ctx context.Context, c *conn.Conn, question string) (Answer, error) {
+	err := c.Exec(ctx, setAside+"; "+question+"; "+takeBack)
+	if err == nil {
+		return Free, nil
+	}
+	if undo := c.UndoAfter(ctx, err, takeBack); undo != nil {
+		return Unknown, undo
+	}
+	return answered(err)
+}
+
+// answered is what a question's failure answers; the error remains where that is nothing.
+func answered(err error) (Answer, error) {
+	answer := AnswerOf(err)
+	if answer != Unknown {
+		err = nil
+	}
+	return answer, err
+}

@@ -3,6 +3,7 @@ package plugin_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
 
+	"github.com/seqheal/seqheal/internal/pgerr"
 	"github.com/seqheal/seqheal/internal/pgtest"
 	"github.com/seqheal/seqheal/plugin"
 )
@@ -176,6 +178,65 @@ func TestMixedUpsertThatDrawsItsOwnNamedID(t *testing.T) {
 			seen.one(t)
 		})
 	})
+}
+
+// A sequence that is set back behind the look may give an id that another row names: the
+// statement meets its own row (21000). It is undone, healed and sent again. The same error of
+// the caller's own stays.
+func TestMixedUpsertThatMeetsItsOwnRow(t *testing.T) {
+	t.Parallel()
+	const doubled = `; CREATE FUNCTION same() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN IF NEW.name LIKE ''new%'' THEN NEW.id := 7; END IF; RETURN NEW; END';
+		CREATE TRIGGER same BEFORE INSERT ON users FOR EACH ROW EXECUTE FUNCTION same()`
+	for name, test := range map[string]struct {
+		setup string
+		rows  []user
+		back  int
+		want  string // the error's code
+	}{
+		"drawn first":                 {"", []user{{Name: "new"}, {ID: 7, Name: "changed"}}, 6, ""},
+		"named first":                 {"", []user{{ID: 7, Name: "changed"}, {Name: "new"}}, 6, ""},
+		"the second draw":             {"", []user{{Name: "new"}, {ID: 22, Name: "changed"}, {Name: "newer"}}, 20, ""},
+		"named twice":                 {"", []user{{ID: 7, Name: "a"}, {ID: 7, Name: "b"}, {Name: "new"}}, 20, "21000"},
+		"a trigger gives the same id": {doubled, []user{{ID: 7, Name: "a"}, {Name: "new"}}, 100, "21000"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inModes(t, func(t *testing.T, m mode, place *pgtest.Place) {
+				place.Exec(drifted + "; SELECT setval('users_id_seq', 20)" + test.setup)
+				var seen incidents
+				back := false
+				pool := tapped(t, place, func(_ *tappedConn, query string) error {
+					if !back && strings.HasPrefix(query, `INSERT INTO "users"`) {
+						back = true
+						place.Exec("SELECT setval('users_id_seq', $1)", test.back)
+					}
+					return nil
+				})
+				db := openOn(t, pool, withPlugin(&m.config, seen.option()))
+				rows := slices.Clone(test.rows)
+				err := m.within(db, func(tx *gorm.DB) error { return tx.Save(&rows).Error })
+				if test.want != "" {
+					if !pgerr.Is(err, test.want) || place.Text("SELECT * FROM users ORDER BY id") != oldRows() {
+						t.Errorf("%v; rows\n%s", err, place.Text("SELECT * FROM users ORDER BY id"))
+					}
+					seen.none(t)
+					return
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, row := range rows {
+					if got := place.Text("SELECT name FROM users WHERE id = $1", row.ID); got != row.Name {
+						t.Errorf("row %d is %q, want %q", row.ID, got, row.Name)
+					}
+				}
+				if n := place.Int("SELECT count(*) FROM users WHERE name = 'old ' || id AND id <> 7"); n != 19 {
+					t.Errorf("%d other old rows are as they were", n)
+				}
+				seen.one(t)
+			})
+		})
+	}
 }
 
 // P6: no statement behind a failed insert makes its transaction usable again.

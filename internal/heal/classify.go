@@ -18,7 +18,7 @@ const (
 	emptyResult                     // the conflict guard returned no row
 	droppedRow                      // DO NOTHING returned no row, and the id that was drawn exists
 	foreseen                        // one of the values that come next is taken
-	missingRows                     // an upsert returned fewer rows than it must
+	missingRows                     // an upsert returned fewer rows than it must, or met a row of its own
 	suspected                       // a row that is not its own may hold a value that an upsert drew
 )
 

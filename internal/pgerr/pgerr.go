@@ -18,6 +18,7 @@ import (
 // appendix A.
 const (
 	UniqueViolation        = "23505"
+	CardinalityViolation   = "21000"
 	SequenceLimitReached   = "2200H"
 	ReadOnlyTransaction    = "25006"
 	NoActiveTransaction    = "25P01"

@@ -362,6 +362,16 @@ var mutants = []mutant{
 		tests: in("./internal/hostile", "^TestTrouble_whoseSessionsChangeTheirReplicationRole$/^a_REPLICA_trigger,"),
 	},
 	{
+		name:  "a mixed upsert that meets its own row not healed",
+		edits: []edit{{"internal/heal/examine.go", "	if s.mayMeetItself(r.err) {\n", "	if s.mayMeetItself(r.err) && s.blind {\n"}},
+		tests: in("./plugin", "^TestMixedUpsertThatMeetsItsOwnRow$/^drawn_first$"),
+	},
+	{
+		name:  "the caller's own 21000 taken for drift",
+		edits: []edit{{"internal/heal/examine.go", "	if hit.undone == nil && !s.drewNamed(ctx) {\n", "	if hit.undone == nil && s.blind {\n"}},
+		tests: in("./plugin", "^TestMixedUpsertThatMeetsItsOwnRow$/^a_trigger"),
+	},
+	{
 		name:  "a look prepared as the check is",
 		edits: []edit{{"internal/heal/fence.go", "pipeline.Question{SQL: question.Look}", "pipeline.Question{SQL: question.Look, Prepare: true}"}},
 		tests: in("./plugin", "^TestUpsertsIntoATableThatGrows$"),

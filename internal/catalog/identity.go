@@ -40,8 +40,8 @@ type Identity struct {
 	// Triggers, Rules, Deferrable and Heirs count what stands on the table: triggers of
 	// users, rules, deferrable unique indexes, and tables that inherit from it.
 	Triggers, Rules, Deferrable, Heirs int64
-	// Uniques counts the unique indexes of the table itself.
-	Uniques int64
+	// Uniques are the oids of the table's own unique indexes, in order, with commas.
+	Uniques string
 	// Policies is true when row-level security is on.
 	Policies bool
 	flags    flags
@@ -152,15 +152,17 @@ func (i *Identity) countStands(f *relation) {
 			i.Triggers++
 		}
 	}
+	var uniques []int64
 	for _, x := range f.indexes {
 		if !x.Unique {
 			continue
 		}
-		i.Uniques++
+		uniques = append(uniques, x.OID)
 		if !x.Immediate {
 			i.Deferrable++
 		}
 	}
+	i.Uniques = commas(uniques)
 	i.Rules, i.Heirs, i.Policies, i.flags = int64(len(f.rules)), f.heirs, f.policies, f.flags
 }
 
@@ -172,10 +174,10 @@ func (i Identity) CheckUnchanged() string {
 	return i.check() + " AND " + i.checkStands()
 }
 
-// CheckAllKeys is [Identity.Check], and false as well when a unique index was added or dropped,
-// for a statement that waits for any of them.
+// CheckAllKeys is [Identity.Check], and false as well when a unique index was added, dropped or
+// made anew, for a statement that waits for any of them.
 func (i Identity) CheckAllKeys() string {
-	return i.Check() + " AND " + counted("pg_catalog.pg_index x WHERE x.indrelid = "+oid(i.OID)+" AND x.indisunique", i.Uniques)
+	return i.Check() + " AND " + listed("x.indexrelid", "pg_catalog.pg_index x WHERE x.indrelid = "+oid(i.OID)+" AND x.indisunique", i.Uniques)
 }
 
 // checkStands looks at pg_class alone for what its flags say there is none of.
@@ -199,6 +201,17 @@ func flagged(some bool, flag, rows string, count int64) string {
 // counted holds while the catalog has as many rows as it had.
 func counted(rows string, count int64) string {
 	return fmt.Sprintf("(SELECT pg_catalog.count(*) FROM %s) = %d", rows, count)
+}
+
+// listed holds while the catalog has the rows with these oids, in order, with commas.
+func listed(column, rows, oids string) string {
+	return fmt.Sprintf("coalesce((SELECT pg_catalog.string_agg(%[1]s::pg_catalog.text, ',' ORDER BY %[1]s) FROM %[2]s), '') = %[3]s", column, rows, Literal(oids))
+}
+
+// commas is how listed has them.
+func commas(oids []int64) string {
+	slices.Sort(oids)
+	return strings.Trim(list(slices.Compact(oids)), "[]")
 }
 
 // standsFor is the oid of what a name stands for, null when that is nothing. A literal
@@ -233,8 +246,7 @@ func (i Identity) sameDefault() string {
 // snapshot shows them.
 func (v ViewQuery) same() string {
 	return fmt.Sprintf("(SELECT pg_catalog.md5(w.ev_action::pg_catalog.text) FROM pg_catalog.pg_rewrite w WHERE w.ev_class = %[1]s AND w.rulename = '_RETURN') = %[2]s AND "+
-		"coalesce((SELECT pg_catalog.string_agg(d.oid::pg_catalog.text, ',' ORDER BY d.oid) FROM pg_catalog.pg_attrdef d WHERE d.adrelid = %[1]s), '') = %[3]s",
-		oid(v.OID), Literal(v.MD5), Literal(v.Defaults))
+		"%[3]s", oid(v.OID), Literal(v.MD5), listed("d.oid", "pg_catalog.pg_attrdef d WHERE d.adrelid = "+oid(v.OID), v.Defaults))
 }
 
 // defaultOIDs are the oids of the relation's defaults, in order, with commas.
@@ -243,8 +255,7 @@ func (r *relation) defaultOIDs() string {
 	for _, d := range r.defaults {
 		oids = append(oids, d.Default)
 	}
-	slices.Sort(oids)
-	return strings.Trim(list(slices.Compact(oids)), "[]")
+	return commas(oids)
 }
 
 // sameOwner holds while the sequence is the column's own, by identity or OWNED BY.

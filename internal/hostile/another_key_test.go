@@ -292,3 +292,20 @@ func TestSave_survivesAnotherSequenceOfACompositeKey(t *testing.T) {
 		}})
 	}
 }
+
+// An id of another tenant is no collision under the key as it is now.
+func TestDoNothing_underAWidenedKey(t *testing.T) {
+	t.Parallel()
+	const before = `CREATE TABLE users (tenant_id bigint, id bigserial PRIMARY KEY, name text);
+		INSERT INTO users SELECT 1, g, 'old ' || g FROM generate_series(1, 20) g; SELECT setval('users_id_seq', 20);`
+	const widen = "ALTER TABLE users DROP CONSTRAINT users_pkey; ALTER TABLE users ADD PRIMARY KEY (tenant_id, id)"
+	beside(t, program{name: "ids of another tenant in front", calm: true, settings: perStep, setup: before, rows: "SELECT tenant_id, CASE WHEN tenant_id = 2 THEN id END, name FROM users ORDER BY 1, 2, 3", run: func(w *world) {
+		create := func(rows ...ofTenant) {
+			_ = w.step("DoNothing", func(db *gorm.DB) *gorm.DB { return db.Clauses(clause.OnConflict{DoNothing: true}).Create(&rows) })
+		}
+		create(ofTenant{TenantID: 1, Name: "first"}, ofTenant{TenantID: 1, Name: "second"})
+		w.ddl(widen + "; INSERT INTO users SELECT 2, g, 'of 2' FROM generate_series(24, 30) g")
+		create(ofTenant{TenantID: 1, Name: "third"}, ofTenant{TenantID: 1, Name: "fourth"})
+		create(ofTenant{TenantID: 2, ID: 25, Name: "named"}, ofTenant{TenantID: 1, Name: "fifth"})
+	}})
+}

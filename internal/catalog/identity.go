@@ -66,6 +66,8 @@ type KeyColumn struct {
 	Name   string
 	// Default is the oid of its default in pg_attrdef, 0 without one.
 	Default int64
+	// Identity is true for an identity column, which a view's default hides.
+	Identity bool
 }
 
 // identity says what was read.
@@ -97,7 +99,7 @@ func (r *reading) identity(t *Table) Identity {
 	if i.Default == 0 && !identity {
 		for _, number := range r.key() {
 			a := f.number(number)
-			i.Key = append(i.Key, KeyColumn{Number: number, Name: a.Name, Default: feedBy(f.defaultOf(number)).def})
+			i.Key = append(i.Key, KeyColumn{Number: number, Name: a.Name, Default: feedBy(f.defaultOf(number)).def, Identity: a.Identity})
 		}
 	}
 	return i
@@ -227,6 +229,9 @@ func standsFor(name Name) string {
 
 func oid(oid int64) string { return fmt.Sprintf("'%d'::pg_catalog.oid", oid) }
 
+// ownTemporary is what pg_identify_object_as_address calls the session's temporary schema.
+const ownTemporary = "pg_temp"
+
 // sameDefault holds while the default exists and is the column's. 2604 is pg_attrdef; a
 // default that is set anew gets another oid. The names come back as an array, so that
 // no quoting has to be matched.
@@ -235,8 +240,8 @@ func (i Identity) sameDefault() string {
 	if i.DefaultOf != nil {
 		names = slices.Clone(i.DefaultOf)
 	}
-	if i.Temporary {
-		names[0] = "pg_temp" // what the function calls it
+	if i.Temporary && i.DefaultOf == nil {
+		names[0] = ownTemporary
 	}
 	return fmt.Sprintf("(pg_catalog.pg_identify_object_as_address(2604::pg_catalog.oid, %s, 0)).object_names = ARRAY[%s, %s, %s]::pg_catalog.text[]",
 		oid(i.Default), Literal(names[0]), Literal(names[1]), Literal(names[2]))
@@ -272,15 +277,15 @@ func (i Identity) sameParameters() string {
 		"WHEN false THEN true ELSE false END", oid(i.Sequence), i.Increment, i.Cache, i.Cycle)
 }
 
-// sameKey holds while the key's columns are the same ones with the same defaults, and none is
-// an identity column.
+// sameKey holds while the key's columns are the same ones with the same defaults, and none has
+// become an identity column.
 func (i Identity) sameKey() string {
 	columns := make([]string, len(i.Key))
 	for n, column := range i.Key {
-		columns[n] = fmt.Sprintf("(%d, %s, '%d')", column.Number, Literal(column.Name), column.Default)
+		columns[n] = fmt.Sprintf("(%d, %s, '%d', %t)", column.Number, Literal(column.Name), column.Default, column.Identity)
 	}
 	return fmt.Sprintf("(SELECT pg_catalog.count(*) FROM pg_catalog.pg_attribute a LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum "+
-		"WHERE a.attrelid = %s AND a.attidentity = '' AND NOT a.attisdropped AND (a.attnum, a.attname, coalesce(d.oid, 0)) IN (%s)) = %d",
+		"WHERE a.attrelid = %s AND NOT a.attisdropped AND (a.attnum, a.attname, coalesce(d.oid, 0), a.attidentity <> '') IN (%s)) = %d",
 		oid(i.OID), strings.Join(columns, ", "), len(i.Key))
 }
 

@@ -125,8 +125,12 @@ func (p *path) view(table *relation) *View {
 }
 
 // shadow has the views' defaults stand for the table's. A view's counts before that of what
-// it selects from (PostgreSQL manual, ALTER VIEW).
+// it selects from (PostgreSQL manual, ALTER VIEW). Through a trigger INSTEAD OF or a rule no
+// row comes to the table by itself.
 func (p *path) shadow(table *relation) {
+	if v := p.view(table); v.InsteadOf || v.Rule {
+		return
+	}
 	for i := len(p.views) - 1; i >= 0; i-- {
 		view := p.views[i]
 		for _, shown := range view.columns {
@@ -144,7 +148,11 @@ func (p *path) shadow(table *relation) {
 			if table.shadowed == nil {
 				table.shadowed = map[int64]shadow{}
 			}
-			table.shadowed[number] = shadow{names: []string{view.schema, view.name, shown.Name}, parts: parts}
+			schema := view.schema
+			if view.temporary {
+				schema = ownTemporary
+			}
+			table.shadowed[number] = shadow{names: []string{schema, view.name, shown.Name}, parts: parts}
 		}
 	}
 }

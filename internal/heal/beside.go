@@ -71,7 +71,8 @@ func alike(set []any) string {
 			value = sent
 		}
 		if at, ok := value.(time.Time); ok {
-			value = at.UnixMicro() // what the server keeps
+			// A column without a zone keeps what the clock shows there.
+			value = at.Truncate(time.Microsecond).Format(time.RFC3339Nano)
 		}
 		texts[i] = fmt.Sprint(value)
 	}
@@ -82,9 +83,9 @@ func alike(set []any) string {
 // leave theirs out can collide with: only rows that have the same values in the columns
 // before it, where those matter.
 func (in *insert) namedBeside(t *catalog.Table) []int64 {
-	ids, _ := in.explicit(t)
 	leading := in.leading(t)
-	if len(ids) == 0 || leading == nil {
+	if leading == nil {
+		ids, _ := in.explicit(t)
 		return ids
 	}
 	drawing := map[string]bool{}
@@ -93,13 +94,10 @@ func (in *insert) namedBeside(t *catalog.Table) []int64 {
 	}
 	var beside []int64
 	for row := range in.stmt.Insert.Rows() {
-		if !in.stmt.Insert.NamesIn(row, fedColumn(t)) {
-			continue
+		id, named := in.stmt.Insert.ID(row, fedColumn(t))
+		if set := in.valuesOf(row, t, leading.Columns); named && (set == nil || drawing[alike(set)]) {
+			beside = append(beside, id)
 		}
-		if set := in.valuesOf(row, t, leading.Columns); set == nil || drawing[alike(set)] {
-			beside = append(beside, ids[0])
-		}
-		ids = ids[1:]
 	}
 	return beside
 }
@@ -107,15 +105,13 @@ func (in *insert) namedBeside(t *catalog.Table) []int64 {
 // drawsBefore reports whether a row that leaves its id out comes before the one that
 // names this id.
 func (in *insert) drawsBefore(t *catalog.Table, id int64) bool {
-	ids, _ := in.explicit(t)
 	for row := range in.stmt.Insert.Rows() {
 		if !in.stmt.Insert.NamesIn(row, fedColumn(t)) {
 			return true
 		}
-		if len(ids) == 0 || ids[0] == id {
+		if named, ok := in.stmt.Insert.ID(row, fedColumn(t)); ok && named == id {
 			break
 		}
-		ids = ids[1:]
 	}
 	return false
 }

@@ -34,7 +34,7 @@ type fenced struct {
 	err error
 	// unsent is true when the statement was not sent, because a question failed with err.
 	unsent bool
-	// unopened is true when nothing was sent, because SAVEPOINT failed: in an aborted
+	// unopened is true when the statement was not sent and no savepoint is open: in an aborted
 	// transaction, for example. An older savepoint of the name may be open there, which
 	// must not be rolled back to.
 	unopened bool
@@ -119,8 +119,8 @@ func (in *insert) sendInOneTrip(text statement.Text, f fence) (fenced, bool) {
 		return fenced{}, false
 	}
 	r := fenced{err: err, rows: out.Rows}
-	if out.Failed == pipeline.StepSavepoint {
-		return fenced{err: out.Err, unopened: true}, true
+	if out.Failed == pipeline.StepSavepoint || out.Failed == pipeline.StepQuestion && !out.SavepointOpen {
+		return fenced{err: out.Err, unopened: true}, true // such as a value that cannot be encoded
 	}
 	if out.Failed == pipeline.StepQuestion {
 		r.err, r.unsent = out.Err, true
@@ -147,8 +147,12 @@ func (in *insert) sendInTrips(ctx context.Context, text statement.Text, f fence)
 		return fenced{err: err, unopened: true}
 	}
 	if own := in.stmt.Text(); f.explained {
-		// NULLs stand for the values: nothing runs, and no value has to be encoded.
-		err := c.Query(ctx, explain+own.SQL, make([]any, len(own.Vars)), func(*sql.Rows) error { return nil })
+		var err error
+		if len(own.Vars) > len(text.Vars) { // values of the clause, which are not sent otherwise
+			err = c.RunBeside(ctx, explain+own.SQL, own.Vars)
+		} else { // NULLs stand for the values, which the statement has
+			err = c.Query(ctx, explain+own.SQL, make([]any, len(own.Vars)), func(*sql.Rows) error { return nil })
+		}
 		if err != nil {
 			return fenced{err: err, unsent: true, answer: sequence.Unknown}
 		}

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
@@ -87,6 +88,56 @@ func TestCompositeKeys_besideAnyValues(t *testing.T) {
 	besideTenants(t, "a bool", "boolean", []bool{true, false})
 	besideTenants(t, "a number with a name, as text", "text", []region{1, 2})
 	besideTenants(t, "text", "varchar(10)", []string{"a", "b"})
+}
+
+// Two clocks show one instant on two days, and a column without a zone keeps what they show.
+func TestCompositeKeys_besideTimesOfTwoZones(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 1, 1, 23, 0, 0, 0, time.UTC)
+	east := at.In(time.FixedZone("east", 9*3600))
+	for _, column := range []string{"date", "timestamp"} {
+		setup := `CREATE TABLE users (tenant ` + column + `, id bigserial, name text, PRIMARY KEY (tenant, id));
+			INSERT INTO users SELECT '2026-01-02 08:00:00'::` + column + `, g, 'old ' || g FROM generate_series(1, 20) g; SELECT setval('users_id_seq', 20);`
+		beside(t, program{name: column, settings: perStep, setup: setup, rows: "SELECT tenant, CASE WHEN id <= 20 THEN id END, name FROM users ORDER BY 1, 2, 3", run: func(w *world) {
+			for _, when := range []string{"first", "second"} {
+				if when == "second" {
+					w.drift(rewind)
+				}
+				_ = w.step(when, func(db *gorm.DB) *gorm.DB {
+					return db.Save(&[]keyed[time.Time]{{Tenant: at, Name: when + " 1"}, {Tenant: east, Name: when + " 2"}, {Tenant: at, ID: 20, Name: when + " 3"}})
+				})
+			}
+		}})
+	}
+}
+
+// Ids that are expressions, or no integers of PostgreSQL's, beside named and drawn ones.
+func TestCompositeKeys_besideIDsThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	const setup = `CREATE TABLE users (tenant bigint, id bigserial, name text, PRIMARY KEY (tenant, id));
+		INSERT INTO users SELECT 1, g, 'old ' || g FROM generate_series(1, 20) g; SELECT setval('users_id_seq', 20);`
+	update := clause.OnConflict{Columns: []clause.Column{{Name: "tenant"}, {Name: "id"}}, DoUpdates: clause.AssignmentColumns([]string{"name"})}
+	for name, on := range map[string]clause.OnConflict{"DO NOTHING": {DoNothing: true}, "DO UPDATE": update} {
+		beside(t, program{name: name, calm: true, setup: setup, run: func(w *world) {
+			_ = w.step("maps", func(db *gorm.DB) *gorm.DB {
+				return db.Table("users").Clauses(on).Create([]map[string]any{
+					{"tenant": 1, "id": 500, "name": "a"},
+					{"tenant": 1, "id": gorm.Expr("? + 1", 600), "name": "b"},
+					{"tenant": 1, "id": gorm.Expr("DEFAULT"), "name": "c"},
+				})
+			})
+		}})
+	}
+	type unsigned struct {
+		Tenant int    `gorm:"primaryKey;autoIncrement:false"`
+		ID     uint64 `gorm:"primaryKey;autoIncrement"`
+		Name   string
+	}
+	beside(t, program{name: "beyond bigint", calm: true, errors: true, setup: setup, run: func(w *world) {
+		_ = w.step("Save", func(db *gorm.DB) *gorm.DB {
+			return db.Table("users").Save(&[]unsigned{{1, 5, "x"}, {1, 1 << 63, "y"}, {1, 0, "z"}})
+		})
+	}})
 }
 
 // sited is a row whose tenant the database fills.

@@ -138,6 +138,15 @@ func (in Insert) Explicit(column string) (ids []int64, ok bool) {
 	return ids, ok
 }
 
+// ID is the integer that a row names for the column itself, false without one.
+func (in Insert) ID(row int, column string) (int64, bool) {
+	index := in.column(column)
+	if index < 0 || isDefault(in.Values.Values[row][index]) {
+		return 0, false
+	}
+	return integer(in.Values.Values[row][index])
+}
+
 // Highest is the highest integer that a row names for the column itself, false without
 // one. It calls no method of a value: the statement is a healthy one.
 func (in Insert) Highest(column string) (highest int64, found bool) {

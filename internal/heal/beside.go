@@ -12,19 +12,25 @@ import (
 )
 
 // leading are the values of the key columns before the sequence's among the rows that leave
-// their id out, each set once: where no index begins with that column, only rows that
-// have them can be found. It is nil where one does, and where the values cannot be known.
+// their id out: where no index begins with that column, only rows that have them can be
+// found. It is nil where one does, and where the values cannot be known.
 func (in *insert) leading(t *catalog.Table) *sequence.Beside {
 	if t.Indexed || t.Column <= 0 || !owns(t) {
 		return nil
 	}
-	found := &sequence.Beside{Columns: t.Key[:t.Column]}
+	return in.drawing(t, t.Key[:t.Column])
+}
+
+// drawing are the values that the rows which leave their id out give these columns, each set
+// once, nil where there are none or they cannot be known.
+func (in *insert) drawing(t *catalog.Table, columns []catalog.Column) *sequence.Beside {
+	found := &sequence.Beside{Columns: columns}
 	seen := map[string]bool{}
 	for row := range in.stmt.Insert.Rows() {
 		if in.stmt.Insert.NamesIn(row, fedColumn(t)) {
 			continue
 		}
-		set := in.valuesOf(row, t, found.Columns)
+		set := in.valuesOf(row, t, columns)
 		if set == nil {
 			return nil
 		}
@@ -39,15 +45,19 @@ func (in *insert) leading(t *catalog.Table) *sequence.Beside {
 	return found
 }
 
+// others are the key's columns but the sequence's.
+func others(t *catalog.Table) []catalog.Column {
+	return slices.Delete(slices.Clone(t.Key), t.Column, t.Column+1)
+}
+
 // beside are the values that one row gives all the key's columns but the sequence's, nil
 // where there are none or they cannot be known.
 func (in *insert) beside(row int, t *catalog.Table) *sequence.Beside {
-	columns := slices.Delete(slices.Clone(t.Key), t.Column, t.Column+1)
-	set := in.valuesOf(row, t, columns)
+	set := in.valuesOf(row, t, others(t))
 	if set == nil {
 		return nil
 	}
-	return &sequence.Beside{Columns: columns, Sets: [][]any{set}}
+	return &sequence.Beside{Columns: others(t), Sets: [][]any{set}}
 }
 
 // valuesOf are the values that a row gives these columns, nil where there are none and where
@@ -80,22 +90,21 @@ func alike(set []any) string {
 }
 
 // namedBeside returns the ids that rows of the statement name and that rows which
-// leave theirs out can collide with: only rows that have the same values in the columns
-// before it, where those matter.
-func (in *insert) namedBeside(t *catalog.Table) []int64 {
-	leading := in.leading(t)
-	if leading == nil {
+// leave theirs out can collide with: only rows that have the same values beside, where those
+// matter.
+func (in *insert) namedBeside(t *catalog.Table, among *sequence.Beside) []int64 {
+	if among == nil {
 		ids, _ := in.explicit(t)
 		return ids
 	}
 	drawing := map[string]bool{}
-	for _, set := range leading.Sets {
+	for _, set := range among.Sets {
 		drawing[alike(set)] = true
 	}
 	var beside []int64
 	for row := range in.stmt.Insert.Rows() {
 		id, named := in.stmt.Insert.ID(row, fedColumn(t))
-		if set := in.valuesOf(row, t, leading.Columns); named && (set == nil || drawing[alike(set)]) {
+		if set := in.valuesOf(row, t, among.Columns); named && (set == nil || drawing[alike(set)]) {
 			beside = append(beside, id)
 		}
 	}

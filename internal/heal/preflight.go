@@ -34,6 +34,9 @@ type preflight struct {
 	blind bool
 	// counted is true when every row must come back, so that a missing one is evidence.
 	counted bool
+	// looked is true once the rows were looked at by the whole key, so that the question asks
+	// only whether the table is the remembered one.
+	looked bool
 	// lookedFromSecond is true once a second connection has looked at the rows, so that
 	// the question asks only whether the table is the remembered one.
 	lookedFromSecond bool
@@ -110,6 +113,10 @@ func (s *preflight) sendBehindLook(ctx context.Context, f fence) (*collision, fe
 		return nil, r
 	}
 	switch {
+	case r.answer == sequence.Taken && s.isFreeBeside(ctx, s.lookedAt()[r.failed]):
+		s.looked = true
+		defer func() { s.looked = false }()
+		return s.sendBehindLook(ctx, f)
 	case r.answer == sequence.Taken:
 		return collisionOf(s.lookedAt()[r.failed], foreseen, nil), fenced{}
 	case r.answer == sequence.Stale && s.countReading():
@@ -188,10 +195,27 @@ func (s *preflight) evidenceBehind(ctx context.Context, t *catalog.Table, before
 	return suspected
 }
 
+// isFreeBeside looks once more where a composite key's look went by the sequence's column
+// alone, and reports whether none of the rows that it found has the same values in the
+// others: numbers begin anew in each year, ids are another tenant's.
+func (s *preflight) isFreeBeside(ctx context.Context, t *catalog.Table) bool {
+	if len(t.Key) < 2 || !owns(t) || len(s.lookedAt()) > 1 {
+		return false
+	}
+	ahead := s.aheadHere(t)
+	ahead.Beside = s.drawing(t, others(t))
+	ahead.Named = s.namedBeside(t, ahead.Beside)
+	if ahead.Beside == nil {
+		return false
+	}
+	answer, err := sequence.Preflight(ctx, s.conn(), t, ahead)
+	return err == nil && answer == sequence.Free
+}
+
 // questions ask about the values that come next, one for each key; none where a look takes
 // several statements.
 func (s *preflight) questions() (questions []sequence.Question) {
-	if s.blind {
+	if s.blind || s.looked {
 		return []sequence.Question{sequence.StillThere(s.table, s.waitsForAnyKey())}
 	}
 	for _, t := range s.lookedAt() {
@@ -213,7 +237,8 @@ func (s *preflight) aheadHere(t *catalog.Table) sequence.Ahead {
 
 // ahead is what the statement is about to do with the table's sequence.
 func (in *insert) ahead(t *catalog.Table) sequence.Ahead {
-	return sequence.Ahead{Count: in.draws(t), Named: in.namedBeside(t), Beside: in.leading(t), AllKeys: in.waitsForAnyKey()}
+	leading := in.leading(t)
+	return sequence.Ahead{Count: in.draws(t), Named: in.namedBeside(t, leading), Beside: leading, AllKeys: in.waitsForAnyKey()}
 }
 
 func (s *preflight) heal(ctx context.Context, a *attempt) strategy { return a.healAndSend(ctx, s) }

@@ -90,6 +90,40 @@ func TestCompositeKeys_besideAnyValues(t *testing.T) {
 	besideTenants(t, "text", "varchar(10)", []string{"a", "b"})
 }
 
+// daily is a row whose numbers begin anew each day.
+type daily struct {
+	No   int64  `gorm:"primaryKey;autoIncrement"`
+	Day  string `gorm:"primaryKey;autoIncrement:false"`
+	Name string
+}
+
+func (daily) TableName() string { return "users" }
+
+// Numbers that begin anew meet those of another day, which are no collisions.
+func TestCompositeKeys_whoseNumbersBeginAnew(t *testing.T) {
+	t.Parallel()
+	for name, key := range map[string]string{
+		"the number first":            "PRIMARY KEY (no, day)",
+		"an index on the number":      "PRIMARY KEY (day, no)); CREATE INDEX ON users (no",
+		"the day first":               "PRIMARY KEY (day, no)",
+		"a unique index beside a key": "key uuid DEFAULT gen_random_uuid() PRIMARY KEY, UNIQUE (no, day)",
+	} {
+		setup := `CREATE TABLE users (no bigserial, day text, name text, ` + key + `);
+			INSERT INTO users (no, day, name) SELECT g, 'monday', 'old ' || g FROM generate_series(1, 40) g; ALTER SEQUENCE users_no_seq RESTART;`
+		beside(t, program{name: name, calm: true, setup: setup, rows: "SELECT day, no, name FROM users ORDER BY 1, 2, 3", run: func(w *world) {
+			for _, on := range []clause.OnConflict{{DoNothing: true}, {Columns: []clause.Column{{Name: "no"}, {Name: "day"}}, UpdateAll: true}} {
+				_ = w.step("upsert", func(db *gorm.DB) *gorm.DB {
+					return db.Clauses(on).Create(&[]daily{{Day: "tuesday", Name: "a"}, {Day: "tuesday", Name: "b"}})
+				})
+				_ = w.step("one row", func(db *gorm.DB) *gorm.DB { return db.Clauses(on).Create(&daily{Day: "tuesday", Name: "c"}) })
+				_ = w.step("mixed", func(db *gorm.DB) *gorm.DB {
+					return db.Clauses(on).Create(&[]daily{{No: 7, Day: "monday", Name: "changed"}, {Day: "tuesday", Name: "d"}})
+				})
+			}
+		}})
+	}
+}
+
 // Two clocks show one instant on two days, and a column without a zone keeps what they show.
 func TestCompositeKeys_besideTimesOfTwoZones(t *testing.T) {
 	t.Parallel()

@@ -103,8 +103,9 @@ type Ahead struct {
 	Count int64
 	// Named are ids that other rows of it name: drawn, they would collide as well.
 	Named []int64
-	// Beside are the values of the key's columns before the sequence's among the drawing rows,
-	// where no index begins with that column; nil where one does.
+	// Beside are values of the key's other columns among the drawing rows: of those before the
+	// sequence's where no index begins with that, of all for an exact look. Nil for a look at
+	// the sequence's column alone.
 	Beside *Beside
 	// AllKeys is true for an INSERT that waits for any unique index: the answer is [Stale] as
 	// well where there are more or fewer than when the table was read.
@@ -120,7 +121,7 @@ type Ahead struct {
 func Ask(t *catalog.Table, a Ahead) (question Question, ok bool) {
 	seq := t.Sequence
 	reach, ok := a.reach(t)
-	if !ok || !t.Indexed {
+	if !ok || !t.Indexed || a.Beside != nil {
 		return Question{}, false
 	}
 	near, far := seq.Increment, reach

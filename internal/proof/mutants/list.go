@@ -245,7 +245,7 @@ var mutants = []mutant{
 	},
 	{
 		name:  "ids that an upsert names itself not looked at",
-		edits: []edit{{"internal/heal/preflight.go", " Named: in.namedBeside(t),", ""}},
+		edits: []edit{{"internal/heal/preflight.go", " Named: in.namedBeside(t, leading),", ""}},
 		tests: in("./plugin", "^TestMixedUpsertThatDrawsItsOwnNamedID$"),
 	},
 	{
@@ -370,6 +370,31 @@ var mutants = []mutant{
 		name:  "the caller's own 21000 taken for drift",
 		edits: []edit{{"internal/heal/examine.go", "	if hit.undone == nil && !s.drewNamed(ctx) {\n", "	if hit.undone == nil && s.blind {\n"}},
 		tests: in("./plugin", "^TestMixedUpsertThatMeetsItsOwnRow$/^a_trigger"),
+	},
+	{
+		name:  "a value that cannot be sent ends the transaction",
+		edits: []edit{{"internal/heal/fence.go", " || out.Failed == pipeline.StepQuestion && !out.SavepointOpen {", " {"}},
+		tests: in("./internal/hostile", "^TestValues_thatCannotBeSent$/^Save,_refused,_cache_statement$"),
+	},
+	{
+		name:  "values of ON CONFLICT not checked",
+		edits: []edit{{"internal/heal/fence.go", "		if len(own.Vars) > len(text.Vars) {", "		if len(own.Vars) < 0 {"}},
+		tests: in("./internal/hostile", "^TestValues_ofTheClause$/^too_large,_exec$"),
+	},
+	{
+		name:  "numbers that begin anew taken for drift",
+		edits: []edit{{"internal/heal/preflight.go", "sequence.Taken && s.isFreeBeside(", "sequence.Taken && s.blind && s.isFreeBeside("}},
+		tests: in("./internal/hostile", "^TestCompositeKeys_whoseNumbersBeginAnew$/^the_number_first$"),
+	},
+	{
+		name:  "one instant in two zones taken for one value",
+		edits: []edit{{"internal/heal/beside.go", "			value = at.Truncate(time.Microsecond).Format(time.RFC3339Nano)\n", "			value = at.UnixMicro()\n"}},
+		tests: in("./internal/hostile", "^TestCompositeKeys_besideTimesOfTwoZones$"),
+	},
+	{
+		name:  "a view's default draws beside a trigger INSTEAD OF",
+		edits: []edit{{"internal/catalog/view.go", "	if v := p.view(table); v.InsteadOf || v.Rule {\n", "	if v := p.view(table); v.Rule {\n"}},
+		tests: in("./internal/hostile", "^TestViews_withADefault$/^beside_a_trigger"),
 	},
 	{
 		name:  "a look prepared as the check is",

@@ -84,6 +84,24 @@ func TestSetRole_withoutTheRightToReadTheSequence(t *testing.T) {
 	}
 }
 
+// A right to the sequence that is taken away under the program has the table read anew.
+func TestRole_losesTheRightToReadTheSequence(t *testing.T) {
+	t.Parallel()
+	for _, u := range uses { // each is the first statement after
+		beside(t, program{name: u.name, settings: []setting{noTx, callerTx}, run: func(w *world) {
+			r := w.place.Role()
+			w.place.Exec("GRANT ALL ON users, users_id_seq TO " + r)
+			w.switchTo(w.place.DSNFor(map[string]string{"user": r}))
+			w.touch("users")
+			w.place.Exec("REVOKE SELECT ON SEQUENCE users_id_seq FROM " + r)
+			for i := range 2 {
+				w.drift(rewind)
+				w.use(u, fmt.Sprint("without the right ", i), "users")
+			}
+		}})
+	}
+}
+
 // A row-level security policy hides rows from the role: with a second connection
 // that sees them, drift is healed for it, too, whoever saw the table first.
 func TestSetRole_rowSecurityAfterTheOwner(t *testing.T) {

@@ -623,6 +623,6 @@ var mutants = []mutant{
 	{
 		name:  "a right that is missing ends the looks",
 		edits: []edit{{"internal/sequence/question.go", "invalidArgument, pgerr.InsufficientPrivilege, ", "invalidArgument, "}},
-		tests: in("./internal/hostile", "^TestSetRole_withoutTheRightToReadTheSequence$"),
+		tests: in("./internal/hostile", "^TestRole_losesTheRightToReadTheSequence$"),
 	},
 }

@@ -112,8 +112,11 @@ func (s *preflight) sendBehindLook(ctx context.Context, f fence) (*collision, fe
 	if !r.unsent {
 		return nil, r
 	}
+	if r.answer == sequence.Taken {
+		r.answer = s.lookExactly(ctx, s.lookedAt()[r.failed])
+	}
 	switch {
-	case r.answer == sequence.Taken && s.isFreeBeside(ctx, s.lookedAt()[r.failed]):
+	case r.answer == sequence.Free:
 		s.looked = true
 		defer func() { s.looked = false }()
 		return s.sendBehindLook(ctx, f)
@@ -140,7 +143,7 @@ func (s *preflight) lookFromSecond(ctx context.Context, f fence) (*collision, fe
 		answer := sequence.Unknown
 		_ = s.onFreeSecond(ctx, func(ctx context.Context, c *conn.Conn) (err error) {
 			before[t.Sequence.OID] = sequence.ReadLast(ctx, c, t)
-			answer, err = lookFrom(ctx, c, t, s.ahead(t))
+			answer, err = lookFrom(ctx, c, t, s.aheadExactly(t))
 			return err
 		})
 		if answer == sequence.Taken {
@@ -168,6 +171,7 @@ func (in *insert) complainUnprotected(ctx context.Context, err error) {
 
 // lookAgain reads the table anew, and sends the statement behind a look at that one.
 func (s *preflight) lookAgain(ctx context.Context, f fence) (*collision, fenced) {
+	s.looked = false
 	entry, err := s.readAnew(ctx, s.table)
 	if err == nil && entry != nil {
 		s.table = entry.Table
@@ -195,21 +199,20 @@ func (s *preflight) evidenceBehind(ctx context.Context, t *catalog.Table, before
 	return suspected
 }
 
-// isFreeBeside looks once more where a composite key's look went by the sequence's column
-// alone, and reports whether none of the rows that it found has the same values in the
+// lookExactly looks once more where a composite key's look found a value taken, which went by
+// the sequence's column alone. The answer is Free where no such row has the same values in the
 // others: numbers begin anew in each year, ids are another tenant's.
-func (s *preflight) isFreeBeside(ctx context.Context, t *catalog.Table) bool {
-	if len(t.Key) < 2 || !owns(t) || len(s.lookedAt()) > 1 {
-		return false
+func (s *preflight) lookExactly(ctx context.Context, t *catalog.Table) sequence.Answer {
+	ahead := s.aheadExactly(t)
+	if ahead.Beside == nil || len(s.lookedAt()) > 1 {
+		return sequence.Taken
 	}
-	ahead := s.aheadHere(t)
-	ahead.Beside = s.drawing(t, others(t))
-	ahead.Named = s.namedBeside(t, ahead.Beside)
-	if ahead.Beside == nil {
-		return false
-	}
+	ahead.NotHere = s.aheadHere(t).NotHere
 	answer, err := sequence.Preflight(ctx, s.conn(), t, ahead)
-	return err == nil && answer == sequence.Free
+	if err != nil {
+		return sequence.Taken
+	}
+	return answer
 }
 
 // questions ask about the values that come next, one for each key; none where a look takes
@@ -239,6 +242,19 @@ func (s *preflight) aheadHere(t *catalog.Table) sequence.Ahead {
 func (in *insert) ahead(t *catalog.Table) sequence.Ahead {
 	leading := in.leading(t)
 	return sequence.Ahead{Count: in.draws(t), Named: in.namedBeside(t, leading), Beside: leading, AllKeys: in.waitsForAnyKey()}
+}
+
+// aheadExactly is ahead for a look by the whole key, where what the rows have beside the
+// sequence's column is known.
+func (in *insert) aheadExactly(t *catalog.Table) sequence.Ahead {
+	ahead := in.ahead(t)
+	if len(t.Key) < 2 || !owns(t) {
+		return ahead
+	}
+	if beside := in.drawing(t, others(t)); beside != nil {
+		ahead.Beside, ahead.Named = beside, in.namedBeside(t, beside)
+	}
+	return ahead
 }
 
 func (s *preflight) heal(ctx context.Context, a *attempt) strategy { return a.healAndSend(ctx, s) }

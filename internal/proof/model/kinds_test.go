@@ -17,7 +17,7 @@ type kind struct {
 	// key is the primary key's columns, id unless it says otherwise.
 	key                     string
 	start, increment, cache int64
-	// composite: tenant_id belongs to the key, and no index begins with id.
+	// composite: tenant_id belongs to the key.
 	composite bool
 	// always: an explicit id is refused by the server (428C9).
 	always bool
@@ -59,6 +59,7 @@ var kinds = []kind{
 	{name: "descending", table: "falling", before: "CREATE SEQUENCE $Q INCREMENT -1", id: "bigint DEFAULT nextval('$Q')", start: -1, increment: -1},
 	{name: "cache", table: "cached", before: "CREATE SEQUENCE $Q CACHE 5", id: "bigint DEFAULT nextval('$Q')", start: 1, increment: 1, cache: 5},
 	{name: "composite", table: "shared", id: "bigserial", key: "tenant_id, id", start: 1, increment: 1, composite: true},
+	{name: "composite, sequence first", table: "lessons", id: "bigserial", key: "id, tenant_id", start: 1, increment: 1, composite: true},
 	{name: "partitioned", table: "split", id: "bigserial", start: 1, increment: 1, anyEmail: true,
 		partitions: "CREATE TABLE split_0 PARTITION OF split FOR VALUES WITH (MODULUS 2, REMAINDER 0); CREATE TABLE split_1 PARTITION OF split FOR VALUES WITH (MODULUS 2, REMAINDER 1)"},
 	{name: "trigger", table: "watched", id: "bigserial", start: 1, increment: 1, trigger: true},

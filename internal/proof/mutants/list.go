@@ -383,7 +383,7 @@ var mutants = []mutant{
 	},
 	{
 		name:  "numbers that begin anew taken for drift",
-		edits: []edit{{"internal/heal/preflight.go", "sequence.Taken && s.isFreeBeside(", "sequence.Taken && s.blind && s.isFreeBeside("}},
+		edits: []edit{{"internal/heal/preflight.go", "	if r.answer == sequence.Taken {\n", "	if r.answer == sequence.Taken && s.blind {\n"}},
 		tests: in("./internal/hostile", "^TestCompositeKeys_whoseNumbersBeginAnew$/^the_number_first$"),
 	},
 	{

@@ -60,7 +60,12 @@ func TestUpsertsIntoATableThatGrows(t *testing.T) {
 	t.Parallel()
 	place := pgtest.New(t)
 	place.Exec("CREATE TABLE $S.users (id bigserial PRIMARY KEY, name text); INSERT INTO $S.users (name) VALUES ('old'); ANALYZE $S.users")
-	db := place.Open(nil, plugin.New())
+	healing := plugin.New()
+	db := place.Open(nil, healing)
+	pgtest.Eventually(t, "one trip", func() bool { // until then nothing is prepared
+		err := db.Create(&[]user{{Name: "warm"}, {Name: "warm"}}).Error
+		return err != nil || strings.HasPrefix(fmt.Sprint(healing.Stats().Savepoints), "[one trip")
+	})
 	err := db.Transaction(func(tx *gorm.DB) error {
 		upsert := func() {
 			t.Helper()

@@ -137,7 +137,9 @@ func Open(ctx context.Context, load Load) (*Herd, error) {
 	}
 	h := &Herd{load: load, db: db}
 	if load.Way == Seqheal {
-		h.plugin = plugin.New(plugin.OnIncident(h.hear))
+		// Two cores that plan for 1,000 partitions in 64 sessions may need more than the
+		// usual five seconds for all of them.
+		h.plugin = plugin.New(plugin.OnIncident(h.hear), plugin.WithResyncTimeout(20*time.Second))
 		if err := db.Use(h.plugin); err != nil {
 			return nil, err
 		}

@@ -177,7 +177,7 @@ func (i Identity) CheckUnchanged() string {
 }
 
 // CheckAllKeys is [Identity.Check], and false as well when a unique index was added, dropped or
-// made anew, for a statement that waits for any of them.
+// replaced, for a statement that waits for any of them.
 func (i Identity) CheckAllKeys() string {
 	return i.Check() + " AND " + listed("x.indexrelid", "pg_catalog.pg_index x WHERE x.indrelid = "+oid(i.OID)+" AND x.indisunique", i.Uniques)
 }
@@ -236,12 +236,12 @@ const ownTemporary = "pg_temp"
 // default that is set anew gets another oid. The names come back as an array, so that
 // no quoting has to be matched.
 func (i Identity) sameDefault() string {
-	names := []string{i.Schema, i.Name, i.Column}
-	if i.DefaultOf != nil {
-		names = slices.Clone(i.DefaultOf)
-	}
-	if i.Temporary && i.DefaultOf == nil {
-		names[0] = ownTemporary
+	names := i.DefaultOf
+	if names == nil {
+		names = []string{i.Schema, i.Name, i.Column}
+		if i.Temporary {
+			names[0] = ownTemporary
+		}
 	}
 	return fmt.Sprintf("(pg_catalog.pg_identify_object_as_address(2604::pg_catalog.oid, %s, 0)).object_names = ARRAY[%s, %s, %s]::pg_catalog.text[]",
 		oid(i.Default), Literal(names[0]), Literal(names[1]), Literal(names[2]))
@@ -250,8 +250,8 @@ func (i Identity) sameDefault() string {
 // same holds while the view has the same query and the same defaults, as the statement's
 // snapshot shows them.
 func (v ViewQuery) same() string {
-	return fmt.Sprintf("(SELECT pg_catalog.md5(w.ev_action::pg_catalog.text) FROM pg_catalog.pg_rewrite w WHERE w.ev_class = %[1]s AND w.rulename = '_RETURN') = %[2]s AND "+
-		"%[3]s", oid(v.OID), Literal(v.MD5), listed("d.oid", "pg_catalog.pg_attrdef d WHERE d.adrelid = "+oid(v.OID), v.Defaults))
+	return fmt.Sprintf("(SELECT pg_catalog.md5(w.ev_action::pg_catalog.text) FROM pg_catalog.pg_rewrite w WHERE w.ev_class = %s AND w.rulename = '_RETURN') = %s AND %s",
+		oid(v.OID), Literal(v.MD5), listed("d.oid", "pg_catalog.pg_attrdef d WHERE d.adrelid = "+oid(v.OID), v.Defaults))
 }
 
 // defaultOIDs are the oids of the relation's defaults, in order, with commas.

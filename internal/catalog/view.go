@@ -107,10 +107,7 @@ func (p *path) view(table *relation) *View {
 	first := p.views[0]
 	v := &View{OID: first.oid, Schema: first.schema, Name: first.name, Between: len(p.views) - 1, Columns: map[string]string{}}
 	for _, shown := range first.columns {
-		number := shown.Number
-		for _, s := range p.steps {
-			number = s.columns[number] // 0 stays 0, no column has it
-		}
+		number := p.through(0, shown.Number)
 		for _, base := range table.columns {
 			if base.Number == number {
 				v.Columns[shown.Name] = base.Name
@@ -122,6 +119,15 @@ func (p *path) view(table *relation) *View {
 		v.InsteadOf = v.InsteadOf || triggersOf(view.triggers, true).InsteadOf
 	}
 	return v
+}
+
+// through is the table's column behind a column of the view at this place, by number; 0, which
+// no column has, where it is an expression.
+func (p *path) through(place int, number int64) int64 {
+	for _, s := range p.steps[place:] {
+		number = s.columns[number]
+	}
+	return number
 }
 
 // shadow has the views' defaults stand for the table's. A view's counts before that of what
@@ -138,10 +144,7 @@ func (p *path) shadow(table *relation) {
 			if len(parts) == 0 {
 				continue
 			}
-			number := shown.Number
-			for _, s := range p.steps[i:] {
-				number = s.columns[number]
-			}
+			number := p.through(i, shown.Number)
 			if number == 0 {
 				continue // an expression, into which nothing is inserted
 			}

@@ -257,7 +257,7 @@ func (in *insert) healForRetry(ctx context.Context, s strategy, err error, table
 		a := in.begin(s, *hit)
 		a.rounds = 1
 		failed := a.onSecond(ctx, conn.Budget{}, func(ctx context.Context, c *conn.Conn, _ conn.Session) error {
-			answer, err := lookFrom(ctx, c, t, sequence.Ahead{Count: count, Beside: in.aheadExactly(t).Beside})
+			answer, err := lookFrom(ctx, c, t, sequence.Ahead{Count: count, Beside: in.exactly(t)})
 			if answer != sequence.Taken {
 				return err
 			}

@@ -21,6 +21,17 @@ func (in *insert) leading(t *catalog.Table) *sequence.Beside {
 	return in.drawing(t, t.Key[:t.Column])
 }
 
+// exactly is leading for a look by the whole key, where what the rows have in all its other
+// columns is known.
+func (in *insert) exactly(t *catalog.Table) *sequence.Beside {
+	if len(t.Key) > 1 && owns(t) {
+		if all := in.drawing(t, others(t)); all != nil {
+			return all
+		}
+	}
+	return in.leading(t)
+}
+
 // drawing are the values that the rows which leave their id out give these columns, each set
 // once, nil where there are none or they cannot be known.
 func (in *insert) drawing(t *catalog.Table, columns []catalog.Column) *sequence.Beside {

@@ -143,7 +143,7 @@ func (s *preflight) lookFromSecond(ctx context.Context, f fence) (*collision, fe
 		answer := sequence.Unknown
 		_ = s.onFreeSecond(ctx, func(ctx context.Context, c *conn.Conn) (err error) {
 			before[t.Sequence.OID] = sequence.ReadLast(ctx, c, t)
-			answer, err = lookFrom(ctx, c, t, s.aheadExactly(t))
+			answer, err = lookFrom(ctx, c, t, s.aheadBeside(t, s.exactly(t)))
 			return err
 		})
 		if answer == sequence.Taken {
@@ -203,10 +203,11 @@ func (s *preflight) evidenceBehind(ctx context.Context, t *catalog.Table, before
 // the sequence's column alone. The answer is Free where no such row has the same values in the
 // others: numbers begin anew in each year, ids are another tenant's.
 func (s *preflight) lookExactly(ctx context.Context, t *catalog.Table) sequence.Answer {
-	ahead := s.aheadExactly(t)
-	if ahead.Beside == nil || len(s.lookedAt()) > 1 {
+	beside := s.exactly(t)
+	if beside == nil || len(s.lookedAt()) > 1 {
 		return sequence.Taken
 	}
+	ahead := s.aheadBeside(t, beside)
 	ahead.NotHere = s.aheadHere(t).NotHere
 	answer, err := sequence.Preflight(ctx, s.conn(), t, ahead)
 	if err != nil {
@@ -240,21 +241,12 @@ func (s *preflight) aheadHere(t *catalog.Table) sequence.Ahead {
 
 // ahead is what the statement is about to do with the table's sequence.
 func (in *insert) ahead(t *catalog.Table) sequence.Ahead {
-	leading := in.leading(t)
-	return sequence.Ahead{Count: in.draws(t), Named: in.namedBeside(t, leading), Beside: leading, AllKeys: in.waitsForAnyKey()}
+	return in.aheadBeside(t, in.leading(t))
 }
 
-// aheadExactly is ahead for a look by the whole key, where what the rows have beside the
-// sequence's column is known.
-func (in *insert) aheadExactly(t *catalog.Table) sequence.Ahead {
-	ahead := in.ahead(t)
-	if len(t.Key) < 2 || !owns(t) {
-		return ahead
-	}
-	if beside := in.drawing(t, others(t)); beside != nil {
-		ahead.Beside, ahead.Named = beside, in.namedBeside(t, beside)
-	}
-	return ahead
+// aheadBeside is ahead among the rows that have these values beside, nil for all rows.
+func (in *insert) aheadBeside(t *catalog.Table, beside *sequence.Beside) sequence.Ahead {
+	return sequence.Ahead{Count: in.draws(t), Named: in.namedBeside(t, beside), Beside: beside, AllKeys: in.waitsForAnyKey()}
 }
 
 func (s *preflight) heal(ctx context.Context, a *attempt) strategy { return a.healAndSend(ctx, s) }

@@ -108,7 +108,7 @@ type Ahead struct {
 	// the sequence's column alone.
 	Beside *Beside
 	// AllKeys is true for an INSERT that waits for any unique index: the answer is [Stale] as
-	// well where there are more or fewer than when the table was read.
+	// well where they are not those of when the table was read.
 	AllKeys bool
 	// NotHere asks for the answer [NotHere] in SERIALIZABLE, instead of Free.
 	NotHere bool

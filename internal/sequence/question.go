@@ -81,7 +81,7 @@ const stillThere = `SELECT pg_catalog.ln(CASE WHEN %[1]s THEN 1 ELSE 0 END)`
 const locking = ` WHERE NOT EXISTS (SELECT FROM %[1]s WHERE false)`
 
 // StillThere is a question that fails when the table is not the one that was read, and with
-// allKeys when a unique index was added or dropped as well.
+// allKeys when a unique index was added, dropped or replaced as well.
 func StillThere(t *catalog.Table, allKeys bool) Question {
 	return Question{Check: fmt.Sprintf(stillThere, check(t, allKeys))}
 }

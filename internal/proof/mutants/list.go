@@ -245,7 +245,7 @@ var mutants = []mutant{
 	},
 	{
 		name:  "ids that an upsert names itself not looked at",
-		edits: []edit{{"internal/heal/preflight.go", " Named: in.namedBeside(t, leading),", ""}},
+		edits: []edit{{"internal/heal/preflight.go", " Named: in.namedBeside(t, beside),", ""}},
 		tests: in("./plugin", "^TestMixedUpsertThatDrawsItsOwnNamedID$"),
 	},
 	{
@@ -408,7 +408,7 @@ var mutants = []mutant{
 	},
 	{
 		name:  "a view's default taken for unchanged",
-		edits: []edit{{"internal/catalog/identity.go", "\"%[3]s\", oid(v.OID), Literal(v.MD5),", "\"(true OR %[3]s)\", oid(v.OID), Literal(v.MD5),"}},
+		edits: []edit{{"internal/catalog/identity.go", "w.rulename = '_RETURN') = %s AND %s\"", "w.rulename = '_RETURN') = %s AND (true OR %s)\""}},
 		tests: in("./internal/hostile", "^TestViews_withADefault$/^that_came_later$"),
 	},
 	{

@@ -8,7 +8,7 @@ import (
 )
 
 // What a mutant replaces stands once in its file, so that a change of the code that leaves a
-// mutant behind is told at once.
+// mutant behind is reported at once.
 func TestEveryEditStandsInTheCodeOnce(t *testing.T) {
 	t.Parallel()
 	for _, m := range mutants {

@@ -83,6 +83,8 @@ type Load struct {
 	Connections int
 	// Inserts is how many rows each connection inserts, one by one.
 	Inserts int
+	// Timeout is plugin.WithResyncTimeout, 0 for the default.
+	Timeout time.Duration
 }
 
 // Result is what became of a load.
@@ -137,9 +139,11 @@ func Open(ctx context.Context, load Load) (*Herd, error) {
 	}
 	h := &Herd{load: load, db: db}
 	if load.Way == Seqheal {
-		// Two cores that plan for 1,000 partitions in 64 sessions may need more than the
-		// usual five seconds for all of them.
-		h.plugin = plugin.New(plugin.OnIncident(h.hear), plugin.WithResyncTimeout(20*time.Second))
+		options := []plugin.Option{plugin.OnIncident(h.hear)}
+		if load.Timeout > 0 {
+			options = append(options, plugin.WithResyncTimeout(load.Timeout))
+		}
+		h.plugin = plugin.New(options...)
 		if err := db.Use(h.plugin); err != nil {
 			return nil, err
 		}

@@ -51,9 +51,9 @@ func beChild(text string) error {
 
 // run runs the herd in this process, or in several others at the same moment,
 // which share out the connections.
-func run(t *testing.T, dsn string, mode herd.Mode, shape herd.Shape, processes int) herd.Result {
+func run(t *testing.T, dsn string, mode herd.Mode, shape herd.Shape, processes int, timeout time.Duration) herd.Result {
 	t.Helper()
-	load := herd.Load{DSN: dsn, Mode: mode, Way: herd.Seqheal, Shape: shape, Connections: connections / processes, Inserts: inserts}
+	load := herd.Load{DSN: dsn, Mode: mode, Way: herd.Seqheal, Shape: shape, Connections: connections / processes, Inserts: inserts, Timeout: timeout}
 	if processes == 1 {
 		load.Tag = "p0"
 		h, err := herd.Open(t.Context(), load)

@@ -18,9 +18,6 @@ type relation struct {
 	own                  bool // the row in pg_class is of the own transaction
 	session              session
 	rowSecurity          bool // policies are active for the role
-	policies             bool // row-level security is on
-	flags                flags
-	heirs                int64
 	insertable           bool // the role may INSERT into a column
 	options              []string
 	rules                []rule
@@ -41,9 +38,6 @@ type shadow struct {
 	names []string // the view's schema and name, and its column
 	parts []dependency
 }
-
-// flags are those of pg_class: false means that there is none, true that there may be some.
-type flags struct{ triggers, rules, heirs bool }
 
 // session is what the facts were read by.
 type session struct {
@@ -145,9 +139,7 @@ SELECT c.oid::pg_catalog.int8, n.nspname::pg_catalog.text, c.relname::pg_catalog
   pg_catalog.current_database()::pg_catalog.text, current_user::pg_catalog.text, pg_catalog.current_setting('search_path'),
   pg_catalog.pg_my_temp_schema()::pg_catalog.int8,
   pg_catalog.current_setting('transaction_isolation'), pg_catalog.txid_current_if_assigned() IS NOT NULL,
-  pg_catalog.row_security_active(c.oid), c.relrowsecurity,
-  c.relhastriggers, c.relhasrules, c.relhassubclass,
-  (SELECT pg_catalog.count(*) FROM pg_catalog.pg_inherits h WHERE h.inhparent = c.oid), pg_catalog.has_any_column_privilege(c.oid, 'INSERT'),
+  pg_catalog.row_security_active(c.oid), pg_catalog.has_any_column_privilege(c.oid, 'INSERT'),
   pg_catalog.array_to_json(c.reloptions)::pg_catalog.text AS options,
   CASE WHEN c.relhasrules THEN (
     SELECT pg_catalog.json_agg(pg_catalog.json_build_object('event', w.ev_type, 'enabled', w.ev_enabled, 'own', pg_catalog.age(w.xmin) <= 0))::pg_catalog.text
@@ -226,7 +218,7 @@ func scanRelation(rows *sql.Rows) (*relation, error) {
 	var texts [8]sql.NullString
 	err := rows.Scan(&r.oid, &r.schema, &r.name, &r.kind, &r.partition, &r.temporary, &r.own,
 		&s.database, &s.role, &s.searchPath, &s.tempSchema, &s.isolation, &s.wrote,
-		&r.rowSecurity, &r.policies, &r.flags.triggers, &r.flags.rules, &r.flags.heirs, &r.heirs, &r.insertable,
+		&r.rowSecurity, &r.insertable,
 		&texts[0], &texts[1], &texts[2], &texts[3], &texts[4], &texts[5], &texts[6], &texts[7])
 	if err != nil {
 		return nil, err

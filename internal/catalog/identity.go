@@ -37,14 +37,8 @@ type Identity struct {
 	Sequence         int64
 	Increment, Cache int64
 	Cycle            bool
-	// Triggers, Rules, Deferrable and Heirs count what stands on the table: triggers of
-	// users, rules, deferrable unique indexes, and tables that inherit from it.
-	Triggers, Rules, Deferrable, Heirs int64
 	// Uniques are the oids of the table's own unique indexes, in order, with commas.
 	Uniques string
-	// Policies is true when row-level security is on.
-	Policies bool
-	flags    flags
 	// Views are the views in front of the table, the named one first.
 	Views []ViewQuery
 	// Key are the key's columns when no default and no identity feeds one of them.
@@ -75,9 +69,8 @@ func (r *reading) identity(t *Table) Identity {
 	f := r.table
 	i := Identity{
 		Target: r.target, Database: f.session.database, Role: f.session.role, SearchPath: f.session.searchPath, TempSchema: f.session.tempSchema,
-		OID: f.oid, Schema: f.schema, Name: f.name, Temporary: f.temporary,
+		OID: f.oid, Schema: f.schema, Name: f.name, Temporary: f.temporary, Uniques: f.uniques(),
 	}
-	i.countStands(f)
 	if r.named != nil {
 		i.Named = r.named.oid
 	}
@@ -118,14 +111,6 @@ func (r *reading) identity(t *Table) Identity {
 // The parameters of a sequence are left out where the role has no right to them: it cannot
 // ask for its values either. The expression has no parameters and no side effect, and no lock stays.
 func (i Identity) Check() string {
-	if i.Sequence == 0 {
-		return i.check()
-	}
-	return i.check(i.sameParameters())
-}
-
-// check is Check without the sequence's parameters, and with further conditions.
-func (i Identity) check(further ...string) string {
 	parts := []string{
 		standsFor(i.Target) + " = " + oid(i.Named),
 		"current_user::pg_catalog.text = " + Literal(i.Role),
@@ -140,69 +125,30 @@ func (i Identity) check(further ...string) string {
 	if len(i.Key) > 0 {
 		parts = append(parts, i.sameKey())
 	}
-	parts = append(parts, further...)
+	if i.Sequence != 0 {
+		parts = append(parts, i.sameParameters())
+	}
 	for _, view := range i.Views {
 		parts = append(parts, view.same())
 	}
 	return "CASE WHEN " + upToDate + " THEN coalesce(" + strings.Join(parts, " AND ") + ", false) ELSE false END"
 }
 
-// countStands counts what stands on the table as checkStands does.
-func (i *Identity) countStands(f *relation) {
-	for _, g := range f.triggers {
-		if !g.Internal {
-			i.Triggers++
+// uniques are the oids of the unique indexes as [Identity.Uniques] has them.
+func (r *relation) uniques() string {
+	var oids []int64
+	for _, x := range r.indexes {
+		if x.Unique {
+			oids = append(oids, x.OID)
 		}
 	}
-	var uniques []int64
-	for _, x := range f.indexes {
-		if !x.Unique {
-			continue
-		}
-		uniques = append(uniques, x.OID)
-		if !x.Immediate {
-			i.Deferrable++
-		}
-	}
-	i.Uniques = commas(uniques)
-	i.Rules, i.Heirs, i.Policies, i.flags = int64(len(f.rules)), f.heirs, f.policies, f.flags
-}
-
-// CheckUnchanged is an SQL expression that is true when the name stands for what was read,
-// the key's column is filled as it was, and nothing was put on the table since, nor taken
-// off. It leaves the sequence's parameters out, because no value is computed from them, and
-// reads what stands on the table as the statement's snapshot shows it.
-func (i Identity) CheckUnchanged() string {
-	return i.check() + " AND " + i.checkStands()
+	return commas(oids)
 }
 
 // CheckAllKeys is [Identity.Check], and false as well when a unique index was added, dropped or
 // replaced, for a statement that waits for any of them.
 func (i Identity) CheckAllKeys() string {
 	return i.Check() + " AND " + listed("x.indexrelid", "pg_catalog.pg_index x WHERE x.indrelid = "+oid(i.OID)+" AND x.indisunique", i.Uniques)
-}
-
-// checkStands looks at pg_class alone for what its flags say there is none of.
-func (i Identity) checkStands() string {
-	return fmt.Sprintf("(SELECT c.relrowsecurity = %t AND %s AND %s AND %s AND %s FROM pg_catalog.pg_class c WHERE c.oid = %s)",
-		i.Policies,
-		flagged(i.flags.triggers, "c.relhastriggers", "pg_catalog.pg_trigger g WHERE g.tgrelid = c.oid AND NOT g.tgisinternal", i.Triggers),
-		flagged(i.flags.rules, "c.relhasrules", "pg_catalog.pg_rewrite w WHERE w.ev_class = c.oid", i.Rules),
-		flagged(i.flags.heirs, "c.relhassubclass", "pg_catalog.pg_inherits h WHERE h.inhparent = c.oid", i.Heirs),
-		counted("pg_catalog.pg_index x WHERE x.indrelid = c.oid AND x.indisunique AND NOT x.indimmediate", i.Deferrable), oid(i.OID))
-}
-
-// flagged is counted, of which a flag of pg_class that was not set says that there are none.
-func flagged(some bool, flag, rows string, count int64) string {
-	if !some {
-		return "NOT " + flag
-	}
-	return counted(rows, count)
-}
-
-// counted holds while the catalog has as many rows as it had.
-func counted(rows string, count int64) string {
-	return fmt.Sprintf("(SELECT pg_catalog.count(*) FROM %s) = %d", rows, count)
 }
 
 // listed holds while the catalog has the rows with these oids, in order, with commas.

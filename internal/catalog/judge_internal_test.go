@@ -15,13 +15,13 @@ func TestTriggersByWhatTheyCanDo(t *testing.T) {
 		want    Triggers
 	}{
 		{name: "before insert, each row", trigger: trigger{Type: forEachRow | before | onInsert}, want: Triggers{BeforeInsertRow: true}},
-		{name: "before insert or update, each row", trigger: trigger{Type: forEachRow | before | onInsert | onUpdate}, want: Triggers{BeforeInsertRow: true, BeforeUpdateRow: true}},
+		{name: "before insert or update, each row", trigger: trigger{Type: forEachRow | before | onInsert | onUpdate}, want: Triggers{BeforeInsertRow: true}},
 		{name: "before delete, each row", trigger: trigger{Type: forEachRow | before | onDelete}},
 		{name: "after insert, each row", trigger: trigger{Type: forEachRow | onInsert}, want: Triggers{AfterRow: true}},
 		{name: "after delete, each row", trigger: trigger{Type: forEachRow | onDelete}},
 		{name: "before insert, each statement", trigger: trigger{Type: before | onInsert}, want: Triggers{InsertStatement: true}},
 		{name: "after insert, each statement", trigger: trigger{Type: onInsert}, want: Triggers{InsertStatement: true}},
-		{name: "after update, each statement", trigger: trigger{Type: onUpdate}, want: Triggers{UpdateStatement: true}},
+		{name: "after update, each statement", trigger: trigger{Type: onUpdate}},
 		{name: "truncate", trigger: trigger{Type: onTruncate}},
 		{name: "instead of insert", trigger: trigger{Type: instead | onInsert}, want: Triggers{InsteadOf: true}},
 		{name: "instead of update", trigger: trigger{Type: instead | onUpdate}},

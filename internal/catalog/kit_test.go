@@ -24,13 +24,13 @@ type facts struct {
 
 	unsupported, notGuardable string
 
-	foreign, unindexed, rowSecurity, trigger, upsertTrigger, partitioned, deferred, unreadable bool
+	foreign, unindexed, rowSecurity, trigger, rowTrigger, partitioned, deferred, unreadable bool
 }
 
 func factsOf(t *catalog.Table, asked string) facts {
 	f := facts{
 		constraint: t.Constraint, unsupported: t.Unsupported, notGuardable: t.NotGuardable,
-		foreign: !t.Own, unindexed: !t.Indexed, rowSecurity: t.RowSecurity, trigger: t.Triggers.BeforeInsertRow || t.Triggers.InsertStatement, upsertTrigger: t.Triggers.BeforeInsertRow || t.Triggers.UpdateStatement,
+		foreign: !t.Own, unindexed: !t.Indexed, rowSecurity: t.RowSecurity, trigger: t.Triggers.BeforeInsertRow || t.Triggers.InsertStatement, rowTrigger: t.Triggers.BeforeInsertRow,
 		partitioned: t.Partitioned, deferred: t.InitiallyDeferred, unreadable: !t.Selectable,
 	}
 	if t.Name != asked {

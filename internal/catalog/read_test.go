@@ -110,19 +110,18 @@ func TestReadSaysWhyTheConflictGuardMustNotBeUsed(t *testing.T) {
 	}
 	because := func(why string) facts { return with(func(f *facts) { f.notGuardable = why }) }
 	trigger := with(func(f *facts) { f.trigger, f.notGuardable = true, "a trigger on INSERT" })
-	upsert := trigger
-	upsert.upsertTrigger = true
+	row := trigger
+	row.rowTrigger = true
 	const table, function = `CREATE TABLE t (id bigserial PRIMARY KEY, name text);`,
 		`CREATE FUNCTION f() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';`
 	for _, test := range []struct {
 		name, setup string
 		want        facts
 	}{
-		{"trigger before", table + function + `CREATE TRIGGER x BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION f()`, upsert},
+		{"trigger before", table + function + `CREATE TRIGGER x BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION f()`, row},
 		{"trigger after each row", table + function + `CREATE TRIGGER x AFTER INSERT ON t FOR EACH ROW EXECUTE FUNCTION f()`, serial("t", "int8")},
-		{"trigger before each statement of INSERT and UPDATE", table + function + `CREATE TRIGGER x BEFORE INSERT OR UPDATE ON t EXECUTE FUNCTION f()`, upsert},
-		{"trigger on each UPDATE statement", table + function + `CREATE TRIGGER x AFTER UPDATE ON t EXECUTE FUNCTION f()`,
-			with(func(f *facts) { f.upsertTrigger = true })},
+		{"trigger before each statement of INSERT and UPDATE", table + function + `CREATE TRIGGER x BEFORE INSERT OR UPDATE ON t EXECUTE FUNCTION f()`, trigger},
+		{"trigger on each UPDATE statement", table + function + `CREATE TRIGGER x AFTER UPDATE ON t EXECUTE FUNCTION f()`, serial("t", "int8")},
 		{"trigger after each statement", table + function + `CREATE TRIGGER x AFTER INSERT OR DELETE ON t EXECUTE FUNCTION f()`, trigger},
 		{"trigger that is disabled", table + function + `CREATE TRIGGER x AFTER INSERT ON t EXECUTE FUNCTION f(); ALTER TABLE t DISABLE TRIGGER x`, serial("t", "int8")},
 		{"trigger on UPDATE is none", table + function + `CREATE TRIGGER x BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION f()`, serial("t", "int8")},

@@ -274,11 +274,3 @@ func (t *Table) Limit() int64 {
 	}
 	return min(high, t.Sequence.Max)
 }
-
-// Deferrable reports whether the key's constraint may be checked at COMMIT: ON CONFLICT does
-// not take it (55000).
-func (t *Table) Deferrable() bool {
-	return t.InitiallyDeferred || slices.ContainsFunc(t.Uniques, func(u UniqueIndex) bool {
-		return u.Name == t.Constraint && !u.Immediate && !u.Exclusion
-	})
-}

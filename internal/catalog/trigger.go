@@ -9,10 +9,6 @@ type Triggers struct {
 	BeforeInsertRow bool
 	// InsertStatement fires once for each INSERT that is sent, before or after.
 	InsertStatement bool
-	// BeforeUpdateRow may keep a row of an upsert from being updated and returned.
-	BeforeUpdateRow bool
-	// UpdateStatement fires for ON CONFLICT DO UPDATE, even when no row conflicts.
-	UpdateStatement bool
 	// InsteadOf takes the place of an INSERT into a view.
 	InsteadOf bool
 	// AfterRow fires for rows that were stored or updated, and for no others.
@@ -52,9 +48,7 @@ func triggersOf(triggers []trigger, named bool) Triggers {
 func (g trigger) can(named bool) Triggers {
 	return Triggers{
 		BeforeInsertRow: g.has(forEachRow|before|onInsert, 0),
-		BeforeUpdateRow: g.has(forEachRow|before|onUpdate, 0),
 		InsertStatement: named && g.has(onInsert, forEachRow|insteadOf),
-		UpdateStatement: named && g.has(onUpdate, forEachRow|insteadOf),
 		InsteadOf:       g.has(insteadOf|onInsert, 0),
 		AfterRow:        g.has(forEachRow, before|insteadOf) && g.Type&(onInsert|onUpdate) != 0,
 	}
@@ -64,8 +58,6 @@ func (t Triggers) or(u Triggers) Triggers {
 	return Triggers{
 		BeforeInsertRow: t.BeforeInsertRow || u.BeforeInsertRow,
 		InsertStatement: t.InsertStatement || u.InsertStatement,
-		BeforeUpdateRow: t.BeforeUpdateRow || u.BeforeUpdateRow,
-		UpdateStatement: t.UpdateStatement || u.UpdateStatement,
 		InsteadOf:       t.InsteadOf || u.InsteadOf,
 		AfterRow:        t.AfterRow || u.AfterRow,
 	}

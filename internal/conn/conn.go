@@ -169,11 +169,6 @@ func (c *Conn) RowBeside(ctx context.Context, query string, args []any, into ...
 	return c.row(ctx, c.insertMode(ctx), query, args, into)
 }
 
-// RunBeside sends one query as [Conn.RowBeside] does, and reads its rows to the end.
-func (c *Conn) RunBeside(ctx context.Context, query string, args []any) error {
-	return c.query(ctx, c.insertMode(ctx), query, args, func(*sql.Rows) error { return nil })
-}
-
 // insertMode encodes values as an INSERT on this connection does, and prepares nothing: as the
 // server describes the parameters, in a round trip more, or as text where the connection has
 // that exec mode. A number with a String method is another text in one than in the other

@@ -3,6 +3,7 @@ package heal
 import (
 	"context"
 
+	"github.com/seqheal/seqheal/internal/catalog"
 	"github.com/seqheal/seqheal/internal/conn"
 	"github.com/seqheal/seqheal/internal/statement"
 )
@@ -14,11 +15,15 @@ import (
 type autocommit struct {
 	*insert
 	text statement.Text
+	// wired is as in [savepoint].
+	wired *catalog.Table
 }
 
 func (*autocommit) guard() Guard { return None }
 
-func (s *autocommit) send(context.Context) *collision { return s.collided(s.insert.send(s.text)) }
+func (s *autocommit) send(ctx context.Context) *collision {
+	return s.collidedOrTripped(ctx, s, s.insert.send(s.text), s.wired)
+}
 
 func (s *autocommit) heal(ctx context.Context, a *attempt) strategy {
 	s.drop()
@@ -26,10 +31,13 @@ func (s *autocommit) heal(ctx context.Context, a *attempt) strategy {
 		a.fail(err)
 		return nil
 	}
-	switch a.verdict {
-	case callersOwn:
+	switch {
+	case a.isFalseAlarm():
+		s.drop()
+		return s.chooseLook(a.table)
+	case a.verdict == callersOwn:
 		return nil
-	case undecided:
+	case a.verdict == undecided:
 		s.drop()
 		return &savepoint{insert: s.insert, text: s.text}
 	}
@@ -68,5 +76,5 @@ func (s *autocommit) healInOwn(ctx context.Context, a *attempt) error {
 
 func (s *autocommit) abandon(_ context.Context, a *attempt) {
 	s.drop()
-	s.stmt.Fail(a.collision.err)
+	s.stmt.Fail(a.lastError())
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -115,7 +116,9 @@ func TestChoose(t *testing.T) {
 		{"DO NOTHING of several rows", people(nil), GuardAuto, on(nothing, 2), "*heal.droppedRows"},
 		{"UpdateAll", people(nil), GuardAuto, on(all, 1), "*heal.savepoint"},
 		{"by another index", people(nil), GuardAuto, on(byEmail, 1), "*heal.savepoint"},
-		{"some ids named", people(nil), GuardAuto, mixedRows, "*heal.mixed"},
+		{"some ids named", people(nil), GuardAuto, mixedRows, "*heal.savepoint"},
+		{"DO NOTHING by the key", people(nil), GuardAuto, on(clause.OnConflict{Columns: []clause.Column{{Name: "id"}}, DoNothing: true}, 2), "*heal.droppedRows"},
+		{"an upsert under a trigger that gives ids", people(func(t *catalog.Table) { t.Triggers.BeforeInsertRow = true }), GuardAuto, on(all, 1), "*heal.preflight"},
 		{"an upsert of a sequence that cycles", people(func(t *catalog.Table) { t.Sequence.Cycle = true }), GuardAuto, on(all, 1), "*heal.preflight"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -135,51 +138,54 @@ func TestChoose(t *testing.T) {
 	}
 }
 
-func TestSendableWithoutClause(t *testing.T) {
+// A tripwire stands in DO UPDATE where only the sequence can give an id, and the ids of the
+// other rows are known.
+func TestWithTripwire(t *testing.T) {
 	t.Parallel()
-	for name, change := range map[string]func(*catalog.Table){
-		"a BEFORE INSERT row trigger":   func(t *catalog.Table) { t.Triggers.BeforeInsertRow = true },
-		"a statement trigger on UPDATE": func(t *catalog.Table) { t.Triggers.UpdateStatement = true },
-		"a rule":                        func(t *catalog.Table) { t.Rules = true },
-		"row-level security":            func(t *catalog.Table) { t.TreeRowSecurity = true },
-		"a deferrable key":              func(t *catalog.Table) { t.Uniques[0].Immediate = false },
-		"a deferrable twin of the key":  func(t *catalog.Table) { t.DeferrableTwin = true },
-		"no key":                        func(t *catalog.Table) { t.Constraint = "" },
-		"a foreign partition":           func(t *catalog.Table) { t.Partitions.Foreign = 1 },
-		"a trigger INSTEAD OF":          func(t *catalog.Table) { t.Triggers.InsteadOf = true },
-	} {
-		if sendableWithoutClause(people(change)) {
-			t.Errorf("%s: ON CONFLICT may be left out", name)
-		}
-	}
-	if !sendableWithoutClause(people(func(t *catalog.Table) { t.Triggers.AfterRow = true })) {
-		t.Error("a trigger AFTER each row keeps ON CONFLICT")
-	}
-}
-
-func TestMixed_restrictsOneIntegerKeyAlone(t *testing.T) {
-	t.Parallel()
+	drawn := func(db *gorm.DB) { db.Save(&[]person{{Email: "a"}, {Email: "b"}}) }
+	named := func(db *gorm.DB) { db.Save(&[]person{{ID: 7}, {Email: "b"}}) }
+	const wire = `(excluded."id"::pg_catalog.text OPERATOR(pg_catalog.||) ' exists (seqheal)')::pg_catalog.int4 IS NULL`
 	for name, test := range map[string]struct {
-		change            func(*catalog.Table)
-		counted, restrict bool
+		change func(*catalog.Table)
+		create func(*gorm.DB)
+		want   string
 	}{
-		"one integer":                    {nil, true, true},
-		"a BEFORE UPDATE row trigger":    {func(t *catalog.Table) { t.Triggers.BeforeUpdateRow = true }, false, true},
-		"a BEFORE INSERT row trigger":    {func(t *catalog.Table) { t.Triggers.BeforeInsertRow = true }, false, false},
-		"two columns":                    {func(t *catalog.Table) { t.Key = append(t.Key, catalog.Column{Name: "email", Type: "text"}) }, false, false},
-		"a domain":                       {func(t *catalog.Table) { t.Key[0].Domain = true }, false, false},
-		"a numeric key":                  {func(t *catalog.Table) { t.Key[0].Type = "numeric" }, false, false},
-		"a view in front":                {func(t *catalog.Table) { t.View = &catalog.View{Columns: map[string]string{"id": "id"}} }, false, false},
-		"row-level security in a branch": {func(t *catalog.Table) { t.TreeRowSecurity = true }, false, false},
+		"every row draws":                 {nil, drawn, "CASE WHEN " + wire + " THEN true END"},
+		"a row names its id":              {nil, named, `CASE WHEN excluded."id" IN (7) THEN true ELSE ` + wire + " END"},
+		"a WHERE of the caller's":         {nil, func(db *gorm.DB) { db.Clauses(where).Create(&person{}) }, "CASE WHEN " + wire + ` THEN "people"."email" = $2 END`},
+		"an UPDATE trigger, each row":     {func(t *catalog.Table) { t.Triggers.AfterRow = true }, named, `CASE WHEN excluded."id" IN (7) THEN true ELSE ` + wire + " END"},
+		"row-level security":              {func(t *catalog.Table) { t.TreeRowSecurity = true }, drawn, "CASE WHEN " + wire + " THEN true END"},
+		"two columns, every row draws":    {twoColumns, drawn, "CASE WHEN " + wire + " THEN true END"},
+		"two columns, a row names its id": {twoColumns, named, ""},
+		"a domain, a row names its id":    {func(t *catalog.Table) { t.Key[0].Domain = true }, named, ""},
+		"numeric, a row names its id":     {func(t *catalog.Table) { t.Key[0].Type = "numeric" }, named, ""},
+		"a BEFORE INSERT row trigger":     {func(t *catalog.Table) { t.Triggers.BeforeInsertRow = true }, drawn, ""},
+		"a trigger INSTEAD OF":            {func(t *catalog.Table) { t.Triggers.InsteadOf = true }, drawn, ""},
+		"a rule":                          {func(t *catalog.Table) { t.Rules = true }, drawn, ""},
+		"by the constraint's name": {nil, func(db *gorm.DB) {
+			db.Clauses(clause.OnConflict{OnConstraint: "people_pkey", UpdateAll: true}).Create(&person{})
+		}, ""},
+		"a table of the name of the new row": {nil, func(db *gorm.DB) { db.Table("excluded").Clauses(clause.OnConflict{UpdateAll: true}).Create(&person{}) }, ""},
 	} {
-		prepared(t, people(test.change), Settings{}, func(db *gorm.DB) { db.Save(&[]person{{ID: 7}, {Email: "b"}}) }, func(in *insert) {
-			s := newMixed(in, in.tables.Get(in.stmt.Target).Table)
-			if restricted := s.text.SQL != in.stmt.Text().SQL; s.counted != test.counted || restricted != test.restrict {
-				t.Errorf("%s: counted %v, restricted %v", name, s.counted, restricted)
+		prepared(t, people(test.change), Settings{}, test.create, func(in *insert) {
+			text, ok := in.withTripwire(people(test.change))
+			got := ""
+			if ok {
+				_, after, _ := strings.Cut(text.SQL, "DO UPDATE SET ")
+				_, after, _ = strings.Cut(after, " WHERE ")
+				got, _, _ = strings.Cut(after, "  RETURNING")
+			}
+			if got != test.want {
+				t.Errorf("%s: %q, want %q", name, got, test.want)
 			}
 		})
 	}
 }
+
+// where is an upsert with a WHERE of the caller's own.
+var where = clause.OnConflict{UpdateAll: true, Where: clause.Where{Exprs: []clause.Expression{clause.Eq{Column: clause.Column{Table: "people", Name: "email"}, Value: "a"}}}}
+
+func twoColumns(t *catalog.Table) { t.Key = append(t.Key, catalog.Column{Name: "email", Type: "text"}) }
 
 func TestCollided(t *testing.T) {
 	t.Parallel()

@@ -18,14 +18,15 @@ const (
 	emptyResult                     // the conflict guard returned no row
 	droppedRow                      // DO NOTHING returned no row, and the id that was drawn exists
 	foreseen                        // one of the values that come next is taken
-	missingRows                     // an upsert returned fewer rows than it must, or met a row of its own
+	missingRows                     // an upsert returned fewer rows than it must
+	metRow                          // DO UPDATE met a row by an id that was drawn
 	suspected                       // a row that is not its own may hold a value that an upsert drew
 )
 
 // collision is a drawn value that may be taken. Nothing of the statement is stored.
 type collision struct {
 	evidence evidence
-	// err and server are what the server said, for a uniqueViolation.
+	// err is what the server said where it did, and server its parts for a uniqueViolation.
 	err    error
 	server pgerr.Error
 	// from is the table by the key whose sequence gave the value, nil for a
@@ -162,6 +163,8 @@ func (a *attempt) classify(ctx context.Context, c *conn.Conn, target catalog.Nam
 		return a.classifyEmptyResult(ctx, c)
 	case uniqueViolation:
 		return a.classifyViolation(ctx, c)
+	case metRow:
+		return driftIf(!a.skips(key) && predictable(key)), nil
 	}
 	return drift, nil
 }

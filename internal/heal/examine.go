@@ -2,7 +2,6 @@ package heal
 
 import (
 	"context"
-	"slices"
 
 	"github.com/seqheal/seqheal/internal/catalog"
 	"github.com/seqheal/seqheal/internal/pgerr"
@@ -23,15 +22,11 @@ func (s *preflight) examine(ctx context.Context, by strategy, r fenced) *collisi
 }
 
 // failed ends a sending that the server rejected. A 23505 of a key that ON CONFLICT does
-// not name is a collision, and so is a row of the statement's own that it met; both are
-// undone. After 40001 the sequence is moved for the caller's retry. Any other error is the
-// caller's own.
+// not name is a collision, and undone. After 40001 the sequence is moved for the caller's
+// retry. Any other error is the caller's own.
 func (s *preflight) failed(ctx context.Context, by strategy, r fenced) *collision {
 	if hit := s.collidedElsewhere(ctx, r.err); hit != nil {
 		return hit
-	}
-	if s.mayMeetItself(r.err) {
-		return s.metItself(ctx, r.err)
 	}
 	if pgerr.Is(r.err, pgerr.SerializationFailure) && s.drawsFrom(s.table) {
 		s.healForRetry(ctx, by, r.err, s.table, s.ahead(s.table).Count)
@@ -51,42 +46,6 @@ func (s *preflight) collidedElsewhere(ctx context.Context, err error) *collision
 		hit.undone = s.undo(ctx)
 	}
 	return hit
-}
-
-// mayMeetItself reports whether the server says that DO UPDATE met a row of the statement's own
-// where the rows name each id once: one of them may have been drawn as well.
-func (s *preflight) mayMeetItself(err error) bool {
-	if !pgerr.Is(err, pgerr.CardinalityViolation) || len(s.table.Key) != 1 || !s.drawsFrom(s.table) {
-		return false
-	}
-	ids, readable := s.explicit(s.table)
-	slices.Sort(ids)
-	return readable && len(ids) > 0 && len(slices.Compact(slices.Clone(ids))) == len(ids)
-}
-
-// metItself undoes the statement. Where one of its draws gave an id that a row names, the
-// sequence was set back behind the look: a collision. Otherwise the error is the caller's own.
-func (s *preflight) metItself(ctx context.Context, err error) *collision {
-	hit := collisionOf(s.table, missingRows, s.undo(ctx))
-	hit.err = err
-	if hit.undone == nil && !s.drewNamed(ctx) {
-		s.failAborted(ctx, err)
-		return nil
-	}
-	return hit
-}
-
-// drawnBetween is how many draws of other sessions are expected between those of one statement.
-const drawnBetween = 16
-
-// drewNamed reports whether a row names an id that is among the last draws, as many as the
-// statement has and those of others between them.
-func (s *preflight) drewNamed(ctx context.Context) bool {
-	last, seq := s.lastDrawn(ctx, s.table), s.table.Sequence
-	ids, _ := s.explicit(s.table)
-	return last.Found && slices.ContainsFunc(ids, func(id int64) bool {
-		return seq.Reached(last.Value, id) && sequence.Steps(id, last.Value, seq.Increment) < int64(s.omitted(s.table))+drawnBetween
-	})
 }
 
 // askAfter asks of each key whether a row that is not the statement's own holds a value that

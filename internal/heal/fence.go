@@ -16,17 +16,11 @@ import (
 type fence struct {
 	// questions are sent first; when one fails the statement is not sent.
 	questions []sequence.Question
-	// explained has the server check the statement as the caller wrote it, before the
-	// text that is sent in its place.
-	explained bool
 	// last asks for the values before the sequences' next ones, before the statement.
 	last []string
 	// keepOpen leaves the savepoint open after a success, for evidence to be looked at.
 	keepOpen bool
 }
-
-// explain has the server check a statement and run nothing.
-const explain = "EXPLAIN "
 
 // fenced is how one sending in a savepoint ended. After any error of the server the
 // transaction is aborted, with the savepoint open in it.
@@ -95,10 +89,6 @@ func (in *insert) sendUnasked(ctx context.Context, text statement.Text, f fence)
 func (in *insert) sendInOneTrip(text statement.Text, f fence) (fenced, bool) {
 	own := in.stmt.Text()
 	plan := pipeline.Plan{Savepoint: true, KeepOpen: f.keepOpen, Rewritten: text.SQL != own.SQL}
-	if f.explained {
-		plan.Questions = append(plan.Questions, pipeline.Question{SQL: explain + own.SQL, Args: own.Vars})
-	}
-	first := len(plan.Questions)
 	var asked []int // the indexes in f.questions
 	for i, question := range f.questions {
 		plan.Questions = append(plan.Questions, pipeline.Question{SQL: question.Check, Prepare: true})
@@ -125,7 +115,7 @@ func (in *insert) sendInOneTrip(text statement.Text, f fence) (fenced, bool) {
 	if out.Failed == pipeline.StepQuestion {
 		r.err, r.unsent = out.Err, true
 		r.answer = sequence.Unknown
-		if i := out.Question - first; i >= 0 && i < len(asked) {
+		if i := out.Question; i < len(asked) {
 			r.answer, r.failed = sequence.AnswerOf(out.Err), asked[i]
 		}
 		return r, true
@@ -145,17 +135,6 @@ func (in *insert) sendInTrips(ctx context.Context, text statement.Text, f fence)
 	c := in.conn()
 	if err := c.Savepoint(ctx); err != nil {
 		return fenced{err: err, unopened: true}
-	}
-	if own := in.stmt.Text(); f.explained {
-		var err error
-		if len(own.Vars) > len(text.Vars) { // values of the clause, which are not sent otherwise
-			err = c.RunBeside(ctx, explain+own.SQL, own.Vars)
-		} else { // NULLs stand for the values, which the statement has
-			err = c.Query(ctx, explain+own.SQL, make([]any, len(own.Vars)), func(*sql.Rows) error { return nil })
-		}
-		if err != nil {
-			return fenced{err: err, unsent: true, answer: sequence.Unknown}
-		}
 	}
 	for i, question := range f.questions {
 		if err := c.Exec(ctx, question.Text()); err != nil {

@@ -202,26 +202,41 @@ func (in *insert) skips(t *catalog.Table) bool {
 func predictable(t *catalog.Table) bool { return t.Unsupported == "" && !t.Sequence.Cycle }
 
 // chooseKeyUpsert picks the strategy of a statement whose ON CONFLICT names a key from whose
-// sequence a row draws.
+// sequence a row draws: with a tripwire, and where that may not be added behind a look.
 func (in *insert) chooseKeyUpsert(t *catalog.Table) strategy {
-	in.effect = WouldOverwrite
 	if in.stmt.Insert.OnConflict.DoNothing {
 		in.effect = WouldDrop
+		return newDroppedRows(in, t)
 	}
-	if in.names(t) {
-		return newMixed(in, t)
+	in.effect = WouldOverwrite
+	text, ok := in.withTripwire(t)
+	switch {
+	case !ok:
+		return in.chooseLook(t)
+	case in.inTransaction() || in.names(t): // with its ids the text is another one each time, for which a pipeline has a cache of its own
+		return &savepoint{insert: in, text: text, wired: t}
 	}
-	if plain, ok := in.stmt.Text().WithoutConflict(); ok && sendableWithoutClause(t) {
-		// Every row draws its id, so none is meant for an existing row: a plain INSERT is
-		// the same, and the server checks the caller's own first.
-		return &savepoint{insert: in, text: plain, explained: t}
-	}
-	return &preflight{insert: in, text: in.stmt.Text(), table: t}
+	return &autocommit{insert: in, text: text, wired: t}
 }
 
-// sendableWithoutClause reports whether nothing on the table would notice that ON
-// CONFLICT is left out, and EXPLAIN raises every error that the clause can have.
-func sendableWithoutClause(t *catalog.Table) bool {
-	return t.Constraint != "" && !t.Deferrable() && !t.DeferrableTwin && !t.Foreign && t.Partitions.Foreign == 0 &&
-		!t.Rules && !t.TreeRowSecurity && !t.Triggers.BeforeInsertRow && !t.Triggers.UpdateStatement && !t.Triggers.InsteadOf
+// chooseLook picks the strategy of an upsert that is sent as the caller wrote it.
+func (in *insert) chooseLook(t *catalog.Table) strategy {
+	return &preflight{insert: in, text: in.stmt.Text(), table: t, blind: !in.drawsFrom(t) || !predictable(t)}
+}
+
+// withTripwire is the statement's text with a tripwire: DO UPDATE fails where a row whose id
+// was drawn meets another one. It reports false where a row that draws may meet one on a
+// healthy table, because something other than the sequence can give the id; where the ids of
+// the other rows cannot be told; and where the tripwire would need more of the table than the
+// caller's clause does.
+func (in *insert) withTripwire(t *catalog.Table) (statement.Text, bool) {
+	text, onConflict := in.stmt.Text(), in.stmt.Insert.OnConflict
+	if in.skips(t) || !text.HasConflict() || len(onConflict.Columns) == 0 || onConflict.OnConstraint != "" || in.stmt.Target.Table == "excluded" {
+		return text, false
+	}
+	ids, readable := in.explicit(t)
+	if in.names(t) && (!readable || !t.IntegerKey()) {
+		return text, false
+	}
+	return text.WithTripwire(catalog.Quote(fedColumn(t)), ids), true
 }

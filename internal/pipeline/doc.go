@@ -7,7 +7,7 @@
 //
 //	Close …                          prepared statements of this package that are no longer wanted
 //	SAVEPOINT seqheal                where the plan has one
-//	questions                        looks ahead, EXPLAIN: any that fails keeps the INSERT from running
+//	questions                        looks ahead: any that fails keeps the INSERT from running
 //	the INSERT, as it was handed over
 //	RELEASE SAVEPOINT seqheal        unless the plan keeps the savepoint open
 //
@@ -33,10 +33,10 @@
 // # What stays on a connection
 //
 // INSERTs are prepared once per connection, under names of this package's own, at most
-// as many as pgx's own statement cache holds. So is a question with parameters. One
-// without is prepared where [Question.Prepare] allows it, when it is asked a second time, in
-// the trip that asks it, at most 32 of them: whether a table is as it was takes the server
-// 0.4 ms when it is parsed anew, and 0.1 ms prepared (measured). They are kept with the connection
+// as many as pgx's own statement cache holds. A question is prepared where
+// [Question.Prepare] allows it, when it is asked a second time, in the trip that asks it, at
+// most 32 of them: whether a table is as it was takes the server 0.4 ms when it is parsed
+// anew, and 0.1 ms prepared (measured). They are kept with the connection
 // ([pgconn.PgConn.CustomData]) and gone with it. After an error that may be about the
 // prepared statement it is closed in front of the next pipeline, never in a trip of its
 // own.

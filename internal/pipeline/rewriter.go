@@ -138,11 +138,8 @@ func (r *rewriter) attempt(ctx context.Context, w *wire, args []any, opening str
 	if r.travel(ctx, w, opening, messages) {
 		return
 	}
-	switch r.answer.Failed {
-	case StepInsert:
+	if r.answer.Failed == StepInsert {
 		w.session.failed(r.insert, r.answer.Err)
-	case StepQuestion:
-		w.session.failed(conn.OnPrimary+r.plan.Questions[r.answer.Question].SQL, r.answer.Err) // its description, where it has one
 	}
 }
 
@@ -150,7 +147,7 @@ func (r *rewriter) attempt(ctx context.Context, w *wire, args []any, opening str
 func (r *rewriter) messages(args []any) []*message {
 	messages := make([]*message, 0, len(r.plan.Questions)+1)
 	for i, q := range r.plan.Questions {
-		m := &message{step: StepQuestion, index: i, sql: conn.OnPrimary + q.SQL, args: q.Args, bare: len(q.Args) == 0, kept: len(q.Args) == 0 && q.Prepare, read: r.readAnswer}
+		m := &message{step: StepQuestion, index: i, sql: conn.OnPrimary + q.SQL, kept: q.Prepare, read: r.readAnswer}
 		messages = append(messages, m)
 	}
 	m := &message{step: StepInsert, sql: r.insert, args: args, read: r.readRows}

@@ -34,16 +34,12 @@ type Plan struct {
 	Questions []Question
 }
 
-// Question is a statement that is sent before the INSERT. An error that it raises
-// keeps the INSERT from running.
+// Question is a statement without parameters that is sent before the INSERT. An error that
+// it raises keeps the INSERT from running.
 type Question struct {
 	SQL string
-	// Args are its parameters, encoded as the server describes them. A text with
-	// parameters costs a trip the first time it is sent on a connection, which an INSERT
-	// that is new there and Rewritten shares.
-	Args []any
-	// Prepare has a text without parameters prepared when it is asked again on a
-	// connection. Its plan then stays: it must not depend on how many rows a table has.
+	// Prepare has the text prepared when it is asked again on a connection. Its plan then
+	// stays: it must not depend on how many rows a table has.
 	Prepare bool
 }
 

@@ -22,9 +22,8 @@ type message struct {
 	index int // of a question
 	sql   string
 	args  []any
-	// bare is a question without parameters, whose result is read as text; kept is one that
-	// may be prepared.
-	bare, kept bool
+	// kept is a question that may be prepared.
+	kept bool
 	// prepare has the server prepare it in the same trip.
 	prepare bool
 	// describe asks the server for the statement's parameters and columns and runs
@@ -70,17 +69,13 @@ func (w *wire) unknown(messages []*message) []*message {
 		if m.kept {
 			m.statement, m.prepare = w.session.question(w.mode, m.sql)
 		}
-		if m.bare {
+		if m.step == StepQuestion {
+			continue // it has no parameters, and its result is read as text
+		}
+		if m.statement = w.session.find(w.mode, m.sql); m.statement != nil {
 			continue
 		}
-		mode := w.mode
-		if m.step == StepQuestion && mode == pgx.QueryExecModeDescribeExec {
-			mode = pgx.QueryExecModeCacheDescribe
-		}
-		if m.statement = w.session.find(mode, m.sql); m.statement != nil {
-			continue
-		}
-		m.statement = &statement{text: m.sql, in: w.session.cacheOf(mode), sd: &pgconn.StatementDescription{Name: w.session.name(mode, m.sql), SQL: m.sql}}
+		m.statement = &statement{text: m.sql, in: w.session.cacheOf(w.mode), sd: &pgconn.StatementDescription{Name: w.session.name(w.mode, m.sql), SQL: m.sql}}
 		missing = append(missing, &message{step: m.step, index: m.index, sql: m.sql, describe: true, statement: m.statement})
 	}
 	return missing
@@ -88,7 +83,7 @@ func (w *wire) unknown(messages []*message) []*message {
 
 // encode fills the message's parameters and formats. Nothing is sent.
 func (m *message) encode(w *wire) error {
-	if m.bare {
+	if m.step == StepQuestion {
 		return nil
 	}
 	if m.statement == nil { // exec mode: everything is text

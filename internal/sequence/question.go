@@ -93,12 +93,6 @@ func check(t *catalog.Table, allKeys bool) string {
 	return t.Identity.Check()
 }
 
-// Unchanged is a question that fails when the table is not the one that was read, or
-// something was put on it since, such as a trigger, or taken off.
-func Unchanged(t *catalog.Table) Question {
-	return Question{Check: fmt.Sprintf(stillThere, t.Identity.CheckUnchanged())}
-}
-
 // Every look ahead stands in a savepoint that is rolled back, with a short wait for the
 // lock of a migration. Its name is not the guard's: a failed insert leaves that savepoint
 // in the aborted transaction, and a rollback to it would undo the failure.

@@ -54,26 +54,48 @@ func (t Text) WithoutConflict() (Text, bool) {
 	return t, true
 }
 
-// UpdatingOnly lets DO UPDATE touch the rows with these ids and no others. column is
-// the quoted key column. The caller's own WHERE still applies.
-func (t Text) UpdatingOnly(column string, ids []int64) Text {
+// tripped ends the text that a tripwire fails with.
+const tripped = " exists (seqheal)"
+
+// WithTripwire has DO UPDATE fail where it meets a row, unless the row that is inserted has
+// one of these ids. column is the statement's quoted name for the key's column. The error
+// names the id ([Tripped]); nothing of it is evaluated while no row is met. The caller's own
+// WHERE still applies.
+func (t Text) WithTripwire(column string, ids []int64) Text {
+	wire := "(excluded." + column + "::pg_catalog.text OPERATOR(pg_catalog.||) '" + tripped + "')::pg_catalog.int4 IS NULL"
+	own := strings.TrimSpace(strings.TrimPrefix(t.SQL[t.action:t.where], " WHERE "))
+	if own == "" {
+		own = "true"
+	}
+	if len(ids) == 0 {
+		wire = "CASE WHEN " + wire + " THEN " + own + " END"
+	} else {
+		wire = "CASE WHEN excluded." + column + " IN (" + commas(ids) + ") THEN " + own + " ELSE " + wire + " END"
+	}
+	sql := t.SQL[:t.action] + " WHERE " + wire + " "
+	t.SQL, t.where = sql+t.SQL[t.where:], len(sql)
+	return t
+}
+
+func commas(ids []int64) string {
 	var b strings.Builder
-	b.WriteString(t.SQL[:t.action])
-	b.WriteString(" WHERE excluded." + column + " IN (")
 	for i, id := range ids {
 		if i > 0 {
 			b.WriteByte(',')
 		}
 		b.WriteString(strconv.FormatInt(id, 10))
 	}
-	b.WriteByte(')')
-	if own := strings.TrimPrefix(t.SQL[t.action:t.where], " WHERE "); own != "" {
-		b.WriteString(" AND (" + strings.TrimSpace(own) + ") ")
+	return b.String()
+}
+
+// Tripped reads a tripwire's error: the id that is taken, empty when the error is another
+// one.
+func Tripped(message string) (id string) {
+	before, _, found := strings.Cut(message, tripped)
+	if !found {
+		return ""
 	}
-	end := b.Len()
-	b.WriteString(t.SQL[t.where:])
-	t.SQL, t.where = b.String(), end
-	return t
+	return before[strings.LastIndexByte(before, '"')+1:]
 }
 
 // render writes the same text as Statement.Build(BuildClauses...), each clause

@@ -72,8 +72,8 @@ type way int
 const (
 	// fenced: the server says 23505, whoever sees the row, and it is healed.
 	fenced way = iota
-	// guarded: a row in the snapshot is met without an error, and healed; of one
-	// outside the server says 40001. The conflict guard, and DO NOTHING of one row.
+	// guarded: a row in the snapshot is met without damage, and healed; of one outside the
+	// server says 40001. The conflict guard, a tripwire, and DO NOTHING of one row.
 	guarded
 	// lookedAhead: what the look ahead does not see is met as guarded does, and rows
 	// in the snapshot drop or miss those of the statement.
@@ -89,8 +89,10 @@ func (r *run) way(s step, rows []row) way {
 		return fenced
 	case s.conflict == doNothing && one && !k.statement:
 		return guarded
-	case s.conflict == doNothing, s.conflict != none && (named > 0 || k.statement):
+	case s.conflict == doNothing, s.conflict == nothingByKey, s.conflict != none && (named > 0 && k.composite || k.trigger):
 		return lookedAhead
+	case s.conflict != none:
+		return guarded
 	case one && s.conflict == none && r.program.guard == plugin.GuardAuto && k.guardable():
 		return guarded
 	}
@@ -157,14 +159,12 @@ func (r *run) inFront(rows []row, first int64, yes func(key) bool) bool {
 }
 
 // foreseen reports whether the look ahead finds drift. In SERIALIZABLE it looks at the
-// statement's own ids and at the rows that others see; where a missing row tells, at none.
+// statement's own ids and at the rows that others see.
 func (r *run) foreseen(s step, rows []row) bool {
-	_, named := drawing(rows)
-	counted := s.conflict != doNothing && s.conflict != nothingByKey && named > 0 && !r.kind.composite && !r.kind.trigger && !r.kind.view
 	return r.inFront(rows, r.sequence.next(r.kind), func(at key) bool {
 		_, there := r.now.rows[at]
 		if r.level == sql.LevelSerializable {
-			there = !counted && r.committed(at)
+			there = r.committed(at)
 		}
 		return there ||
 			slices.ContainsFunc(rows, func(one row) bool { return one.id != 0 && r.kind.keyOf(one) == at })
@@ -270,7 +270,10 @@ func (r *run) movedForTheNextTry(a attempt, way way) bool {
 	case a.step.conflict == doNothing:
 		return false // a retry that meets drift heals it
 	}
-	return r.committedInFront(a.rows[len(a.rows)-1:], after)
+	if a.step.conflict == none {
+		a.rows = a.rows[len(a.rows)-1:]
+	}
+	return r.committedInFront(a.rows, after)
 }
 
 // checkTryAgain: the application tries again on what a snapshot brings about, and then

@@ -190,6 +190,8 @@ func TestMixedUpsertThatMeetsItsOwnRow(t *testing.T) {
 	t.Parallel()
 	const doubled = `; CREATE FUNCTION same() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN IF NEW.name LIKE ''new%'' THEN NEW.id := 7; END IF; RETURN NEW; END';
 		CREATE TRIGGER same BEFORE INSERT ON users FOR EACH ROW EXECUTE FUNCTION same()`
+	const failing = `; CREATE TABLE log (id int PRIMARY KEY); CREATE FUNCTION log() RETURNS trigger LANGUAGE plpgsql AS
+		'BEGIN INSERT INTO log VALUES (1), (1) ON CONFLICT (id) DO UPDATE SET id = 1; RETURN NULL; END'; CREATE TRIGGER log AFTER INSERT ON users FOR EACH ROW EXECUTE FUNCTION log()`
 	for name, test := range map[string]struct {
 		setup string
 		rows  []user
@@ -201,6 +203,7 @@ func TestMixedUpsertThatMeetsItsOwnRow(t *testing.T) {
 		"the second draw":             {"", []user{{Name: "new"}, {ID: 22, Name: "changed"}, {Name: "newer"}}, 20, ""},
 		"named twice":                 {"", []user{{ID: 7, Name: "a"}, {ID: 7, Name: "b"}, {Name: "new"}}, 20, "21000"},
 		"a trigger gives the same id": {doubled, []user{{ID: 7, Name: "a"}, {Name: "new"}}, 100, "21000"},
+		"a trigger's own upsert":      {failing, []user{{ID: 7, Name: "a"}, {Name: "new"}}, 100, "21000"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -164,7 +164,7 @@ func (a *attempt) classify(ctx context.Context, c *conn.Conn, target catalog.Nam
 	case uniqueViolation:
 		return a.classifyViolation(ctx, c)
 	case metRow:
-		return driftIf(!a.skips(key) && predictable(key)), nil
+		return a.classifyMetRow(ctx, c)
 	}
 	return drift, nil
 }

@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"github.com/seqheal/seqheal/internal/catalog"
+	"github.com/seqheal/seqheal/internal/conn"
 	"github.com/seqheal/seqheal/internal/pgerr"
 	"github.com/seqheal/seqheal/internal/sequence"
 	"github.com/seqheal/seqheal/internal/statement"
@@ -28,8 +29,8 @@ func (in *insert) collidedOrTripped(ctx context.Context, by strategy, err error,
 	return hit
 }
 
-// tripped is the collision that a tripwire found, nil for any other error. A row of the
-// statement's own which names the id that another one draws is found by the server.
+// tripped is the collision that a tripwire may have found, nil for any other error. The server
+// itself finds a row that names the id which another row of the statement draws.
 func (in *insert) tripped(err error, t *catalog.Table) *collision {
 	server, ok := pgerr.From(err)
 	if !ok {
@@ -56,6 +57,30 @@ func (in *insert) namesEachOnce(t *catalog.Table) bool {
 	return readable && len(ids) > 0 && len(slices.Compact(slices.Clone(ids))) == len(ids)
 }
 
+// classifyMetRow decides whether the sequence gave the id of the row that met another one. A
+// trigger may give it by now, or the sequence may give values again.
+func (a *attempt) classifyMetRow(ctx context.Context, c *conn.Conn) (verdict, error) {
+	if a.skips(a.table) || !predictable(a.table) {
+		return callersOwn, nil
+	}
+	if server, _ := pgerr.From(a.collision.err); server.Code != pgerr.CardinalityViolation {
+		return drift, nil
+	}
+	last, err := sequence.LastDrawn(ctx, c, a.table)
+	return driftIf(last.Found && a.namesOneOfTheLast(last.Value)), err
+}
+
+// drawnBetween is how many draws of other sessions are expected between those of one statement.
+const drawnBetween = 16
+
+// namesOneOfTheLast reports whether a row names an id that is among the draws up to this one, as
+// many as the statement has and those of others between them.
+func (a *attempt) namesOneOfTheLast(last int64) bool {
+	seq, within := a.table.Sequence, a.draws(a.table)+drawnBetween
+	ids, _ := a.explicit(a.table)
+	return slices.ContainsFunc(ids, func(id int64) bool { return seq.Reached(last, id) && sequence.Steps(id, last, seq.Increment) < within })
+}
+
 // isFalseAlarm reports whether a tripwire met a row although the sequence did not give the
 // id: the table is another one by now.
 func (a *attempt) isFalseAlarm() bool {
@@ -63,9 +88,9 @@ func (a *attempt) isFalseAlarm() bool {
 }
 
 // lastError is what the caller gets when a collision was not healed: what PostgreSQL said of
-// it, but for a tripwire.
+// it, but for a tripwire's own error.
 func (a *attempt) lastError() error {
-	if a.collision.evidence != metRow || a.table == nil {
+	if a.collision.evidence != metRow || !a.collision.key.Found || a.table == nil {
 		return a.collision.err
 	}
 	reason := a.collision.err

@@ -126,15 +126,15 @@ var mutants = []mutant{
 	},
 	{
 		name: "retry without savepoint",
-		edits: []edit{{"internal/heal/savepoint.go", `	r := s.sendFenced(ctx, s.text, f)
-`, `	r := fenced{err: s.insert.send(s.text), unsent: f.keepOpen}
+		edits: []edit{{"internal/heal/savepoint.go", `	r := s.sendFenced(ctx, s.text, fence{})
+`, `	r := fenced{err: s.insert.send(s.text)}
 `}},
 		tests: in("./plugin", "^TestTransactionsAroundAHeal$/^guard_1$"),
 	},
 	{
 		name: "a genuine failure undone: the transaction goes on",
-		edits: []edit{{"internal/heal/savepoint.go", `	hit := s.collided(r.err)
-	if hit != nil {`, `	hit := s.collided(r.err)
+		edits: []edit{{"internal/heal/savepoint.go", `	hit := s.collidedOrTripped(ctx, s, r.err, s.wired)
+	if hit != nil {`, `	hit := s.collidedOrTripped(ctx, s, r.err, s.wired)
 	if hit == nil {
 		_ = s.conn().RollBack(ctx)
 	} else {`}},
@@ -214,34 +214,49 @@ var mutants = []mutant{
 		tests: in("./internal/facts", "^TestTables_rememberNothingInPlaceOfWhatServesOnce$"),
 	},
 	{
-		name:  "ON CONFLICT left out of a mixed upsert",
-		edits: []edit{{"internal/heal/strategy.go", "\tif in.names(t) {", "\tif in.names(t) && t.Partitioned {"}},
+		name:  "a tripwire that knows no named ids of a composite key",
+		edits: []edit{{"internal/heal/strategy.go", "(!readable || !t.IntegerKey())", "!readable"}},
 		tests: in("./plugin", "^TestMixedUpsertOnACompositeKey$"),
 	},
 	{
-		name:  "ON CONFLICT left out without EXPLAIN",
-		edits: []edit{{"internal/heal/savepoint.go", "f.explained, f.questions = true, ", "f.explained, f.questions = false, "}},
-		tests: in("./internal/hostile", "^TestHealthy_errorsOfTheCallersClause$"),
+		name:  "a tripwire whose WHERE takes the place of the caller's",
+		edits: []edit{{"internal/statement/text.go", "	if own == \"\" {\n", "	if own != \"\" {\n"}},
+		tests: in("./internal/heal", "^TestWithTripwire$"),
 	},
 	{
-		name:  "ON CONFLICT kept where all ids are left out",
-		edits: []edit{{"internal/heal/strategy.go", `ok && sendableWithoutClause(t) {`, `ok && t.Partitioned && sendableWithoutClause(t) {`}},
+		name:  "no tripwire",
+		edits: []edit{{"internal/heal/strategy.go", "	case !ok:\n", "	case !ok || true:\n"}},
 		tests: in("./internal/hostile", "^TestTrips_ofUpsertsWithoutIDs$"),
 	},
 	{
-		name:  "rows missing of a mixed upsert not detected",
-		edits: []edit{{"internal/heal/mixed.go", "r.rows >= sent:", "r.rows >= 0*sent:"}},
+		name:  "a tripwire that a row may pass",
+		edits: []edit{{"internal/statement/text.go", `" ELSE " + wire + " END"`, `" END"`}},
 		tests: in("./plugin", "^TestMixedUpsert_failsWhenTheRoundsAreSpent$"),
 	},
 	{
-		name:  "WHERE of a mixed upsert under a trigger that changes ids",
-		edits: []edit{{"internal/heal/mixed.go", " || s.skips(t) || ", " || "}},
-		tests: in("./internal/hostile", "^TestHealthy_triggerFindsIDs$"),
+		name:  "a row met on purpose taken for drift",
+		edits: []edit{{"internal/heal/tripwire.go", "	if a.skips(a.table) || !predictable(a.table) {\n", "	if false {\n"}},
+		tests: in("./internal/hostile", "^TestUpsertsByKey_thatMeetRowsOnPurpose$"),
 	},
 	{
-		name:  "WHERE of a mixed upsert where the key is not one integer",
-		edits: []edit{{"internal/heal/mixed.go", ` || !t.IntegerKey() || `, ` || `}},
-		tests: in("./internal/heal", "^TestMixed_restrictsOneIntegerKeyAlone$"),
+		name:  "a tripwire under a trigger that gives ids",
+		edits: []edit{{"internal/heal/strategy.go", "	if in.skips(t) || !text", "	if !text"}},
+		tests: in("./internal/heal", "^TestWithTripwire$"),
+	},
+	{
+		name:  "a tripwire by a column that the clause does not name",
+		edits: []edit{{"internal/heal/strategy.go", ` || len(onConflict.Columns) == 0 || onConflict.OnConstraint != ""`, ""}},
+		tests: in("./internal/hostile", "^TestUpsertsByKey_needNothingMore$/^by_the_constraint"),
+	},
+	{
+		name:  "a tripwire on a table named excluded",
+		edits: []edit{{"internal/heal/strategy.go", ` || in.stmt.Target.Table == "excluded"`, ""}},
+		tests: in("./internal/hostile", "^TestUpsertsByKey_needNothingMore$/^a_table_named"),
+	},
+	{
+		name:  "a tripwire's error reaches the caller",
+		edits: []edit{{"internal/heal/tripwire.go", "	if a.collision.evidence != metRow || ", "	if "}, {"internal/heal/tripwire.go", "!a.collision.key.Found || a.table == nil", "a.table != nil"}},
+		tests: in("./internal/hostile", "^TestUpsertsByKey_whoseSequenceCannotBeMoved$"),
 	},
 	{
 		name:  "ids that an upsert names itself not looked at",
@@ -255,7 +270,7 @@ var mutants = []mutant{
 	},
 	{
 		name: "an upsert's failure to serialize heals nothing",
-		edits: []edit{{"internal/heal/examine.go", `		s.healForRetry(ctx, by, r.err, s.table, s.ahead(s.table).Count)
+		edits: []edit{{"internal/heal/tripwire.go", `		in.healForRetry(ctx, by, err, wired, in.draws(wired))
 `, ``}},
 		tests: in("./plugin", "^TestAnUpsertThatFailsUnderASnapshotIsHealedAtOnce$"),
 	},
@@ -363,23 +378,18 @@ var mutants = []mutant{
 	},
 	{
 		name:  "a mixed upsert that meets its own row not healed",
-		edits: []edit{{"internal/heal/examine.go", "	if s.mayMeetItself(r.err) {\n", "	if s.mayMeetItself(r.err) && s.blind {\n"}},
+		edits: []edit{{"internal/heal/tripwire.go", "pgerr.CardinalityViolation && in.", "pgerr.CardinalityViolation && !in."}},
 		tests: in("./plugin", "^TestMixedUpsertThatMeetsItsOwnRow$/^drawn_first$"),
 	},
 	{
 		name:  "the caller's own 21000 taken for drift",
-		edits: []edit{{"internal/heal/examine.go", "	if hit.undone == nil && !s.drewNamed(ctx) {\n", "	if hit.undone == nil && s.blind {\n"}},
-		tests: in("./plugin", "^TestMixedUpsertThatMeetsItsOwnRow$/^a_trigger"),
+		edits: []edit{{"internal/heal/tripwire.go", "return driftIf(last.Found && a.namesOneOfTheLast(last.Value)), err", "return driftIf(last.Found), err"}},
+		tests: in("./plugin", "^TestMixedUpsertThatMeetsItsOwnRow$/^a_trigger's_own"),
 	},
 	{
 		name:  "a value that cannot be sent ends the transaction",
 		edits: []edit{{"internal/heal/fence.go", " || out.Failed == pipeline.StepQuestion && !out.SavepointOpen {", " {"}},
 		tests: in("./internal/hostile", "^TestValues_thatCannotBeSent$/^Save,_refused,_cache_statement$"),
-	},
-	{
-		name:  "values of ON CONFLICT not checked",
-		edits: []edit{{"internal/heal/fence.go", "		if len(own.Vars) > len(text.Vars) {", "		if len(own.Vars) < 0 {"}},
-		tests: in("./internal/hostile", "^TestValues_ofTheClause$/^too_large,_exec$"),
 	},
 	{
 		name:  "numbers that begin anew taken for drift",
@@ -554,11 +564,6 @@ var mutants = []mutant{
 		name:  "a table replaced twice is sent unasked",
 		edits: []edit{{"internal/heal/insert.go", "return in.readings <= mostReadings", "return in.readings <= 1"}},
 		tests: in("./plugin", "^TestHeal_tableReplacedBetweenItsStatements$"),
-	},
-	{
-		name:  "an upsert whose check was canceled is sent unasked",
-		edits: []edit{{"internal/heal/savepoint.go", "\treturn s.next.send(ctx)\n}\n\nfunc (s *savepoint) heal(", "\t_ = s.sendAsWritten()\n\treturn nil\n}\n\nfunc (s *savepoint) heal("}},
-		tests: in("./internal/hostile", "^TestUpserts_checkOfTheClauseIsCanceled$"),
 	},
 	{
 		name:  "the key of a foreign table is not looked for",

@@ -260,16 +260,23 @@ func TestUpsertsInAnAbortedTransaction(t *testing.T) {
 				db := place.Open(nil, plugin.New(plugin.WithGuard(guard)))
 				tx := db.Begin()
 				defer tx.Rollback()
-				if err := tx.Create(&failing).Error; err == nil {
-					t.Fatal("the first insert did not fail")
-				}
-				for _, onConflict := range []clause.OnConflict{{UpdateAll: true}, {DoNothing: true}, {Columns: byKey, DoNothing: true}} {
-					for _, rows := range [][]user{{{Name: "x"}}, {{Name: "x"}, {Name: "y"}}, {{ID: 5, Name: "x"}, {Name: "y"}}} {
-						if err := tx.Session(&gorm.Session{}).Clauses(onConflict).Create(&rows).Error; err == nil || !strings.Contains(err.Error(), "25P02") {
-							t.Errorf("%+v of %d rows: %v", onConflict, len(rows), err)
+				upsert := func(check func(error)) {
+					for _, onConflict := range []clause.OnConflict{{UpdateAll: true}, {DoNothing: true}, {Columns: byKey, DoNothing: true}} {
+						for _, rows := range [][]user{{{Name: "x"}}, {{Name: "x"}, {Name: "y"}}, {{ID: 5, Name: "x"}, {Name: "y"}}} {
+							check(tx.Session(&gorm.Session{}).Clauses(onConflict).Create(&rows).Error)
 						}
 					}
 				}
+				tx.SavePoint("known") // as statements that the connection knows, too
+				upsert(func(error) { tx.RollbackTo("known") })
+				if err := tx.Create(&failing).Error; err == nil {
+					t.Fatal("the first insert did not fail")
+				}
+				upsert(func(err error) {
+					if err == nil || !strings.Contains(err.Error(), "25P02") {
+						t.Errorf("behind a failure: %v", err)
+					}
+				})
 				if err := tx.Commit().Error; err == nil {
 					t.Error("the transaction was committed")
 				}

@@ -109,8 +109,8 @@ func (in *insert) sendInOneTrip(text statement.Text, f fence) (fenced, bool) {
 		return fenced{}, false
 	}
 	r := fenced{err: err, rows: out.Rows}
-	if out.Failed == pipeline.StepSavepoint || out.Failed == pipeline.StepQuestion && !out.SavepointOpen {
-		return fenced{err: out.Err, unopened: true}, true // such as a value that cannot be encoded
+	if out.Failed == pipeline.StepSavepoint {
+		return fenced{err: out.Err, unopened: true}, true
 	}
 	if out.Failed == pipeline.StepQuestion {
 		r.err, r.unsent = out.Err, true

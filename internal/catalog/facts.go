@@ -129,7 +129,8 @@ type (
 //	rules       pg_rewrite, the SELECT rule of a view included
 //	triggers    pg_trigger
 //	indexes     pg_index; 403 is the btree access method
-//	deferred    constraints that are INITIALLY DEFERRED or new
+//	deferred    keys that are INITIALLY DEFERRED or new; conindid of a foreign key is the key
+//	            that it refers to
 //	columns     pg_attribute, with the type
 //	defaults    pg_attrdef, a row for each object that one refers to
 //	owned       sequences that belong to a column
@@ -155,7 +156,7 @@ SELECT c.oid::pg_catalog.int8, n.nspname::pg_catalog.text, c.relname::pg_catalog
       'own', pg_catalog.age(i.xmin) <= 0))::pg_catalog.text
     FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class x ON x.oid = i.indexrelid WHERE i.indrelid = c.oid) END AS indexes,
   (SELECT pg_catalog.json_agg(pg_catalog.json_build_object('index', o.conindid::pg_catalog.int8, 'deferred', o.condeferred, 'own', pg_catalog.age(o.xmin) <= 0))::pg_catalog.text
-   FROM pg_catalog.pg_constraint o WHERE o.conrelid = c.oid AND (o.condeferred OR pg_catalog.age(o.xmin) <= 0)) AS deferred,
+   FROM pg_catalog.pg_constraint o WHERE o.conrelid = c.oid AND o.contype IN ('p', 'u', 'x') AND (o.condeferred OR pg_catalog.age(o.xmin) <= 0)) AS deferred,
   (SELECT pg_catalog.json_agg(pg_catalog.json_build_object('number', a.attnum, 'name', a.attname, 'type', t.typname, 'typeoid', t.oid::pg_catalog.int8,
      'declared', pg_catalog.format_type(a.atttypid, a.atttypmod), 'modifier', a.atttypmod, 'domain', t.typtype = 'd', 'domaindefault', t.typdefaultbin IS NOT NULL,
      'hasdefault', a.atthasdef, 'identity', a.attidentity <> '', 'selectable', pg_catalog.has_column_privilege(c.oid, a.attnum, 'SELECT'),

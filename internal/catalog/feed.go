@@ -118,6 +118,7 @@ func (r *relation) hasIndexOn(column int64) bool {
 // nextvalOnly matches a default, as pg_get_expr writes it, that is nextval of
 // one sequence and nothing else. An integer cast around it changes no value.
 // nextval('s')*1000+7 or 'ORD-'||nextval('s') depend on their sequence in the
-// same way in pg_depend, and moving it to max(id) would ruin them (measured).
+// same way in pg_depend, and moving it to max(id) would ruin them (measured). With
+// quote_all_identifiers names have quotes.
 var nextvalOnly = regexp.MustCompile(
-	`^\(*(?:pg_catalog\.)?nextval\('(?:[^']|'')+'::regclass\)\)*(?:::(?:integer|bigint|smallint|numeric(?:\(\d+,0\))?))?\)*$`)
+	`^\(*(?:"?pg_catalog"?\.)?"?nextval"?\('(?:[^']|'')+'::"?regclass"?\)\)*(?:::"?(?:integer|bigint|smallint|numeric(?:\(\d+,0\))?)"?)?\)*$`)

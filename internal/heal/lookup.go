@@ -15,7 +15,7 @@ import (
 
 // boundRead keeps the first read of a table from waiting for a migration's lock;
 // undone with the savepoint.
-const boundRead = "SET LOCAL lock_timeout = 100"
+const boundRead = conn.PlanAsWritten + "; SET LOCAL lock_timeout = 100"
 
 // lookUp returns what is remembered of the statement's table. At the first insert it
 // asks on the insert's own connection, inside a savepoint that is rolled back. It
@@ -89,7 +89,7 @@ func (in *insert) readFirst(ctx context.Context, c *conn.Conn) (*facts.Entry, er
 	if upsert && pgerr.Is(err, pgerr.LockNotAvailable) {
 		// The upsert would wait for that lock as well. Unprotected it could change or
 		// drop a row.
-		table, err, gone = in.read(ctx, c, "")
+		table, err, gone = in.read(ctx, c, conn.PlanAsWritten)
 	}
 	switch {
 	case gone != nil && in.stmt.Ended():
@@ -126,10 +126,7 @@ func (in *insert) read(ctx context.Context, c *conn.Conn, settings string) (tabl
 	if err := c.Savepoint(ctx); err != nil {
 		return nil, nil, err
 	}
-	if settings != "" {
-		err = c.Exec(ctx, settings)
-	}
-	if err == nil {
+	if err = c.Exec(ctx, settings); err == nil {
 		table, err = catalog.Read(ctx, c, in.stmt.Target, catalog.Name{})
 	}
 	return table, err, c.RollBack(ctx)

@@ -38,8 +38,8 @@ type Statement struct {
 	clauses []namedClause
 	usual   [5]namedClause
 	before  result
-	// kept are the values of the fields that GORM fills, nil until they are kept.
-	kept [][]any
+	// undo puts back what GORM fills, nil until it is kept.
+	undo []func()
 }
 
 type namedClause struct {

@@ -84,6 +84,7 @@ func TestReadFindsTheSequenceThatFeedsTheKey(t *testing.T) {
 		{"a table that inherits has its own key",
 			`CREATE TABLE base (id bigserial PRIMARY KEY); CREATE TABLE t (PRIMARY KEY (id)) INHERITS (base)`,
 			facts{constraint: "t_pkey", key: "id:int8", column: "id", sequence: "base_id_seq"}},
+		{"a foreign key to itself that is deferred", `CREATE TABLE t (id bigserial PRIMARY KEY, parent bigint REFERENCES t DEFERRABLE INITIALLY DEFERRED)`, serial("t", "int8")},
 		{"unlogged", `CREATE UNLOGGED TABLE t (id bigserial PRIMARY KEY)`, serial("t", "int8")},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -65,12 +65,14 @@ func (s *preflight) askAfter(ctx context.Context, r fenced) *collision {
 		if !before.Found {
 			continue
 		}
-		met, released, err := s.askKeyAfter(ctx, t, before.Value, stored, i == len(keys)-1)
+		answer, released, err := s.askKeyAfter(ctx, t, before.Value, stored, i == len(keys)-1)
 		switch {
 		case err != nil: // the connection is gone
 			s.failAborted(ctx, err)
 			return nil
-		case met:
+		case answer == sequence.Stale && s.countReading():
+			return collisionOf(t, suspected, s.undo(ctx)) // the heal reads it anew
+		case answer == sequence.Taken:
 			return collisionOf(t, s.evidenceBehind(ctx, t, before.Value), s.undo(ctx))
 		case released:
 			return nil
@@ -80,20 +82,22 @@ func (s *preflight) askAfter(ctx context.Context, r fenced) *collision {
 	return nil
 }
 
-// askKeyAfter asks of one key, and reports whether a row that is not the statement's own was
-// met. With last it releases the savepoint where none was.
-func (s *preflight) askKeyAfter(ctx context.Context, t *catalog.Table, before int64, stored sequence.Position, last bool) (met, released bool, err error) {
+// askKeyAfter asks of one key. With last it releases the savepoint where the answer is Free.
+func (s *preflight) askKeyAfter(ctx context.Context, t *catalog.Table, before int64, stored sequence.Position, last bool) (answer sequence.Answer, released bool, err error) {
 	question, ok := sequence.AskAfter(t, before, int64(s.omitted(t)), s.updates())
 	if !ok {
-		return s.askAdminAfter(ctx, t, before) == sequence.Taken, false, nil
+		return s.askAdminAfter(ctx, t, before), false, nil
 	}
 	put := sequence.Put
 	if last {
 		put = sequence.PutAfter
 	}
-	answer, err := put(ctx, s.conn(), question)
+	answer, err = put(ctx, s.conn(), question)
 	if !last && serverSpoke(err) {
 		err = nil // it cannot be asked
 	}
-	return err == nil && answer == sequence.Taken && !s.onlyLocked(ctx, t, before, stored), last && answer == sequence.Free, err
+	if answer == sequence.Taken && err == nil && s.onlyLocked(ctx, t, before, stored) {
+		return sequence.Unknown, false, nil
+	}
+	return answer, last && answer == sequence.Free, err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"strconv"
+	"strings"
 
 	"github.com/seqheal/seqheal/internal/conn"
 	"github.com/seqheal/seqheal/internal/pgerr"
@@ -91,10 +92,8 @@ func (in *insert) sendInOneTrip(text statement.Text, f fence) (fenced, bool) {
 	plan := pipeline.Plan{Savepoint: true, KeepOpen: f.keepOpen, Rewritten: text.SQL != own.SQL}
 	var asked []int // the indexes in f.questions
 	for i, question := range f.questions {
-		plan.Questions = append(plan.Questions, pipeline.Question{SQL: question.Check, Prepare: true})
-		asked = append(asked, i)
-		if question.Look != "" {
-			plan.Questions = append(plan.Questions, pipeline.Question{SQL: question.Look})
+		for n, sql := range question.Statements() {
+			plan.Questions = append(plan.Questions, pipeline.Question{SQL: sql, Prepare: n == 0})
 			asked = append(asked, i)
 		}
 	}
@@ -137,7 +136,7 @@ func (in *insert) sendInTrips(ctx context.Context, text statement.Text, f fence)
 		return fenced{err: err, unopened: true}
 	}
 	for i, question := range f.questions {
-		if err := c.Exec(ctx, question.Text()); err != nil {
+		if err := c.Exec(ctx, strings.Join(question.Statements(), "; ")); err != nil {
 			return fenced{err: err, unsent: true, answer: sequence.AnswerOf(err), failed: i}
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/seqheal/seqheal/internal/catalog"
 	"github.com/seqheal/seqheal/internal/conn"
@@ -189,9 +190,13 @@ func (s *preflight) lookAgain(ctx context.Context, f fence) (*collision, fenced)
 	return s.sendBehindLook(ctx, f)
 }
 
-// evidenceBehind is what another statement's row among the drawn values means: drift when
-// this one alone has drawn since before, a suspicion when another session has too.
+// evidenceBehind is what the row means that was found among the drawn values. DO UPDATE has
+// locked it. What DO NOTHING left alone is drift when this statement alone has drawn since
+// before, a suspicion when another session has too.
 func (s *preflight) evidenceBehind(ctx context.Context, t *catalog.Table, before int64) evidence {
+	if s.updates() {
+		return missingRows
+	}
 	last := s.lastDrawn(ctx, t)
 	if last.Found && sequence.Steps(before, last.Value, t.Sequence.Increment) == int64(s.omitted(t)) {
 		return missingRows
@@ -236,6 +241,7 @@ func (s *preflight) questions() (questions []sequence.Question) {
 func (s *preflight) aheadHere(t *catalog.Table) sequence.Ahead {
 	ahead := s.ahead(t)
 	ahead.NotHere = !s.counted && !s.lookedFromSecond
+	ahead.Afterwards = s.counted || slices.Contains(s.watchedKeys(), t)
 	return ahead
 }
 

@@ -25,29 +25,33 @@ func ReadLast(ctx context.Context, c *conn.Conn, t *catalog.Table) (last Positio
 }
 
 // metStranger fails with division by zero when a row holds one of the values that this
-// session has drawn and is not the statement's own: of another transaction, or, after an
-// upsert, one that it has locked and changed. A transaction that began after this one has
-// a negative age as this one's own savepoints have; its status distinguishes them: what is
-// seen of another transaction is committed. It is a hint: another session may have
-// drawn in between, and a foreign key locks a row too. In SERIALIZABLE no row is read.
+// session has drawn and may be one that the statement met. In SERIALIZABLE no row is read.
+// Where the name stands for another table by now, ln(0) fails.
 //
 // It fails as well when the sequence is not as far as the statement's draws take it: it was
 // moved back meanwhile, and where the first draws were is not known.
 //
 //	%[1]s column   %[2]s table, with ONLY unless partitioned   %[3]d the sequence's oid
 //	%[4]d its last value before the statement   %[5]d increment   %[6]d draws
-//	%[7]d the answer where it is not   %[8]s locked, or nothing
-const metStranger = `SELECT 1 / CASE WHEN (pg_catalog.currval(%[3]d::pg_catalog.oid::pg_catalog.regclass) - '%[4]d'::pg_catalog.int8) / (%[5]d) < %[6]d THEN %[7]d
+//	%[7]d the answer where it is not   %[8]s locked, or stranger   %[9]s the check
+const metStranger = `SELECT 1 / CASE WHEN pg_catalog.ln(CASE WHEN %[9]s THEN 1 ELSE 0 END) <> 0 THEN 1
+  WHEN (pg_catalog.currval(%[3]d::pg_catalog.oid::pg_catalog.regclass) - '%[4]d'::pg_catalog.int8) / (%[5]d) < %[6]d THEN %[7]d
   WHEN pg_catalog.current_setting('transaction_isolation') = 'serializable' THEN 1
   WHEN EXISTS (SELECT 1 FROM %[2]s t, (SELECT pg_catalog.currval(%[3]d::pg_catalog.oid::pg_catalog.regclass) AS last OFFSET 0) s
     WHERE t.%[1]s BETWEEN least('%[4]d'::pg_catalog.int8 + (%[5]d), s.last) AND greatest('%[4]d'::pg_catalog.int8 + (%[5]d), s.last)
       AND (t.%[1]s - '%[4]d'::pg_catalog.int8) %% (%[5]d) = 0
-      AND CASE WHEN pg_catalog.age(t.xmin) > 0%[8]s THEN true
-        ELSE pg_catalog.txid_status((pg_catalog.txid_snapshot_xmax(pg_catalog.txid_current_snapshot()) >> 32 << 32) + t.xmin::pg_catalog.text::pg_catalog.int8) = 'committed' END) THEN 0 ELSE 1 END`
+      AND %[8]s) THEN 0 ELSE 1 END`
 
-// locked tells a row that the transaction has locked: one that ON CONFLICT DO UPDATE changed,
-// and one that it stored and a foreign key of its own refers to.
-const locked = " OR t.xmax <> 0"
+// stranger tells a row of another transaction, which DO NOTHING may have met. One that began
+// after this one has a negative age as this one's own savepoints have; its status distinguishes
+// them: what is seen of another transaction is committed. It is a hint: another session may
+// have drawn in between.
+const stranger = `CASE WHEN pg_catalog.age(t.xmin) > 0 THEN true
+        ELSE pg_catalog.txid_status((pg_catalog.txid_snapshot_xmax(pg_catalog.txid_current_snapshot()) >> 32 << 32) + t.xmin::pg_catalog.text::pg_catalog.int8) = 'committed' END`
+
+// locked tells a row that ON CONFLICT DO UPDATE met: it locks the row before it changes it, and
+// also where it does not. It is a hint: a foreign key locks a row too.
+const locked = "t.xmax <> 0"
 
 // storedHere answers how many rows the transaction has inserted into a table, also in
 // savepoints; null with track_counts off. A row that is updated does not count (PostgreSQL
@@ -85,9 +89,9 @@ func PutAfter(ctx context.Context, c *conn.Conn, question string) (Answer, error
 }
 
 // AskAfter is a question about a statement that was sent after the sequence stood at
-// before, and drew so many values: Taken when one may be held by a row that is not its own.
-// updates says that it may have changed such a row. It reports false where that cannot be
-// asked.
+// before, and drew so many values: Taken when one may be held by a row that it met, and Stale
+// when the name stands for another table. updates says that it has DO UPDATE. It reports false
+// where that cannot be asked.
 func AskAfter(t *catalog.Table, before, draws int64, updates bool) (question string, ok bool) {
 	if !AskableAfter(t) {
 		return "", false
@@ -96,11 +100,11 @@ func AskAfter(t *catalog.Table, before, draws int64, updates bool) (question str
 	if t.DrawnByTrigger() {
 		draws, fewer = 1, 1 // it need not draw for each row, and what it did not draw met nothing
 	}
-	changed := ""
+	met := stranger
 	if updates {
-		changed = locked
+		met = locked
 	}
-	return fmt.Sprintf(metStranger, catalog.Quote(t.FedColumn()), itself(t), t.Sequence.OID, before, t.Sequence.Increment, draws, fewer, changed), true
+	return fmt.Sprintf(metStranger, catalog.Quote(t.FedColumn()), itself(t), t.Sequence.OID, before, t.Sequence.Increment, draws, fewer, met, t.Identity.Check()), true
 }
 
 // AskableAfter reports whether [AskAfter] can ask.

@@ -72,7 +72,7 @@ func lastOf(seq catalog.Sequence) string {
 // by an index. In SERIALIZABLE it does not look at rows: the look would make
 // bystanders fail with 40001 (measured).
 //
-//	%[1]s column   %[2]s table, with ONLY unless partitioned   %[3]s last values   %[4]s nearest   %[5]s furthest step
+//	%[1]s inRows, or false   %[3]s last values   %[4]s nearest   %[5]s furthest step
 //	%[6]s the ids that the statement names, with commas   %[7]d increment
 //	%[8]s notHere, or nothing
 //
@@ -80,12 +80,17 @@ func lastOf(seq catalog.Sequence) string {
 // they are the other node's.
 const preflight = `SELECT 1 / CASE
   WHEN EXISTS (SELECT 1 FROM (SELECT last FROM (%[3]s) l OFFSET 0) s
-               WHERE CASE WHEN pg_catalog.current_setting('transaction_isolation') <> 'serializable'
-                          THEN EXISTS (SELECT 1 FROM %[2]s t WHERE t.%[1]s BETWEEN ` + nearest + ` AND ` + farthest + ` AND (t.%[1]s - s.last) %% (%[7]d) = 0)
-                          ELSE false END
+               WHERE %[1]s
                   OR EXISTS (SELECT 1 FROM pg_catalog.unnest('{%[6]s}'::pg_catalog.int8[]) n(id)
                              WHERE n.id BETWEEN ` + nearest + ` AND ` + farthest + ` AND (n.id - s.last) %% (%[7]d) = 0)) THEN 0 %[8]s
   ELSE 1 END`
+
+// inRows holds when a row has one of the values.
+//
+//	%[1]s column   %[2]s table, with ONLY unless partitioned   the others as in preflight
+const inRows = `CASE WHEN pg_catalog.current_setting('transaction_isolation') <> 'serializable'
+                          THEN EXISTS (SELECT 1 FROM %[2]s t WHERE t.%[1]s BETWEEN ` + nearest + ` AND ` + farthest + ` AND (t.%[1]s - s.last) %% (%[7]d) = 0)
+                          ELSE false END`
 
 // nearest and farthest are the ends of the range that is looked at, within bigint.
 const (
@@ -112,6 +117,9 @@ type Ahead struct {
 	AllKeys bool
 	// NotHere asks for the answer [NotHere] in SERIALIZABLE, instead of Free.
 	NotHere bool
+	// Afterwards is true where what came back, or a question after the statement, shows whether it
+	// met a row. No row is looked at before it then.
+	Afterwards bool
 	// Exactly leaves out the values that others may draw meanwhile.
 	Exactly bool
 }
@@ -132,9 +140,21 @@ func Ask(t *catalog.Table, a Ahead) (question Question, ok bool) {
 	if a.NotHere {
 		refuse = notHere
 	}
+	if a.Afterwards && len(a.Named) == 0 {
+		if a.NotHere {
+			refuse = notHereEither
+		}
+		return Question{Check: fmt.Sprintf(stillThere, check(t, a.AllKeys), refuse)}, true
+	}
 	question = StillThere(t, a.AllKeys)
-	question.Check += fmt.Sprintf(locking, itself(t))
-	question.Look = fmt.Sprintf(preflight, catalog.Quote(t.FedColumn()), itself(t), lasts(seq), near, far, commas(a.Named), seq.Increment, refuse)
+	arguments := []any{catalog.Quote(t.FedColumn()), itself(t), lasts(seq), near, far, commas(a.Named), seq.Increment, refuse}
+	in := "false"
+	if !a.Afterwards {
+		question.rows, question.partitions = true, t.Partitioned
+		in = fmt.Sprintf(inRows, arguments[:7]...)
+	}
+	arguments[0] = in
+	question.Look = fmt.Sprintf(preflight, arguments...)
 	return question, true
 }
 
@@ -172,13 +192,13 @@ func (a Ahead) reach(t *catalog.Table) (int64, bool) {
 // sets beside. It is Free where the role may not look.
 func Preflight(ctx context.Context, c *conn.Conn, t *catalog.Table, a Ahead) (Answer, error) {
 	if question, ok := Ask(t, a); ok {
-		return Put(ctx, c, question.Text())
+		return Put(ctx, c, question.text())
 	}
 	reach, ok := a.reach(t)
 	if !ok {
 		return Free, nil
 	}
-	if answer, err := Put(ctx, c, StillThere(t, a.AllKeys).Text()); answer != Free {
+	if answer, err := Put(ctx, c, StillThere(t, a.AllKeys).Check); answer != Free {
 		return answer, err
 	}
 	near, far := t.Sequence.Increment, reach

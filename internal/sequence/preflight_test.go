@@ -1,6 +1,7 @@
 package sequence_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/seqheal/seqheal/internal/catalog"
@@ -238,29 +239,54 @@ func TestDrawnIsTaken_besideTheKeysOtherColumns(t *testing.T) {
 	}
 }
 
-// The check in front of a look locks the table, so that the look and the statement meet the
-// one that was checked; prepared and used again as well.
-func TestAsk_checkLocksTheTable(t *testing.T) {
+// A question holds no lock on the table when the statement follows, and waits for no other
+// session's on a partition.
+func TestQuestion_holdsNoLock(t *testing.T) {
 	t.Parallel()
-	p := pgtest.New(t)
-	p.Exec(`CREATE TABLE t (id bigserial PRIMARY KEY)`)
-	r := begin(t, p.Open(nil))
-	question, ok := sequence.Ask(r.table, sequence.Ahead{Count: 1})
-	if !ok {
-		t.Fatal("no question")
+	for name, c := range map[string]struct {
+		schema  string
+		ahead   sequence.Ahead
+		reads   bool
+		answers sequence.Answer // beside a locked partition
+	}{
+		"a table":             {"CREATE TABLE t (id bigserial PRIMARY KEY)", sequence.Ahead{Count: 1}, true, sequence.Free},
+		"partitions":          {"CREATE TABLE t (id bigserial PRIMARY KEY) PARTITION BY HASH (id); CREATE TABLE t_0 PARTITION OF t FOR VALUES WITH (MODULUS 2, REMAINDER 0); CREATE TABLE t_1 PARTITION OF t FOR VALUES WITH (MODULUS 2, REMAINDER 1)", sequence.Ahead{Count: 1}, true, sequence.Unknown},
+		"asked afterwards":    {"CREATE TABLE t (id bigserial PRIMARY KEY) PARTITION BY HASH (id); CREATE TABLE t_0 PARTITION OF t FOR VALUES WITH (MODULUS 1, REMAINDER 0)", sequence.Ahead{Count: 1, Afterwards: true, NotHere: true}, false, sequence.Free},
+		"only the ids it has": {"CREATE TABLE t (id bigserial PRIMARY KEY) PARTITION BY HASH (id); CREATE TABLE t_0 PARTITION OF t FOR VALUES WITH (MODULUS 1, REMAINDER 0)", sequence.Ahead{Count: 1, Afterwards: true, Named: []int64{700}}, false, sequence.Free},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := pgtest.New(t)
+			p.Exec(c.schema)
+			r := begin(t, p.Open(nil))
+			question, ok := sequence.Ask(r.table, c.ahead)
+			if !ok {
+				t.Fatal("no question")
+			}
+			must(t, r.conn.Savepoint(r.ctx))
+			if reads := strings.Contains(question.Look, " FROM ONLY "+r.table.QuotedName()) || strings.Contains(question.Look, " FROM "+r.table.QuotedName()+" "); reads != c.reads {
+				t.Errorf("it reads the table: %t; %s", reads, question.Look)
+			}
+			must(t, r.conn.Exec(r.ctx, strings.Join(question.Statements(), "; ")))
+			var locks int
+			must(t, r.conn.Row(r.ctx, "SELECT count(*) FROM pg_locks l JOIN pg_class c ON c.oid = l.relation AND c.relkind <> 'S' WHERE c.relnamespace = $1::text::regnamespace AND l.pid = pg_backend_pid()", []any{p.Schema}, &locks))
+			if locks != 0 {
+				t.Errorf("%d locks", locks)
+			}
+			if r.table.Partitioned {
+				maintenance, err := p.SQL.Begin()
+				must(t, err)
+				_, err = maintenance.Exec("LOCK TABLE " + p.Schema + ".t_0")
+				must(t, err)
+				err = r.conn.Exec(r.ctx, strings.Join(question.Statements(), "; "))
+				if got := sequence.AnswerOf(err); got != c.answers {
+					t.Errorf("beside a locked partition: %v, %v", got, err)
+				}
+				must(t, maintenance.Rollback())
+			}
+			must(t, r.conn.RollBack(r.ctx))
+		})
 	}
-	must(t, r.conn.Exec(r.ctx, "PREPARE asked AS "+question.Check))
-	for range 3 {
-		must(t, r.conn.Savepoint(r.ctx))
-		must(t, r.conn.Exec(r.ctx, "EXECUTE asked"))
-		var locks int
-		must(t, r.conn.Row(r.ctx, "SELECT count(*) FROM pg_locks WHERE relation = 't'::regclass AND pid = pg_backend_pid()", nil, &locks))
-		if locks != 1 {
-			t.Errorf("%d locks on the table", locks)
-		}
-		must(t, r.conn.RollBack(r.ctx))
-	}
-	must(t, r.conn.Exec(r.ctx, "DEALLOCATE asked"))
 }
 
 // Rows of tables that inherit from the table are none of its own: they cannot collide.

@@ -55,15 +55,33 @@ const (
 // sequential scan for as long as the connection lived, planned on a table of a few rows and
 // kept while that grew to a million in one transaction (182 ms instead of 1.1, measured).
 type Question struct {
-	// Check asks whether the table is the one that was read.
+	// Check asks whether the table is the one that was read. It locks no table.
 	Check string
-	// Look asks for rows, empty for none. The Check comes first and locks the table, so that
-	// the Look and the statement meet the same one.
+	// Look asks for the values that come next, empty for none.
 	Look string
+	// rows is true when the Look reads the table, and partitions when it has some.
+	rows, partitions bool
 }
 
-// Text is the question as statements to send in this order.
-func (q Question) Text() string {
+// Statements are to be sent in this order in a savepoint, the Check first. What the Look has
+// locked is given back before the statement follows: with the lock of a reader a writer waits
+// for CREATE INDEX, and an ALTER TABLE behind that for the reader, until one of them fails
+// (measured); and the partitions that the statement does not touch would stay locked. It waits
+// for those no longer than 100 ms.
+func (q Question) Statements() []string {
+	switch {
+	case q.Look == "":
+		return []string{q.Check}
+	case !q.rows:
+		return []string{q.Check, q.Look}
+	case !q.partitions:
+		return []string{q.Check, openAhead, q.Look, undoAhead, closeAhead}
+	}
+	return []string{q.Check, openAhead, boundAhead, q.Look, undoAhead, closeAhead}
+}
+
+// text is the question for [Put], which gives everything back.
+func (q Question) text() string {
 	if q.Look == "" {
 		return q.Check
 	}
@@ -72,18 +90,16 @@ func (q Question) Text() string {
 
 // stillThere asks for a check alone.
 //
-//	%[1]s the check
-const stillThere = `SELECT pg_catalog.ln(CASE WHEN %[1]s THEN 1 ELSE 0 END)`
+//	%[1]s the check   %[2]s notHereEither, or nothing
+const stillThere = `SELECT pg_catalog.ln(CASE WHEN %[1]s THEN 1 ELSE 0 END)%[2]s`
 
-// locking reads no row, and locks the table as reading one does.
-//
-//	%[1]s table
-const locking = ` WHERE NOT EXISTS (SELECT FROM %[1]s WHERE false)`
+// notHereEither fails with sqrt(-1) in SERIALIZABLE.
+const notHereEither = ` + pg_catalog.sqrt(CASE WHEN pg_catalog.current_setting('transaction_isolation') = 'serializable' THEN -1 ELSE 0 END)`
 
 // StillThere is a question that fails when the table is not the one that was read, and with
 // allKeys when a unique index was added, dropped or replaced as well.
 func StillThere(t *catalog.Table, allKeys bool) Question {
-	return Question{Check: fmt.Sprintf(stillThere, check(t, allKeys))}
+	return Question{Check: fmt.Sprintf(stillThere, check(t, allKeys), "")}
 }
 
 func check(t *catalog.Table, allKeys bool) string {
@@ -97,8 +113,13 @@ func check(t *catalog.Table, allKeys bool) string {
 // lock of a migration. Its name is not the guard's: a failed insert leaves that savepoint
 // in the aborted transaction, and a rollback to it would undo the failure.
 const (
-	setAside = "SAVEPOINT seqheal_ahead; SET LOCAL lock_timeout = 100"
-	takeBack = "ROLLBACK TO SAVEPOINT seqheal_ahead; RELEASE SAVEPOINT seqheal_ahead"
+	openAhead  = "SAVEPOINT seqheal_ahead"
+	boundAhead = "SET LOCAL lock_timeout = 100"
+	undoAhead  = "ROLLBACK TO SAVEPOINT seqheal_ahead"
+	closeAhead = "RELEASE SAVEPOINT seqheal_ahead"
+
+	setAside = openAhead + "; " + boundAhead
+	takeBack = undoAhead + "; " + closeAhead
 )
 
 // Put sends a question in a transaction, which is left as it was, in one round trip when

@@ -138,9 +138,26 @@ func (r *run) unhealed(s step, rows []row) draws {
 	if way == fenced || way == lookedAhead && r.foreseen(s, rows) {
 		return draws{}
 	}
-	return draws{
-		known: true, first: r.sequence.next(r.kind),
+	d := draws{known: true, first: r.sequence.next(r.kind)}
+	if way == guarded && r.tripsFirst(rows, d) {
+		return draws{}
 	}
+	return d
+}
+
+// tripsFirst reports whether a draw meets a row in the snapshot before one meets a row outside.
+func (r *run) tripsFirst(rows []row, d draws) bool {
+	omitted, _ := drawing(rows)
+	for n, one := range omitted {
+		if d.meet(r.now, r.kind, one, n+1) {
+			return false
+		}
+		one.id = d.first + int64(n)*r.kind.increment
+		if _, there := r.now.rows[r.kind.keyOf(one)]; there {
+			return true
+		}
+	}
+	return false
 }
 
 // inFront calls yes with the keys that the omitted rows would have with each of the next
@@ -158,11 +175,13 @@ func (r *run) inFront(rows []row, first int64, yes func(key) bool) bool {
 	return false
 }
 
-// foreseen reports whether the look ahead finds drift. In SERIALIZABLE it looks at the
-// statement's own ids and at the rows that others see.
+// foreseen reports whether the look ahead finds drift: among the statement's own ids, and among
+// rows where nothing shows afterwards what it met. In SERIALIZABLE it looks at the rows that
+// others see.
 func (r *run) foreseen(s step, rows []row) bool {
 	return r.inFront(rows, r.sequence.next(r.kind), func(at key) bool {
 		_, there := r.now.rows[at]
+		there = there && (r.kind.composite || r.kind.cache > 1) // else what came back tells, or a question afterwards
 		if r.level == sql.LevelSerializable {
 			there = r.committed(at)
 		}

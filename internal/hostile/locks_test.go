@@ -1,0 +1,146 @@
+package hostile_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
+
+	"github.com/seqheal/seqheal/internal/pgtest"
+)
+
+// tag is saved with DO NOTHING by a user that has some.
+type tag struct {
+	ID   int64
+	Name string
+}
+
+type tagged struct {
+	ID   int64
+	Name string
+	Tags []tag `gorm:"many2many:user_tags;joinForeignKey:user_id;joinReferences:tag_id"`
+}
+
+func (tagged) TableName() string { return "users" }
+
+const beforeTrigger = `CREATE FUNCTION stamp() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+	CREATE TRIGGER stamp BEFORE INSERT ON users FOR EACH ROW EXECUTE FUNCTION stamp();`
+
+// lockers are statements that look for drift beside what they send.
+var lockers = []struct {
+	name, setup string
+	insert      func(*gorm.DB) error
+}{
+	{"several rows under DO NOTHING", "", func(db *gorm.DB) error {
+		return db.Clauses(clause.OnConflict{DoNothing: true}).Create(&[]user{{Name: "new 1"}, {Name: "new 2"}}).Error
+	}},
+	{"an upsert", "", func(db *gorm.DB) error { return db.Save(&[]user{{Name: "new 1"}, {Name: "new 2"}}).Error }},
+	{"a mixed upsert", "", func(db *gorm.DB) error { return db.Save(&[]user{{ID: 3, Name: "new 1"}, {Name: "new 2"}}).Error }},
+	{"an upsert under a trigger", beforeTrigger, func(db *gorm.DB) error { return db.Save(&[]user{{Name: "new 1"}, {Name: "new 2"}}).Error }},
+	{"several rows", "", func(db *gorm.DB) error { return db.Create(&[]user{{Name: "new 1"}, {Name: "new 2"}}).Error }},
+	{"with a foreign key to itself that is deferred", "ALTER TABLE users ADD parent bigint REFERENCES users DEFERRABLE INITIALLY DEFERRED;",
+		func(db *gorm.DB) error { return db.Create(&user{Name: "new 1"}).Error }},
+}
+
+// A migration that holds a lock which lets readers pass, and asks for a stronger one, waits for
+// no statement that waits for it: what was looked at before the statement is not locked.
+func TestLocks_besideAMigration(t *testing.T) {
+	t.Parallel()
+	many2many := func(db *gorm.DB) error {
+		return db.Create(&tagged{Name: "new 1", Tags: []tag{{Name: "a"}, {Name: "b"}}}).Error
+	}
+	for _, c := range append(lockers[:len(lockers):len(lockers)], struct {
+		name, setup string
+		insert      func(*gorm.DB) error
+	}{"many to many", "CREATE TABLE tags (id bigserial PRIMARY KEY, name text); CREATE TABLE user_tags (user_id bigint, tag_id bigint, PRIMARY KEY (user_id, tag_id));", many2many}) {
+		for _, s := range []setting{noTx, gormTx} {
+			t.Run(c.name+", "+s.name, func(t *testing.T) {
+				t.Parallel()
+				p := program{setup: usersSchema + c.setup, dsn: map[string]string{"application_name": "$S"}}
+				w := p.open(t, s, false, true)
+				for range 2 { // the table is known, and the questions are prepared
+					if err := c.insert(w.db); err != nil {
+						t.Fatal(err)
+					}
+				}
+				migration, err := w.place.SQL.Begin()
+				if err != nil {
+					t.Fatal(err)
+				}
+				table := "users"
+				if strings.Contains(c.setup, "tags") {
+					table = "tags"
+				}
+				if _, err := migration.Exec(fmt.Sprintf("CREATE INDEX ON %s.%s (name)", w.place.Schema, table)); err != nil {
+					t.Fatal(err)
+				}
+				done := make(chan error, 1)
+				go func() { done <- c.insert(w.db) }()
+				pgtest.Eventually(t, "the insert to wait", func() bool {
+					return w.place.Int("SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 AND wait_event_type = 'Lock'", w.place.Schema) == 1
+				})
+				_, err = migration.Exec(fmt.Sprintf("ALTER TABLE %s.%s ADD COLUMN extra text", w.place.Schema, table))
+				if err == nil {
+					err = migration.Commit()
+				}
+				if insert := <-done; err != nil || insert != nil {
+					_ = migration.Rollback()
+					t.Errorf("the migration: %v; the insert: %v", err, insert)
+				}
+			})
+		}
+	}
+}
+
+// Work on one partition stops no statement whose rows go to another, and is not stopped by one
+// whose transaction is still open.
+func TestLocks_ofOtherPartitions(t *testing.T) {
+	t.Parallel()
+	const schema = `CREATE TABLE users (id bigserial, name text, born int NOT NULL DEFAULT 2, PRIMARY KEY (id, born)) PARTITION BY LIST (born);
+		CREATE TABLE users_old PARTITION OF users FOR VALUES IN (1); CREATE TABLE users_new PARTITION OF users FOR VALUES IN (2);`
+	byKey := []clause.Column{{Name: "id"}, {Name: "born"}}
+	for name, insert := range map[string]func(*gorm.DB) error{
+		"several rows under DO NOTHING": lockers[0].insert,
+		"an upsert": func(db *gorm.DB) error {
+			return db.Clauses(clause.OnConflict{Columns: byKey, DoUpdates: clause.AssignmentColumns([]string{"name"})}).Create(&[]user{{Name: "new 1"}, {Name: "new 2"}}).Error
+		},
+		"several rows": lockers[4].insert,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := program{setup: schema}.open(t, gormTx, false, true)
+			for range 2 {
+				if err := insert(w.db); err != nil {
+					t.Fatal(err)
+				}
+			}
+			work, err := w.place.SQL.Begin()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := work.Exec("LOCK TABLE " + w.place.Schema + ".users_old"); err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+			defer cancel()
+			if err := insert(w.db.WithContext(ctx)); err != nil {
+				t.Errorf("beside work on the other partition: %v", err)
+			}
+			if err := work.Rollback(); err != nil {
+				t.Fatal(err)
+			}
+			tx := w.db.Begin()
+			defer tx.Rollback()
+			if err := insert(tx); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := w.place.SQL.Exec("SET lock_timeout = 5000; TRUNCATE " + w.place.Schema + ".users_old"); err != nil {
+				t.Errorf("work on the other partition beside an open transaction: %v", err)
+			}
+		})
+	}
+}

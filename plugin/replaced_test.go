@@ -28,6 +28,8 @@ func TestHeal_tableReplacedBetweenItsStatements(t *testing.T) {
 		return tx.Clauses(clause.OnConflict{DoNothing: true}).Create(&rows).Error
 	}
 	const (
+		stamped = `CREATE FUNCTION stamp() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+			CREATE TRIGGER stamp BEFORE INSERT ON users FOR EACH ROW EXECUTE FUNCTION stamp()`
 		furthest = "SELECT pg_catalog.max("
 		relation = "c.relispartition, c.relpersistence"
 		view     = "SELECT w.ev_action"
@@ -46,6 +48,8 @@ func TestHeal_tableReplacedBetweenItsStatements(t *testing.T) {
 		{"the view is gone when it is followed, Create", putInFront, view, []string{takeAway}, create},
 		{"the view is gone and comes back, Create", putInFront, relation,
 			[]string{takeAway, putInFront + "; SELECT setval('users_id_seq', 1, false)"}, create},
+		{"replaced behind the question, DO NOTHING", "CREATE UNIQUE INDEX ON users (name)", `INSERT INTO "users"`, []string{putInFront}, nothing},
+		{"replaced behind the question, DO UPDATE", stamped, `INSERT INTO "users"`, []string{putInFront}, save},
 		{"replaced twice under a question, DO NOTHING", "", question, []string{putInFront, takeAway}, nothing},
 		{"replaced four times under a question, DO NOTHING", putInFront, question, []string{takeAway, putInFront, takeAway, putInFront}, nothing},
 	} {

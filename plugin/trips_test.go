@@ -59,7 +59,7 @@ func TestStats_saysHowSavepointsAreSent(t *testing.T) {
 func TestUpsertsIntoATableThatGrows(t *testing.T) {
 	t.Parallel()
 	place := pgtest.New(t)
-	place.Exec("CREATE TABLE $S.users (id bigserial PRIMARY KEY, name text); INSERT INTO $S.users (name) VALUES ('old'); ANALYZE $S.users")
+	place.Exec("CREATE TABLE $S.users (id bigserial PRIMARY KEY, name text, UNIQUE (id, name)); ALTER SEQUENCE $S.users_id_seq CACHE 2; INSERT INTO $S.users (name) VALUES ('old'); ANALYZE $S.users")
 	healing := plugin.New()
 	db := place.Open(nil, healing)
 	pgtest.Eventually(t, "one trip", func() bool { // until then nothing is prepared

@@ -245,6 +245,34 @@ func TestMixedUpsertThatMeetsItsOwnRow(t *testing.T) {
 	}
 }
 
+// Rows that other sessions store between the statement's draws are none that it met: it is
+// sent once.
+func TestUpsert_besideRowsOfOtherSessions(t *testing.T) {
+	t.Parallel()
+	inModes(t, func(t *testing.T, m mode, place *pgtest.Place) {
+		place.Exec(`CREATE TABLE users (id bigserial PRIMARY KEY, name text); CREATE FUNCTION stamp() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+			CREATE TRIGGER stamp BEFORE INSERT ON users FOR EACH ROW EXECUTE FUNCTION stamp()`)
+		sent := 0
+		pool := tapped(t, place, func(_ *tappedConn, query string) error {
+			if strings.HasPrefix(query, `INSERT INTO "users"`) {
+				sent++
+				place.Exec("INSERT INTO users (name) VALUES ('another session')")
+			}
+			return nil
+		})
+		var seen incidents
+		db := openOn(t, pool, withPlugin(&m.config, seen.option()))
+		rows := []user{{Name: "a"}, {Name: "b"}}
+		if err := m.within(db, func(tx *gorm.DB) error { return tx.Save(&rows).Error }); err != nil {
+			t.Fatal(err)
+		}
+		if got := place.Text("SELECT id, name FROM users ORDER BY id"); sent != 1 || got != "1|another session\n2|a\n3|b" {
+			t.Errorf("sent %d times; rows\n%s", sent, got)
+		}
+		seen.none(t)
+	})
+}
+
 // P6: no statement behind a failed insert makes its transaction usable again.
 func TestUpsertsInAnAbortedTransaction(t *testing.T) {
 	t.Parallel()

@@ -59,6 +59,31 @@ func TestTrips_ofUpsertsWithoutIDs(t *testing.T) {
 	}
 }
 
+// Several rows under DO NOTHING take one round trip and RELEASE, and no row is read for them: an
+// answer of the server shows whether one was dropped.
+func TestTrips_ofRowsUnderDoNothing(t *testing.T) {
+	t.Parallel()
+	w := program{setup: "CREATE TABLE users (id bigserial PRIMARY KEY, name text UNIQUE)"}.open(t, setting{connections: 2}, false, true)
+	for turn := range 4 {
+		err := w.db.Transaction(func(tx *gorm.DB) error {
+			if err := tx.Exec("SELECT 1").Error; err != nil { // database/sql's BEGIN is another trip
+				return err
+			}
+			from := w.wire.mark()
+			err := tx.Clauses(clause.OnConflict{DoNothing: true}).Create(&[]user{{Name: fmt.Sprint("a", turn)}, {Name: fmt.Sprint("b", turn)}}).Error
+			sent, trips := w.wire.since(from)
+			looked := slices.ContainsFunc(sent, func(sql string) bool { return strings.Contains(sql, "BETWEEN") })
+			if turn > 1 && (trips != 2 || looked) {
+				t.Errorf("turn %d: %d trips: %s", turn, trips, strings.Join(sent, "\n"))
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 type keeper struct {
 	ID   int64
 	Name string

@@ -271,7 +271,7 @@ func TestQuestion_holdsNoLock(t *testing.T) {
 			var locks int
 			must(t, r.conn.Row(r.ctx, "SELECT count(*) FROM pg_locks l JOIN pg_class c ON c.oid = l.relation AND c.relkind <> 'S' WHERE c.relnamespace = $1::text::regnamespace AND l.pid = pg_backend_pid()", []any{p.Schema}, &locks))
 			if locks != 0 {
-				t.Errorf("%d locks", locks)
+				t.Fatalf("%d locks", locks)
 			}
 			if r.table.Partitioned {
 				maintenance, err := p.SQL.Begin()

@@ -58,14 +58,50 @@ var mutants = []mutant{
 	},
 	{
 		name:  "the check left out of a question",
-		edits: []edit{{"internal/sequence/preflight.go", "	question = StillThere(t, a.AllKeys)\n	question.Check +=", "	question.Check = \"SELECT 1\" +"}},
+		edits: []edit{{"internal/sequence/preflight.go", "	question = StillThere(t, a.AllKeys)\n	arguments", "	question.Check = \"SELECT 1\"\n	arguments"}},
 		tests: in("./internal/sequence", "^TestPreflight_noticesThatTheTableIsAnotherOne$"),
+	},
+	{
+		name:  "what a look has locked is kept",
+		edits: []edit{{"internal/sequence/question.go", "	case !q.rows:\n", "	case q.Look != \"\":\n"}},
+		tests: in("./internal/sequence", "^TestQuestion_holdsNoLock$"),
+	},
+	{
+		name:  "rows looked at before a statement after which one can ask",
+		edits: []edit{{"internal/heal/preflight.go", "	ahead.Afterwards = s.counted || slices.Contains(s.watchedKeys(), t)\n", "	ahead.Afterwards = slices.Contains(s.watchedKeys(), t) && s.blind\n"}},
+		tests: in("./internal/hostile", "^TestTrips_ofRowsUnderDoNothing$"),
+	},
+	{
+		name:  "rows of other sessions taken for rows that DO UPDATE met",
+		edits: []edit{{"internal/sequence/afterwards.go", "		met = locked\n", "		met = \"(\" + locked + \" OR \" + stranger + \")\"\n"}},
+		tests: in("./plugin", "^TestUpsert_besideRowsOfOtherSessions$"),
+	},
+	{
+		name:  "a table that was replaced after its check is not noticed",
+		edits: []edit{{"internal/heal/examine.go", "case answer == sequence.Stale && s.countReading():", "case answer == sequence.Stale && s.blind:"}},
+		tests: in("./plugin", "^TestHeal_tableReplacedBetweenItsStatements$"),
+	},
+	{
+		name:  "a foreign key that is deferred taken for the key's",
+		edits: []edit{{"internal/catalog/facts.go", "AND o.contype IN ('p', 'u', 'x') ", ""}},
+		tests: in("./internal/catalog", "^TestReadFindsTheSequenceThatFeedsTheKey$"),
+	},
+	{
+		name:  "what is embedded by a nil pointer stays allocated",
+		edits: []edit{{"internal/statement/values.go", "		if at.IsNil() {\n			return at\n		}\n", "		if at.IsNil() {\n			at.Set(reflect.New(at.Type().Elem()))\n		}\n"}},
+		tests: in("./internal/statement", "^TestUndo$"),
+	},
+	{
+		name:  "maps of rows that were undone stay in the slice",
+		edits: []edit{{"internal/statement/values.go", "		if value.CanSet() {\n			s.keep(value)\n		}\n", ""}},
+		tests: in("./internal/statement", "^TestUndo$"),
 	},
 	{
 		name: "a look ahead goes back to the guard's savepoint",
 		edits: []edit{
-			{"internal/sequence/question.go", `takeBack = "ROLLBACK TO SAVEPOINT seqheal_ahead; RELEASE SAVEPOINT seqheal_ahead"`, `takeBack = "ROLLBACK TO SAVEPOINT seqheal; RELEASE SAVEPOINT seqheal"`},
-			{"internal/sequence/question.go", `"SAVEPOINT seqheal_ahead; SET`, `"SAVEPOINT seqheal; SET`},
+			{"internal/sequence/question.go", `openAhead  = "SAVEPOINT seqheal_ahead"`, `openAhead  = "SAVEPOINT seqheal"`},
+			{"internal/sequence/question.go", `undoAhead  = "ROLLBACK TO SAVEPOINT seqheal_ahead"`, `undoAhead  = "ROLLBACK TO SAVEPOINT seqheal"`},
+			{"internal/sequence/question.go", `closeAhead = "RELEASE SAVEPOINT seqheal_ahead"`, `closeAhead = "RELEASE SAVEPOINT seqheal"`},
 		},
 		tests: in("./internal/sequence", "^TestPreflightLeavesAnAbortedTransactionAborted$"),
 	},
@@ -301,7 +337,7 @@ var mutants = []mutant{
 	},
 	{
 		name:  "no look in SERIALIZABLE",
-		edits: []edit{{"internal/sequence/preflight.go", "	if a.NotHere {\n", "	if a.NotHere && a.Exactly {\n"}},
+		edits: []edit{{"internal/sequence/preflight.go", "	if a.NotHere {\n		refuse = notHere\n", "	if a.NotHere && a.Exactly {\n		refuse = notHere\n"}, {"internal/sequence/preflight.go", "			refuse = notHereEither\n", "			refuse = \"\"\n"}},
 		tests: in("./plugin", "^TestUpsertsInSerializable$"),
 	},
 	{
@@ -369,7 +405,7 @@ var mutants = []mutant{
 	},
 	{
 		name:  "draws not counted in SERIALIZABLE",
-		edits: []edit{{"internal/sequence/afterwards.go", "const metStranger = `SELECT 1 / CASE WHEN", "const metStranger = `SELECT 1 / CASE WHEN pg_catalog.current_setting('transaction_isolation') = 'serializable' THEN 1 WHEN"}},
+		edits: []edit{{"internal/sequence/afterwards.go", "const metStranger = `SELECT 1 / CASE", "const metStranger = `SELECT 1 / CASE WHEN pg_catalog.current_setting('transaction_isolation') = 'serializable' THEN 1"}},
 		tests: in("./plugin", "^TestUpsertsInSerializable_behindASetval$/before_INSERT$"),
 	},
 	{
@@ -409,7 +445,7 @@ var mutants = []mutant{
 	},
 	{
 		name:  "a look prepared as the check is",
-		edits: []edit{{"internal/heal/fence.go", "pipeline.Question{SQL: question.Look}", "pipeline.Question{SQL: question.Look, Prepare: true}"}},
+		edits: []edit{{"internal/heal/fence.go", "Prepare: n == 0}", "Prepare: n >= 0}"}},
 		tests: in("./plugin", "^TestUpsertsIntoATableThatGrows$"),
 	},
 	{

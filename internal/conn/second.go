@@ -64,28 +64,104 @@ func Aside(ctx context.Context, pool *sql.DB, settings string, fn func(*Conn) er
 
 // onAnother runs fn in a transaction on another connection of the pool, and rolls it back.
 func onAnother(ctx context.Context, pool *sql.DB, options *sql.TxOptions, fn func(context.Context, *Conn) error) error {
-	patient, stop := context.WithCancel(ctx)
-	defer stop()
-	waiting := time.AfterFunc(secondWait, stop) // a deadline would end the transaction too
-	failed := func(err error) error {
-		if patient.Err() != nil && ctx.Err() == nil {
-			return ErrNoSecond
-		}
+	second, err := BeginSecond(ctx, pool, options)
+	if err != nil {
 		return err
+	}
+	defer second.End()
+	return fn(second.Context, InTransaction(pool, second.Tx))
+}
+
+// Second is a transaction on another connection of a pool.
+type Second struct {
+	Conn *sql.Conn
+	Tx   *sql.Tx
+	// Context is that of the transaction, which ends with it.
+	Context context.Context
+	// Cancel ends the transaction from outside, as a time limit does.
+	Cancel context.CancelFunc
+}
+
+// BeginSecond begins a transaction on another connection of the pool. It waits 250 ms for the
+// connection and then for the answer to BEGIN, and returns [ErrNoSecond] when one of them does
+// not come. Of a pool of one connection, which the caller holds, it asks for none.
+func BeginSecond(ctx context.Context, pool *sql.DB, options *sql.TxOptions) (*Second, error) {
+	if Exhausted(pool) && pool.Stats().MaxOpenConnections == 1 {
+		return nil, ErrNoSecond
+	}
+	patient, stop := context.WithCancel(ctx)
+	waiting := time.AfterFunc(secondWait, stop) // a deadline would end the transaction too
+	defer waiting.Stop()
+	failed := func(err error) (*Second, error) {
+		late := patient.Err() != nil && ctx.Err() == nil
+		stop()
+		if late {
+			err = ErrNoSecond
+		}
+		return nil, err
 	}
 	second, err := pool.Conn(patient)
 	if err != nil {
 		return failed(err)
 	}
-	defer func() { _ = second.Close() }()
 	waiting.Reset(secondWait)
-	tx, err := second.BeginTx(patient, options)
+	tx, err := beginOn(patient, second, options)
 	if err != nil {
 		return failed(err)
 	}
-	defer func() { _ = tx.Rollback() }()
+	s := &Second{Conn: second, Tx: tx, Context: patient, Cancel: stop}
 	if !waiting.Stop() {
-		return ErrNoSecond
+		s.End()
+		return nil, ErrNoSecond
 	}
-	return fn(patient, InTransaction(pool, tx))
+	return s, nil
 }
+
+// End rolls the transaction back and gives the connection back.
+func (s *Second) End() {
+	_ = s.Tx.Rollback()
+	_ = s.Conn.Close()
+	s.Cancel()
+}
+
+// beginOn begins a transaction, and gives the connection back where it fails. lib/pq's BEGIN
+// waits for its answer although the context has ended, and PgBouncer answers none until a server
+// connection is free, which may be the caller's (measured: 120 s): it is left to itself then,
+// and the connection is given back when it ends.
+func beginOn(ctx context.Context, second *sql.Conn, options *sql.TxOptions) (*sql.Tx, error) {
+	type begun struct {
+		tx  *sql.Tx
+		err error
+	}
+	done := make(chan begun, 1)
+	go func() {
+		tx, err := second.BeginTx(ctx, options)
+		done <- begun{tx, err}
+	}()
+	answered := func(b begun) (*sql.Tx, error) {
+		if b.err != nil {
+			_ = second.Close()
+		}
+		return b.tx, b.err
+	}
+	select {
+	case b := <-done:
+		return answered(b)
+	case <-ctx.Done():
+	}
+	select {
+	case b := <-done: // every other driver ends at once
+		return answered(b)
+	case <-time.After(endWait):
+	}
+	go func() {
+		if b := <-done; b.err == nil {
+			_ = b.tx.Rollback()
+		}
+		_ = second.Close()
+	}()
+	return nil, ctx.Err()
+}
+
+// endWait is how long a BEGIN may take to notice that its context has ended.
+const endWait = 100 * time.Millisecond

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/seqheal/seqheal/internal/catalog"
 	"github.com/seqheal/seqheal/internal/conn"
@@ -38,6 +39,8 @@ type Tables struct {
 	said map[string]bool
 	// began and ended count heals.
 	began, ended atomic.Int64
+	// secondLate is when a second connection was last waited for in vain.
+	secondLate atomic.Pointer[time.Time]
 }
 
 // Sequence identifies a sequence: an oid alone is another one in another database.
@@ -216,6 +219,20 @@ func (t *Tables) Once(text string) bool {
 	room(t.said, text, maxTables)
 	t.said[text] = true
 	return true
+}
+
+// SecondLate keeps that a second connection was waited for in vain, as where a pooler has none to
+// give.
+func (t *Tables) SecondLate() {
+	now := time.Now()
+	t.secondLate.Store(&now)
+}
+
+// MayWaitForSecond reports whether one that is not needed may be waited for again: not within a
+// second after it was in vain.
+func (t *Tables) MayWaitForSecond() bool {
+	late := t.secondLate.Load()
+	return late == nil || time.Since(*late) > time.Second
 }
 
 // HealBegins counts a heal that begins.

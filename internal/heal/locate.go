@@ -2,6 +2,7 @@ package heal
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -142,11 +143,15 @@ func (in *insert) onFreeSecond(ctx context.Context, fn func(context.Context, *co
 	if err != nil {
 		return err
 	}
-	if conn.Exhausted(pool) {
+	if conn.Exhausted(pool) || !in.tables.MayWaitForSecond() {
 		return conn.ErrNoSecond
 	}
 	budget := conn.Budget{Until: time.Now().Add(in.settings.Timeout), Lock: secondLock}
-	return conn.OnSecond(ctx, pool, budget, func(ctx context.Context, c *conn.Conn, _ conn.Session) error { return fn(ctx, c) })
+	err = conn.OnSecond(ctx, pool, budget, func(ctx context.Context, c *conn.Conn, _ conn.Session) error { return fn(ctx, c) })
+	if errors.Is(err, conn.ErrNoSecond) {
+		in.tables.SecondLate()
+	}
+	return err
 }
 
 // lookFrom asks on a second connection about the values that come next. Its search_path or

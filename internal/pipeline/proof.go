@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 	"gorm.io/gorm"
 
+	"github.com/seqheal/seqheal/internal/conn"
 	"github.com/seqheal/seqheal/internal/pgerr"
 )
 
@@ -28,31 +29,17 @@ const probe = `SELECT $1::pg_catalog.int8, 7::pg_catalog.int2, true, 'a'::pg_cat
 // pipeline; the probe plainly; ROLLBACK. Nothing of it stays on the connection. Where a
 // pipeline is not possible it asks whether the server has savepoints.
 func prove(ctx context.Context, db *sql.DB) Support {
-	conn, err := connection(ctx, db)
+	second, err := conn.BeginSecond(ctx, db, nil)
 	if err != nil {
 		return Support{Reason: Reason{Cause: CauseNoConnection}, again: true}
 	}
-	defer func() { _ = conn.Close() }()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	limit := time.AfterFunc(connectionWait, cancel) // a pooler may answer no BEGIN
-	defer limit.Stop()
-	tx, err := conn.BeginTx(ctx, nil)
-	if err != nil || !limit.Reset(proofLimit) {
-		return Support{Reason: Reason{Cause: CauseNoConnection}, again: true}
-	}
-	defer func() { _ = tx.Rollback() }()
-	support, err := proveOn(ctx, conn, tx, examine(conn))
+	defer second.End()
+	defer time.AfterFunc(proofLimit, second.Cancel).Stop()
+	support, err := proveOn(second.Context, second.Conn, second.Tx, examine(second.Conn))
 	if err != nil {
 		return Support{Reason: Reason{CauseProof, err.Error()}, again: pgerr.Lost(err)}
 	}
 	return support
-}
-
-func connection(ctx context.Context, db *sql.DB) (*sql.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, connectionWait)
-	defer cancel()
-	return db.Conn(ctx)
 }
 
 // examine is why the connection takes no pipeline. Nothing is sent, so that a tracer sees
@@ -166,7 +153,7 @@ func plainly(conn *sql.Conn) (options []any) {
 // forget ends the proof's transaction and deallocates its prepared statement.
 func forget(conn *sql.Conn, tx *sql.Tx) {
 	_ = tx.Rollback()
-	ctx, cancel := context.WithTimeout(context.Background(), connectionWait)
+	ctx, cancel := context.WithTimeout(context.Background(), forgetLimit)
 	defer cancel()
 	_ = conn.Raw(func(driverConn any) error {
 		c, ok := driverConn.(*stdlib.Conn)

@@ -38,10 +38,10 @@ func (s Support) String() string {
 }
 
 const (
-	// connectionWait is how long the one insert that proves a pool waits for a second
-	// connection, proofLimit how long the proof may then take: about six round trips.
-	connectionWait = 250 * time.Millisecond
-	proofLimit     = 2 * time.Second
+	// proofLimit is how long the proof may take: about six round trips. forgetLimit is how long
+	// its last one may, after it.
+	proofLimit  = 2 * time.Second
+	forgetLimit = 250 * time.Millisecond
 	// A pool that gave no connection, or lost it, is asked again after askAgain, then
 	// after twice that, and so on up to askAtLeast.
 	askAgain   = time.Second

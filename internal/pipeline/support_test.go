@@ -87,13 +87,24 @@ func TestSupport_namesWhatPreventsIt(t *testing.T) {
 	}
 }
 
+// holdAll holds both connections of a pool of two, and returns one.
+func holdAll(t *testing.T, db *sql.DB) (tx *sql.Tx) {
+	t.Helper()
+	db.SetMaxOpenConns(2)
+	for range 2 {
+		var err error
+		if tx, err = db.Begin(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	return tx
+}
+
 func TestSupport_waitsForAConnectionAndAsksAgain(t *testing.T) {
 	p := pgtest.New(t)
 	db := open(t, p, nil)
-	tx, err := db.Begin()
-	if err != nil {
-		t.Fatal(err)
-	}
+	tx := holdAll(t, db)
 	var pools pipeline.Pools
 	start := time.Now()
 	same(t, "busy", "three trips: no connection was free", pools.Support(context.Background(), db).String())
@@ -113,11 +124,7 @@ func TestSupport_waitsForAConnectionAndAsksAgain(t *testing.T) {
 func TestSupport_doesNotWaitForAnotherProof(t *testing.T) {
 	p := pgtest.New(t)
 	db := open(t, p, nil)
-	tx, err := db.Begin()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = tx.Rollback() }()
+	defer func(tx *sql.Tx) { _ = tx.Rollback() }(holdAll(t, db))
 	var pools pipeline.Pools
 	done := make(chan struct{})
 	go func() { defer close(done); pools.Support(context.Background(), db) }()

@@ -154,6 +154,31 @@ func (t *Table) Fed() bool { return t != nil && t.Column >= 0 }
 // FedColumn is the name of the column that the sequence feeds.
 func (t *Table) FedColumn() string { return t.Key[t.Column].Name }
 
+// IsTarget reports whether the statement's rows go into the table, directly or through a view,
+// and not where a trigger or a rule sends them.
+func (t *Table) IsTarget() bool {
+	return t.Own || t.View != nil && !t.View.InsteadOf && !t.View.Rule
+}
+
+// Shown is the statement's name for a column of the table, "" for one that a view does not
+// show.
+func (t *Table) Shown(column string) string {
+	if t.View == nil {
+		return column
+	}
+	name, _ := t.View.Shown(column)
+	return name
+}
+
+// ShownFed is the statement's name for the column that the sequence feeds, "" for a table whose
+// key none does.
+func (t *Table) ShownFed() string {
+	if !t.Fed() {
+		return ""
+	}
+	return t.Shown(t.FedColumn())
+}
+
 // ByKeys is the table by each key that a sequence feeds; the table itself where there is
 // one key or none.
 func (t *Table) ByKeys() []*Table {

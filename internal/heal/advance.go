@@ -23,8 +23,10 @@ func (a *attempt) advance(ctx context.Context, c *conn.Conn, before sequence.Pos
 		}
 		return nil
 	}
-	margin := a.margin(before)
-	t := a.table
+	t, margin := a.table, int64(0)
+	if a.rounds > 1 && before.Found {
+		margin = a.margin(before)
+	}
 	if t.RowSecurity || !t.Selectable || !t.Sequence.CanUse {
 		return a.advanceBothWays(ctx, c, margin)
 	}
@@ -70,7 +72,7 @@ func (a *attempt) record(move sequence.Move) {
 // trigger, assigned the id. One round is no proof: the sequence may have been moved
 // back in between and forward again by another session, onto the same id.
 func (a *attempt) assignedElsewhere() bool {
-	if owns(a.table) && a.table.NotGuardable == "" || a.collision.evidence == droppedRow {
+	if a.table.IsTarget() && a.table.NotGuardable == "" || a.collision.evidence == droppedRow {
 		return false
 	}
 	key, previous := a.collision.key, &a.collision.previous
@@ -111,9 +113,6 @@ func (a *attempt) passCached(ctx context.Context, c *conn.Conn) error {
 // margin grows from round to round with what appeared since the last one: the rows
 // of an import that is running now.
 func (a *attempt) margin(before sequence.Position) int64 {
-	if a.rounds == 1 || !before.Found {
-		return 0
-	}
 	appeared := sequence.Steps(before.Value, a.target.Value, a.table.Sequence.Increment)
 	least := int64(64) << (3 * min(a.rounds-2, 6))
 	return min(mostMargin, max(least, 2*min(appeared, mostMargin)))

@@ -87,7 +87,7 @@ func (a *attempt) concerns(c collision) bool {
 // isElsewhere reports whether the key is one of another table than the attempt has healed:
 // of one that a trigger or a rule inserts into.
 func (a *attempt) isElsewhere(key *catalog.Table) bool {
-	return a.move != nil && key.Fed() && key.Sequence.OID != a.table.Sequence.OID && key.QuotedName() != a.table.QuotedName()
+	return key.Fed() && key.Sequence.OID != a.table.Sequence.OID && key.QuotedName() != a.table.QuotedName()
 }
 
 // split ends what was healed in the rounds before this one as an attempt of its own: what
@@ -208,7 +208,7 @@ func (a *attempt) elsewhere() catalog.Name {
 func (a *attempt) healOn(ctx context.Context, c *conn.Conn) (err error) {
 	for range mostReadings {
 		err = c.InSavepoint(ctx, func() error { return a.round(ctx, c, a.stmt.Target) })
-		if !replacedMeanwhile(err) || a.stmt.Ended() {
+		if err == nil || !replacedMeanwhile(err) || a.stmt.Ended() {
 			break
 		}
 	}

@@ -15,7 +15,7 @@ import (
 // their id out: where no index begins with that column, only rows that have them can be
 // found. It is nil where one does, and where the values cannot be known.
 func (in *insert) leading(t *catalog.Table) *sequence.Beside {
-	if t.Indexed || t.Column <= 0 || !owns(t) {
+	if t.Indexed || t.Column <= 0 || !t.IsTarget() {
 		return nil
 	}
 	return in.drawing(t, t.Key[:t.Column])
@@ -24,7 +24,7 @@ func (in *insert) leading(t *catalog.Table) *sequence.Beside {
 // exactly is leading for a look by the whole key, where what the rows have in all its other
 // columns is known.
 func (in *insert) exactly(t *catalog.Table) *sequence.Beside {
-	if len(t.Key) > 1 && owns(t) {
+	if len(t.Key) > 1 && t.IsTarget() {
 		if all := in.drawing(t, others(t)); all != nil {
 			return all
 		}
@@ -38,7 +38,7 @@ func (in *insert) drawing(t *catalog.Table, columns []catalog.Column) *sequence.
 	found := &sequence.Beside{Columns: columns}
 	seen := map[string]bool{}
 	for row := range in.stmt.Insert.Rows() {
-		if in.stmt.Insert.NamesIn(row, fedColumn(t)) {
+		if in.stmt.Insert.NamesIn(row, t.ShownFed()) {
 			continue
 		}
 		set := in.valuesOf(row, t, columns)
@@ -75,7 +75,7 @@ func (in *insert) beside(row int, t *catalog.Table) *sequence.Beside {
 // the server computes one.
 func (in *insert) valuesOf(row int, t *catalog.Table, columns []catalog.Column) (set []any) {
 	for _, column := range columns {
-		value, known := in.stmt.Insert.Value(row, shown(t, column.Name))
+		value, known := in.stmt.Insert.Value(row, t.Shown(column.Name))
 		if !known {
 			return nil
 		}
@@ -114,7 +114,7 @@ func (in *insert) namedBeside(t *catalog.Table, among *sequence.Beside) []int64 
 	}
 	var beside []int64
 	for row := range in.stmt.Insert.Rows() {
-		id, named := in.stmt.Insert.ID(row, fedColumn(t))
+		id, named := in.stmt.Insert.ID(row, t.ShownFed())
 		if set := in.valuesOf(row, t, among.Columns); named && (set == nil || drawing[alike(set)]) {
 			beside = append(beside, id)
 		}
@@ -126,10 +126,10 @@ func (in *insert) namedBeside(t *catalog.Table, among *sequence.Beside) []int64 
 // names this id.
 func (in *insert) drawsBefore(t *catalog.Table, id int64) bool {
 	for row := range in.stmt.Insert.Rows() {
-		if !in.stmt.Insert.NamesIn(row, fedColumn(t)) {
+		if !in.stmt.Insert.NamesIn(row, t.ShownFed()) {
 			return true
 		}
-		if named, ok := in.stmt.Insert.ID(row, fedColumn(t)); ok && named == id {
+		if named, ok := in.stmt.Insert.ID(row, t.ShownFed()); ok && named == id {
 			break
 		}
 	}

@@ -115,8 +115,8 @@ func (in *insert) collided(err error) *collision {
 	}
 	entry := in.tables.Get(in.stmt.Target)
 	for _, column := range columns {
-		if entry != nil && owns(entry.Table) {
-			column = shown(entry.Table, column)
+		if entry != nil && entry.Table.IsTarget() {
+			column = entry.Table.Shown(column)
 		}
 		if in.stmt.Insert.Omitted(column) > 0 {
 			return c
@@ -137,7 +137,7 @@ func (a *attempt) classify(ctx context.Context, c *conn.Conn, target catalog.Nam
 	if key == nil && a.mayBeTheKey(table) {
 		key = table
 	}
-	if a.isElsewhere(key) {
+	if a.move != nil && a.isElsewhere(key) {
 		a.split()
 	}
 	if table.Fed() || a.move == nil { // an earlier round is reported with its sequence
@@ -148,10 +148,12 @@ func (a *attempt) classify(ctx context.Context, c *conn.Conn, target catalog.Nam
 		// (PostgreSQL manual, F.38.4).
 		a.session.Isolation = conn.RepeatableRead
 	}
-	if owns(table) && target == a.stmt.Target {
+	if table.IsTarget() && target == a.stmt.Target {
 		a.tables.Put(a.stmt.Target, table)
 	}
-	a.complainUnlinked(ctx, table)
+	if table.Unlinked {
+		a.complainUnlinked(ctx, table)
+	}
 	if !key.Fed() {
 		return callersOwn, nil
 	}
@@ -183,7 +185,7 @@ func (a *attempt) mayBeTheKey(t *catalog.Table) bool {
 // leavesKeyOut reports whether a row of the statement leaves the key that collided to
 // its sequence; for another table, whether one leaves the model's key out.
 func (a *attempt) leavesKeyOut() bool {
-	if owns(a.table) {
+	if a.table.IsTarget() {
 		return a.omitted(a.table) > 0
 	}
 	return a.stmt.OmitsModelKey()
@@ -225,11 +227,11 @@ func (a *attempt) classifyViolation(ctx context.Context, c *conn.Conn) (verdict,
 	switch {
 	case e.Constraint == "" && !key.Found:
 		return a.classifyUnnamed(ctx, c)
-	case !owns(t) && key.Found && t.Sequence.CanRead:
+	case !t.IsTarget() && key.Found && t.Sequence.CanRead:
 		// A trigger's insert into another table, which may name its ids itself.
 		drawn, err := sequence.WasDrawn(ctx, c, t.Sequence, key.Value)
 		return driftIf(drawn), err
-	case !owns(t) || !a.names(t):
+	case !t.IsTarget() || !a.names(t):
 		return drift, nil
 	}
 	return a.classifyMixed(ctx, c)

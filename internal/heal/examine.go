@@ -38,7 +38,7 @@ func (s *preflight) failed(ctx context.Context, by strategy, r fenced) *collisio
 // collidedElsewhere is a collision of a key that ON CONFLICT does not name, on a table that
 // has several. What the statement did is undone.
 func (s *preflight) collidedElsewhere(ctx context.Context, err error) *collision {
-	if len(s.table.Keys) == 0 || !owns(s.table) {
+	if len(s.table.Keys) == 0 || !s.table.IsTarget() {
 		return nil
 	}
 	hit := s.collided(err)

@@ -51,15 +51,6 @@ func (in *insert) oneTrip(ctx context.Context) bool {
 	return in.way(ctx).Way == pipeline.OneTrip && pipeline.Usable(in.pool()).Cause == pipeline.CauseNone
 }
 
-// way is how statements with a savepoint go out on the statement's pool.
-func (in *insert) way(ctx context.Context) pipeline.Support {
-	support := in.pipes.Support(ctx, conn.PoolOf(in.stmt.DB))
-	if support.Reason.Cause != pipeline.CauseUnproven && in.tables.Once(support.String()) {
-		in.reporter.Note(ctx, in.stmt.DB.Logger, "seqheal: a savepoint and its statement are sent in "+support.String())
-	}
-	return support
-}
-
 // sendFenced sends the statement in a savepoint: SAVEPOINT, the questions, the INSERT
 // and RELEASE in one round trip where the pool takes that, otherwise one by one.
 func (in *insert) sendFenced(ctx context.Context, text statement.Text, f fence) fenced {

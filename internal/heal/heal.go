@@ -121,7 +121,9 @@ func (h *Healer) Create(db *gorm.DB) {
 	if s := in.choose(db.Statement.Context); s != nil {
 		in.run(db.Statement.Context, s)
 	}
-	in.noticeExhausted()
+	if db.Error != nil {
+		in.noticeExhausted()
+	}
 	in.rememberNamed()
 	in.explain(db.Statement.Context)
 	in.rememberDrawn()

@@ -3,12 +3,15 @@ package heal
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"gorm.io/gorm"
 
 	"github.com/seqheal/seqheal/internal/caller"
+	"github.com/seqheal/seqheal/internal/catalog"
 	"github.com/seqheal/seqheal/internal/conn"
 	"github.com/seqheal/seqheal/internal/facts"
+	"github.com/seqheal/seqheal/internal/pipeline"
 	"github.com/seqheal/seqheal/internal/statement"
 )
 
@@ -74,6 +77,15 @@ func (in *insert) conn() *conn.Conn {
 		in.connection = conn.In(in.stmt.DB, in.stmt.DB.Statement.ConnPool)
 	}
 	return in.connection
+}
+
+// way is how statements with a savepoint go out on the statement's pool.
+func (in *insert) way(ctx context.Context) pipeline.Support {
+	support := in.pipes.Support(ctx, conn.PoolOf(in.stmt.DB))
+	if support.Reason.Cause != pipeline.CauseUnproven && in.tables.Once(support.String()) {
+		in.reporter.Note(ctx, in.stmt.DB.Logger, "seqheal: a savepoint and its statement are sent in "+support.String())
+	}
+	return support
 }
 
 // enter begins a transaction of the plugin's own at the role's default level. The
@@ -171,4 +183,50 @@ func (in *insert) complain(ctx context.Context, message string) {
 	if in.tables.Once(message) {
 		in.reporter.Complain(ctx, in.stmt.DB.Logger, message)
 	}
+}
+
+// omitted is how many rows leave their key to the table's sequence.
+func (in *insert) omitted(t *catalog.Table) int { return in.stmt.Insert.Omitted(t.ShownFed()) }
+
+// draws is how many values the statement draws of the key's sequence, at most.
+func (in *insert) draws(t *catalog.Table) int64 { return int64(in.omitted(t)) * max(1, t.Draws) }
+
+// names reports whether a row names the value that the sequence gives to others.
+func (in *insert) names(t *catalog.Table) bool { return in.stmt.Insert.Names(t.ShownFed()) }
+
+// explicit are the ids that rows name; false when some are no integers here.
+func (in *insert) explicit(t *catalog.Table) ([]int64, bool) {
+	return in.stmt.Insert.Explicit(t.ShownFed())
+}
+
+// drawsFrom reports whether a row of the statement leaves its key to the table's
+// sequence.
+func (in *insert) drawsFrom(t *catalog.Table) bool { return t.Fed() && in.omitted(t) > 0 }
+
+// drawnKeys is the table by each key that a row of the statement leaves to a sequence whose
+// values can be told.
+func (in *insert) drawnKeys(t *catalog.Table) (keys []*catalog.Table) {
+	for _, key := range t.ByKeys() {
+		if in.drawsFrom(key) && predictable(key) {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+// mayDraw reports whether a row leaves an integer key out: one that a sequence feeds,
+// or may feed by now.
+func (in *insert) mayDraw(t *catalog.Table) bool {
+	if slices.ContainsFunc(t.ByKeys(), in.drawsFrom) {
+		return true
+	}
+	for _, column := range t.Key {
+		switch column.Type {
+		case "int2", "int4", "int8", "numeric":
+			if in.stmt.Insert.Omitted(t.Shown(column.Name)) > 0 {
+				return true
+			}
+		}
+	}
+	return in.stmt.OmitsIntegerModelKey()
 }

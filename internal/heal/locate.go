@@ -34,12 +34,14 @@ func (a *attempt) furthest(ctx context.Context, c *conn.Conn) (sequence.Position
 	if t.RowSecurity || !t.Selectable {
 		return a.readMaxAsAdmin(ctx, named)
 	}
-	leading := a.leading(t)
-	if !t.Indexed && leading == nil {
-		if a.target.guessed = named.Found; a.target.guessed {
-			return named, nil
+	var leading *sequence.Beside
+	if !t.Indexed {
+		if leading = a.leading(t); leading == nil {
+			if a.target.guessed = named.Found; a.target.guessed {
+				return named, nil
+			}
+			return named, sequence.NoIndexOf(t)
 		}
-		return named, sequence.NoIndexOf(t)
 	}
 	found := named
 	if a.session.Isolation != conn.Serializable {
@@ -85,7 +87,7 @@ func (a *attempt) named() sequence.Position {
 	if key := a.collision.key; key.Found && seq.Contains(key.Value) {
 		furthest = key
 	}
-	if owns(a.table) {
+	if a.table.IsTarget() {
 		explicit, _ := a.explicit(a.table)
 		for _, id := range explicit {
 			if seq.Contains(id) {

@@ -97,7 +97,9 @@ func (in *insert) readFirst(ctx context.Context, c *conn.Conn) (*facts.Entry, er
 	case gone != nil:
 		return nil, gone
 	case err == nil:
-		in.complainUnlinked(ctx, table)
+		if table.Unlinked {
+			in.complainUnlinked(ctx, table)
+		}
 		return in.tables.Put(in.stmt.Target, table), nil
 	case upsert && !errors.Is(err, catalog.ErrNotFound) && !in.stmt.Ended():
 		in.complain(ctx, fmt.Sprintf("seqheal: an upsert is sent without protection from drift, "+
@@ -114,7 +116,7 @@ func (in *insert) readAnew(ctx context.Context, t *catalog.Table) (*facts.Entry,
 
 // complainUnlinked reports a table whose sequences the server does not name.
 func (in *insert) complainUnlinked(ctx context.Context, t *catalog.Table) {
-	if t.Unlinked && in.mayDraw(t) && !t.Fed() {
+	if in.mayDraw(t) && !t.Fed() {
 		in.complain(ctx, fmt.Sprintf("seqheal: inserts into table %s are not protected from drift: pg_depend of this server does not say which sequence "+
 			"feeds its key; keep the sequence in front of its rows with SELECT setval(...) after imports", t.QuotedName()))
 	}

@@ -43,7 +43,7 @@ func (in *insert) advanceKeysPast(ctx context.Context, t *catalog.Table) (moved 
 
 // advancePast moves the table's sequence past the ids that the statement named.
 func (in *insert) advancePast(ctx context.Context, t *catalog.Table) sequence.Answer {
-	if !t.Fed() || !owns(t) || !predictable(t) {
+	if !t.Fed() || !t.IsTarget() || !predictable(t) {
 		return sequence.Free
 	}
 	furthest, ok := in.furthestNamed(t)

@@ -172,7 +172,7 @@ func (in *insert) knowsTarget(ctx context.Context, t *catalog.Table) bool {
 func (in *insert) conflictTarget(t *catalog.Table, columns []string, name string) statement.Target {
 	names := make([]string, len(columns))
 	for i, column := range columns {
-		names[i] = shown(t, column)
+		names[i] = t.Shown(column)
 	}
 	return in.stmt.Insert.ConflictTarget(names, name, in.stmt.PrimaryColumn())
 }
@@ -238,5 +238,5 @@ func (in *insert) withTripwire(t *catalog.Table) (statement.Text, bool) {
 	if in.names(t) && (!readable || !t.IntegerKey()) {
 		return text, false
 	}
-	return text.WithTripwire(catalog.Quote(fedColumn(t)), ids), true
+	return text.WithTripwire(catalog.Quote(t.ShownFed()), ids), true
 }

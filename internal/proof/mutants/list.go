@@ -324,14 +324,14 @@ var mutants = []mutant{
 	{
 		name: "decision by struct instead of VALUES",
 		edits: []edit{
-			{"internal/heal/columns.go", "func (in *insert) omitted(t *catalog.Table) int { return in.stmt", `func (in *insert) omitted(t *catalog.Table) int {
+			{"internal/heal/insert.go", "func (in *insert) omitted(t *catalog.Table) int { return in.stmt", `func (in *insert) omitted(t *catalog.Table) int {
 	if stmt := in.stmt.DB.Statement; stmt.Schema != nil && stmt.ReflectValue.Kind() == reflect.Struct {
 		if _, zero := stmt.Schema.PrioritizedPrimaryField.ValueOf(stmt.Context, stmt.ReflectValue); !zero {
 			return 0
 		}
 	}
 	return in.stmt`},
-			{"internal/heal/columns.go", "import (\n", "import (\n\t\"reflect\"\n"},
+			{"internal/heal/insert.go", "import (\n", "import (\n\t\"reflect\"\n"},
 		},
 		tests: in("./plugin", "^TestHealsEveryShapeOfInsert$/leaves_the_id_out"),
 	},

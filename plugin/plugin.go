@@ -90,11 +90,11 @@ const createCallback = "gorm:create"
 // watchCallback notices that another plugin has replaced createCallback.
 const watchCallback = "seqheal:watch"
 
-// ErrRowsMissing is wrapped by the error of an upsert that would lose or change rows
-// because a sequence drifted and could not be advanced in time: rows with explicit ids
-// keep appearing in front of the sequence, or a lock or the time limit stopped the heal.
+// ErrRowsMissing is wrapped by the error of an upsert that would lose or change rows because a
+// sequence drifted and was not advanced: rows with explicit ids keep appearing in front of it, a
+// lock or the time limit stopped the heal, or the heal was refused, as [Incident].Reason says.
 // No row was changed. The transaction can only roll back. The next try succeeds once the
-// import or the lock is gone.
+// cause is gone.
 var ErrRowsMissing = heal.ErrRowsMissing
 
 // Plugin is what [New] returns and [gorm.DB.Use] registers. One Plugin serves one

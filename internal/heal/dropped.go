@@ -35,17 +35,17 @@ func (s *dropped) send(ctx context.Context) *collision {
 		}
 		return nil
 	}
-	return s.explain(ctx)
+	return s.diagnose(ctx)
 }
 
-// explain tells why no row came back. Where the table turned out to be another one it is
+// diagnose tells why no row came back. Where the table turned out to be another one it is
 // read anew first: the row has drawn from that one's sequence.
-func (s *dropped) explain(ctx context.Context) *collision {
+func (s *dropped) diagnose(ctx context.Context) *collision {
 	switch t, answer, err := s.takenKey(ctx); {
 	case err != nil: // nothing was stored, and the reason cannot be known
 		s.failAborted(ctx, err)
 	case answer == sequence.Stale && s.countReading() && s.follow(ctx):
-		return s.explain(ctx)
+		return s.diagnose(ctx)
 	case answer == sequence.Taken:
 		hit := collisionOf(t, droppedRow, nil)
 		hit.key = s.lastDrawn(ctx, t)

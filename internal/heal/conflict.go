@@ -3,6 +3,7 @@ package heal
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -107,6 +108,8 @@ func (s conflict) abandon(ctx context.Context, a *attempt) {
 		return
 	case a.verdict == noCollision:
 		return // the empty result stands
+	case a.failure.Has(sequence.Exhausted) && s.failTaken(ctx, a):
+		return
 	}
 	err := s.insert.send(s.text.Guarded(""))
 	switch {
@@ -115,4 +118,32 @@ func (s conflict) abandon(ctx context.Context, a *attempt) {
 	case err == nil && a.failure.Has(OutOfRounds):
 		a.failure = nil // out of rounds, and in time after all
 	}
+}
+
+// duplicate fails in the words in which PostgreSQL rejects a key that exists.
+//
+//	%[1]s the message   %[2]s the detail   %[3]s schema   %[4]s table   %[5]s constraint; literals
+const duplicate = `DO $seqheal$ BEGIN RAISE unique_violation USING MESSAGE = %[1]s, DETAIL = %[2]s, SCHEMA = %[3]s, TABLE = %[4]s, CONSTRAINT = %[5]s; END $seqheal$`
+
+// plainName is a name that PostgreSQL shows without quotes.
+var plainName = regexp.MustCompile(`^[a-z_][a-z0-9_]*$`)
+
+// failTaken fails the statement with the 23505 that the guard has suppressed, because the
+// sequence has no further value to send it with. It reports false where the id is not known.
+func (s conflict) failTaken(ctx context.Context, a *attempt) bool {
+	key, t := s.lastDrawn(ctx, a.table), a.table
+	if !key.Found || len(t.Key) != 1 {
+		return false
+	}
+	literal := func(format string, args ...any) string { // nothing ends the dollar quote
+		return strings.ReplaceAll(catalog.Literal(fmt.Sprintf(format, args...)), "$", `' || pg_catalog.chr(36) || '`)
+	}
+	a.collision.key = key
+	column := t.FedColumn()
+	if !plainName.MatchString(column) {
+		column = catalog.Quote(column)
+	}
+	s.stmt.Fail(s.conn().Exec(ctx, fmt.Sprintf(duplicate, literal(`duplicate key value violates unique constraint "%s"`, t.Constraint),
+		literal("Key (%s)=(%d) already exists.", column, key.Value), literal("%s", t.Schema), literal("%s", t.Name), literal("%s", t.Constraint))))
+	return true
 }

@@ -102,6 +102,13 @@ func TestTrouble_whoseSessionsChangeTheirReplicationRole(t *testing.T) {
 	}
 }
 
+type oddlyKeyed struct {
+	ID   int64 `gorm:"primaryKey;column:Order $seqheal$ id"`
+	Name string
+}
+
+func (oddlyKeyed) TableName() string { return "users" }
+
 // Ends of ranges: what is free is used, and the errors are PostgreSQL's.
 func TestTrouble_endOfTheRange(t *testing.T) {
 	t.Parallel()
@@ -125,13 +132,17 @@ func TestTrouble_endOfTheRange(t *testing.T) {
 			w.forget()
 		}})
 	}
-	// In a transaction the conflict guard has used the last value up, and PostgreSQL says
-	// 2200H: a limit.
-	beside(t, program{name: "the last value is taken", calm: true, settings: []setting{noTx}, setup: small + "INSERT INTO users VALUES (32767, 'old 32767'); SELECT setval('users_id_seq', 32766);", run: func(w *world) {
+	// In a transaction the conflict guard has used the last value up.
+	beside(t, program{name: "the last value is taken", calm: true, settings: perStep, setup: small + "INSERT INTO users VALUES (32767, 'old 32767'); SELECT setval('users_id_seq', 32766);", run: func(w *world) {
 		w.use(uses[0], "the last", "users")
 		if all := w.reported(); w.healing != nil && (len(all) == 0 || all[0].Reason != plugin.ReasonExhausted) {
 			w.t.Errorf("reported as %v", all)
 		}
+		w.forget()
+	}})
+	const odd = `CREATE TABLE users ("Order $seqheal$ id" smallserial CONSTRAINT "the $seqheal$ Key" PRIMARY KEY, name text); INSERT INTO users VALUES (32767, 'old 32767'); SELECT setval('"users_Order $seqheal$ id_seq"', 32766);`
+	beside(t, program{name: "the last value is taken, odd names", calm: true, settings: []setting{callerTx}, setup: odd, rows: `SELECT 1, name FROM users ORDER BY 1, 2`, run: func(w *world) {
+		_ = w.step("the last", func(db *gorm.DB) *gorm.DB { return db.Create(&oddlyKeyed{Name: "new"}) })
 		w.forget()
 	}})
 }

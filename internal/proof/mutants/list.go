@@ -256,6 +256,11 @@ var mutants = []mutant{
 		tests: in("./internal/hostile", "^TestTenants_theRetryOfATenantUnderASnapshot$"),
 	},
 	{
+		name:  "the 23505 of the last value stays suppressed",
+		edits: []edit{{"internal/heal/conflict.go", "	case a.failure.Has(sequence.Exhausted) && s.failTaken(ctx, a):\n", "	case a.failure.Has(sequence.Exhausted) && s.text.Vars == nil:\n"}},
+		tests: in("./internal/hostile", "^TestTrouble_endOfTheRange$"),
+	},
+	{
 		name:  "a tripwire that knows no named ids of a composite key",
 		edits: []edit{{"internal/heal/strategy.go", "(!readable || !t.IntegerKey())", "!readable"}},
 		tests: in("./internal/heal", "^TestWithTripwire$"),

@@ -17,12 +17,11 @@ import (
 // because a sequence drifted.
 var ErrRowsMissing = errors.New("seqheal: rows of an upsert are missing")
 
-// preflight asks, before it sends the statement, whether one of the values that the
-// statement is about to draw is taken: by a row that is there, or by an id that the
-// statement names itself. An upsert shows no collision afterwards, and a deferred key is
-// checked at COMMIT. The statement is sent as the caller wrote it, in the same savepoint.
-// Where that can be asked, a question after an upsert finds rows that were committed
-// behind the look.
+// preflight sends a statement that shows no collision as the caller wrote it, in a savepoint,
+// behind a check that the table is the one that was read. A question after it finds the rows
+// that it met. Where none can be asked it looks before it sends the statement: is one of the
+// values that come next taken, by a row that is there, or by an id that the statement names
+// itself? A key that is checked at COMMIT is looked at, too.
 type preflight struct {
 	*insert
 	text  statement.Text

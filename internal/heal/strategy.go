@@ -230,13 +230,13 @@ func (in *insert) chooseLook(t *catalog.Table) strategy {
 // the other rows cannot be told; and where the tripwire would need more of the table than the
 // caller's clause does.
 func (in *insert) withTripwire(t *catalog.Table) (statement.Text, bool) {
-	text, onConflict := in.stmt.Text(), in.stmt.Insert.OnConflict
-	if in.skips(t) || !text.HasConflict() || len(onConflict.Columns) == 0 || onConflict.OnConstraint != "" || in.stmt.Target.Table == "excluded" {
+	text, onConflict, column := in.stmt.Text(), in.stmt.Insert.OnConflict, t.ShownFed()
+	if column == "" || in.skips(t) || !text.HasConflict() || len(onConflict.Columns) == 0 || onConflict.OnConstraint != "" || in.stmt.Target.Table == "excluded" {
 		return text, false
 	}
 	ids, readable := in.explicit(t)
 	if in.names(t) && (!readable || !t.IntegerKey()) {
 		return text, false
 	}
-	return text.WithTripwire(catalog.Quote(t.ShownFed()), ids), true
+	return text.WithTripwire(catalog.Quote(column), ids), true
 }

@@ -287,7 +287,7 @@ var mutants = []mutant{
 	},
 	{
 		name:  "a tripwire under a trigger that gives ids",
-		edits: []edit{{"internal/heal/strategy.go", "	if in.skips(t) || !text", "	if !text"}},
+		edits: []edit{{"internal/heal/strategy.go", "	if column == \"\" || in.skips(t) || !text", "	if !text"}},
 		tests: in("./internal/heal", "^TestWithTripwire$"),
 	},
 	{

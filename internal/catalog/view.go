@@ -137,6 +137,7 @@ func (p *path) shadow(table *relation) {
 	if v := p.view(table); v.InsteadOf || v.Rule {
 		return
 	}
+	table.shadowed = map[int64]shadow{}
 	for i := len(p.views) - 1; i >= 0; i-- {
 		view := p.views[i]
 		for _, shown := range view.columns {
@@ -147,9 +148,6 @@ func (p *path) shadow(table *relation) {
 			number := p.through(i, shown.Number)
 			if number == 0 {
 				continue // an expression, into which nothing is inserted
-			}
-			if table.shadowed == nil {
-				table.shadowed = map[int64]shadow{}
 			}
 			schema := view.schema
 			if view.temporary {

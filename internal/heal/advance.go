@@ -23,10 +23,7 @@ func (a *attempt) advance(ctx context.Context, c *conn.Conn, before sequence.Pos
 		}
 		return nil
 	}
-	t, margin := a.table, int64(0)
-	if a.rounds > 1 && before.Found {
-		margin = a.margin(before)
-	}
+	t, margin := a.table, a.margin(before)
 	if t.RowSecurity || !t.Selectable || !t.Sequence.CanUse {
 		return a.advanceBothWays(ctx, c, margin)
 	}
@@ -39,10 +36,10 @@ func (a *attempt) advance(ctx context.Context, c *conn.Conn, before sequence.Pos
 	if sequence.Explain(err).Has(sequence.Permission) && a.settings.ResyncDB != nil {
 		return a.advanceBothWays(ctx, c, margin)
 	}
-	if key := a.collision.key; move.Next && a.collision.evidence != suspected && (!key.Found || key.Value == a.target.Value) {
+	switch key := a.collision.key; {
+	case move.Next && a.collision.evidence != suspected && (!key.Found || key.Value == a.target.Value):
 		move.Moved = true // the draw that collided went past the last row; a suspicion is no collision
-	}
-	if a.collision.evidence == missingRows && err == nil {
+	case a.collision.evidence == missingRows && err == nil:
 		move.Moved = true // the statement's own draws went past the rows
 	}
 	a.record(move)
@@ -113,6 +110,9 @@ func (a *attempt) passCached(ctx context.Context, c *conn.Conn) error {
 // margin grows from round to round with what appeared since the last one: the rows
 // of an import that is running now.
 func (a *attempt) margin(before sequence.Position) int64 {
+	if a.rounds == 1 || !before.Found {
+		return 0
+	}
 	appeared := sequence.Steps(before.Value, a.target.Value, a.table.Sequence.Increment)
 	least := int64(64) << (3 * min(a.rounds-2, 6))
 	return min(mostMargin, max(least, 2*min(appeared, mostMargin)))

@@ -70,7 +70,7 @@ func (s *preflight) askAfter(ctx context.Context, r fenced) *collision {
 		case err != nil: // the connection is gone
 			s.failAborted(ctx, err)
 			return nil
-		case answer == sequence.Stale && s.countReading():
+		case answer == sequence.Stale && s.countReading() && s.readings <= mostFollowed:
 			return collisionOf(t, suspected, s.undo(ctx)) // the heal reads it anew
 		case answer == sequence.Taken:
 			return collisionOf(t, s.evidenceBehind(ctx, t, before.Value), s.undo(ctx))
@@ -82,20 +82,17 @@ func (s *preflight) askAfter(ctx context.Context, r fenced) *collision {
 	return nil
 }
 
+// mostFollowed bounds how often a statement that was sent is undone because its table turned out
+// to be another one.
+const mostFollowed = 2
+
 // askKeyAfter asks of one key. With last it releases the savepoint where the answer is Free.
 func (s *preflight) askKeyAfter(ctx context.Context, t *catalog.Table, before int64, stored sequence.Position, last bool) (answer sequence.Answer, released bool, err error) {
 	question, ok := sequence.AskAfter(t, before, int64(s.omitted(t)), s.updates())
 	if !ok {
 		return s.askAdminAfter(ctx, t, before), false, nil
 	}
-	put := sequence.Put
-	if last {
-		put = sequence.PutAfter
-	}
-	answer, err = put(ctx, s.conn(), question)
-	if !last && serverSpoke(err) {
-		err = nil // it cannot be asked
-	}
+	answer, err = sequence.PutAfter(ctx, s.conn(), question, last)
 	if answer == sequence.Taken && err == nil && s.onlyLocked(ctx, t, before, stored) {
 		return sequence.Unknown, false, nil
 	}

@@ -183,10 +183,9 @@ func (s *preflight) lookAgain(ctx context.Context, f fence) (*collision, fenced)
 			return nil, s.sendUnasked(ctx, s.text, fence{keepOpen: f.keepOpen})
 		}
 	}
-	if len(f.last) > 0 {
-		f = s.watched() // the sequence is another one too
-	}
-	return s.sendBehindLook(ctx, f)
+	anew := s.watched() // the sequence is another one too
+	anew.keepOpen = anew.keepOpen || f.keepOpen
+	return s.sendBehindLook(ctx, anew)
 }
 
 // evidenceBehind is what the row means that was found among the drawn values. DO UPDATE has

@@ -39,8 +39,9 @@ type Tables struct {
 	said map[string]bool
 	// began and ended count heals.
 	began, ended atomic.Int64
-	// secondLate is when a second connection was last waited for in vain.
-	secondLate atomic.Pointer[time.Time]
+	// lateInARow counts how often a second connection was waited for in vain, one time after the
+	// other, and lateAt is when, in nanoseconds.
+	lateInARow, lateAt atomic.Int64
 }
 
 // Sequence identifies a sequence: an oid alone is another one in another database.
@@ -221,18 +222,20 @@ func (t *Tables) Once(text string) bool {
 	return true
 }
 
-// SecondLate keeps that a second connection was waited for in vain, as where a pooler has none to
-// give.
-func (t *Tables) SecondLate() {
-	now := time.Now()
-	t.secondLate.Store(&now)
+// Second keeps whether a second connection came in time.
+func (t *Tables) Second(came bool) {
+	if came {
+		t.lateInARow.Store(0)
+		return
+	}
+	t.lateInARow.Add(1)
+	t.lateAt.Store(time.Now().UnixNano())
 }
 
-// MayWaitForSecond reports whether one that is not needed may be waited for again: not within a
-// second after it was in vain.
+// MayWaitForSecond reports whether one that is not needed may be waited for: not within a second
+// after three in a row did not come, as where a pooler has none to give.
 func (t *Tables) MayWaitForSecond() bool {
-	late := t.secondLate.Load()
-	return late == nil || time.Since(*late) > time.Second
+	return t.lateInARow.Load() < 3 || time.Now().UnixNano()-t.lateAt.Load() > int64(time.Second)
 }
 
 // HealBegins counts a heal that begins.

@@ -16,15 +16,22 @@ type droppedRows struct {
 
 func newDroppedRows(in *insert, t *catalog.Table) *droppedRows {
 	s := &droppedRows{preflight: preflight{insert: in, text: in.stmt.Text(), table: t}}
-	s.counted = !in.names(t) && !in.skips(t) && t.OnlyKeyIsUnique() && !t.TreeRowSecurity
+	s.blind = !in.drawsFrom(t) || !predictable(t)
+	s.counted = in.rowsTell(t)
 	return s
+}
+
+// rowsTell reports whether a row that does not come back under DO NOTHING has met another one by
+// a value that it drew.
+func (in *insert) rowsTell(t *catalog.Table) bool {
+	onConflict := in.stmt.Insert.OnConflict
+	return onConflict != nil && onConflict.DoNothing && in.drawsFrom(t) && predictable(t) && !in.names(t) && !in.skips(t) && t.OnlyKeyIsUnique() && !t.TreeRowSecurity
 }
 
 func (s *droppedRows) send(ctx context.Context) *collision {
 	if !s.ensureTransaction(ctx) {
 		return nil
 	}
-	before := s.table
 	f := s.watched()
 	f.keepOpen = f.keepOpen || s.counted
 	hit, r := s.sendBehindLook(ctx, f)
@@ -36,7 +43,7 @@ func (s *droppedRows) send(ctx context.Context) *collision {
 	case r.err == nil && r.open && complete:
 		s.release(ctx)
 		return nil
-	case r.err == nil && r.open && s.counted && before == s.table && s.onlyKeyDrops(ctx, s.table):
+	case r.err == nil && r.open && s.counted && s.onlyKeyDrops(ctx, s.table):
 		return collisionOf(s.table, missingRows, s.undo(ctx))
 	}
 	return s.examine(ctx, s, r)

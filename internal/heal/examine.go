@@ -65,7 +65,8 @@ func (s *preflight) askAfter(ctx context.Context, r fenced) *collision {
 		if !before.Found {
 			continue
 		}
-		answer, released, err := s.askKeyAfter(ctx, t, before.Value, stored, i == len(keys)-1)
+		after := sequence.After{Before: before.Value, Draws: int64(s.omitted(t)), Stored: r.rows, Updates: s.updates()}
+		answer, released, err := s.askKeyAfter(ctx, t, after, stored, i == len(keys)-1)
 		switch {
 		case err != nil: // the connection is gone
 			s.failAborted(ctx, err)
@@ -87,13 +88,13 @@ func (s *preflight) askAfter(ctx context.Context, r fenced) *collision {
 const mostFollowed = 2
 
 // askKeyAfter asks of one key. With last it releases the savepoint where the answer is Free.
-func (s *preflight) askKeyAfter(ctx context.Context, t *catalog.Table, before int64, stored sequence.Position, last bool) (answer sequence.Answer, released bool, err error) {
-	question, ok := sequence.AskAfter(t, before, int64(s.omitted(t)), s.updates())
+func (s *preflight) askKeyAfter(ctx context.Context, t *catalog.Table, after sequence.After, stored sequence.Position, last bool) (answer sequence.Answer, released bool, err error) {
+	question, ok := sequence.AskAfter(t, after)
 	if !ok {
-		return s.askAdminAfter(ctx, t, before), false, nil
+		return s.askAdminAfter(ctx, t, after.Before), false, nil
 	}
 	answer, err = sequence.PutAfter(ctx, s.conn(), question, last)
-	if answer == sequence.Taken && err == nil && s.onlyLocked(ctx, t, before, stored) {
+	if answer == sequence.Taken && err == nil && s.onlyLocked(ctx, t, after.Before, stored) {
 		return sequence.Unknown, false, nil
 	}
 	return answer, last && answer == sequence.Free, err

@@ -150,9 +150,7 @@ func (in *insert) onFreeSecond(ctx context.Context, fn func(context.Context, *co
 	}
 	budget := conn.Budget{Until: time.Now().Add(in.settings.Timeout), Lock: secondLock}
 	err = conn.OnSecond(ctx, pool, budget, func(ctx context.Context, c *conn.Conn, _ conn.Session) error { return fn(ctx, c) })
-	if errors.Is(err, conn.ErrNoSecond) {
-		in.tables.SecondLate()
-	}
+	in.tables.Second(!errors.Is(err, conn.ErrNoSecond))
 	return err
 }
 

@@ -179,12 +179,13 @@ func (s *preflight) lookAgain(ctx context.Context, f fence) (*collision, fenced)
 			s.table = key
 		}
 		s.blind = !s.drawsFrom(s.table) || !predictable(s.table)
+		s.counted = s.rowsTell(s.table)
 		if s.blind && !s.mayDraw(s.table) {
 			return nil, s.sendUnasked(ctx, s.text, fence{keepOpen: f.keepOpen})
 		}
 	}
 	anew := s.watched() // the sequence is another one too
-	anew.keepOpen = anew.keepOpen || f.keepOpen
+	anew.keepOpen = anew.keepOpen || f.keepOpen || s.counted
 	return s.sendBehindLook(ctx, anew)
 }
 
@@ -239,7 +240,7 @@ func (s *preflight) questions() (questions []sequence.Question) {
 func (s *preflight) aheadHere(t *catalog.Table) sequence.Ahead {
 	ahead := s.ahead(t)
 	ahead.NotHere = !s.counted && !s.lookedFromSecond
-	ahead.Afterwards = s.counted || slices.Contains(s.watchedKeys(), t)
+	ahead.Afterwards = s.counted || (s.updates() || sequence.CountsAfter(t)) && slices.Contains(s.watchedKeys(), t)
 	return ahead
 }
 

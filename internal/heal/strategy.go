@@ -117,7 +117,10 @@ func (in *insert) chooseUpsert(ctx context.Context, fresh bool) strategy {
 	if len(keys) == 0 {
 		// No sequence feeds the key, or its values cannot be foreseen. The question is
 		// whether that still holds.
-		return &preflight{insert: in, text: text, table: entry.Table, blind: true}
+		if in.stmt.Insert.OnConflict.DoNothing {
+			return newDroppedRows(in, entry.Table)
+		}
+		return in.chooseLook(entry.Table)
 	}
 	if !fresh && !in.knowsTarget(ctx, entry.Table) {
 		return in.chooseUpsert(ctx, true) // the key may be another one by now

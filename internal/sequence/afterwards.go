@@ -32,27 +32,37 @@ func ReadLast(ctx context.Context, c *conn.Conn, t *catalog.Table) (last Positio
 // It fails as well when the sequence is not as far as the statement's draws take it: it was
 // moved back meanwhile, and where the first draws were is not known.
 //
-//	%[1]s column   %[2]s table, with ONLY unless partitioned   %[3]d the sequence's oid
-//	%[4]d its last value before the statement   %[5]d increment   %[6]d draws
-//	%[7]d the answer where it is not   %[8]s locked, or stranger   %[9]s the check
+//	%[3]d the sequence's oid   %[4]d its last value before the statement   %[5]d increment
+//	%[6]d draws   %[7]d the answer where it is not   %[8]s what shows that a row was met   %[9]s the check
 const metStranger = `SELECT 1 / CASE WHEN pg_catalog.ln(CASE WHEN %[9]s THEN 1 ELSE 0 END) <> 0 THEN 1
   WHEN (pg_catalog.currval(%[3]d::pg_catalog.oid::pg_catalog.regclass) - '%[4]d'::pg_catalog.int8) / (%[5]d) < %[6]d THEN %[7]d
   WHEN pg_catalog.current_setting('transaction_isolation') = 'serializable' THEN 1
-  WHEN EXISTS (SELECT 1 FROM %[2]s t, (SELECT pg_catalog.currval(%[3]d::pg_catalog.oid::pg_catalog.regclass) AS last OFFSET 0) s
+  WHEN %[8]s THEN 0 ELSE 1 END`
+
+// amongDrawn is the rows that hold one of the values drawn.
+//
+//	%[1]s column   %[2]s table, with ONLY unless partitioned   the others as in metStranger
+const amongDrawn = `FROM %[2]s t, (SELECT pg_catalog.currval(%[3]d::pg_catalog.oid::pg_catalog.regclass) AS last OFFSET 0) s
     WHERE t.%[1]s BETWEEN least('%[4]d'::pg_catalog.int8 + (%[5]d), s.last) AND greatest('%[4]d'::pg_catalog.int8 + (%[5]d), s.last)
-      AND (t.%[1]s - '%[4]d'::pg_catalog.int8) %% (%[5]d) = 0
-      AND %[8]s) THEN 0 ELSE 1 END`
+      AND (t.%[1]s - '%[4]d'::pg_catalog.int8) %% (%[5]d) = 0`
 
-// stranger tells a row of another transaction, which DO NOTHING may have met. One that began
-// after this one has a negative age as this one's own savepoints have; its status distinguishes
-// them: what is seen of another transaction is committed. It is a hint: another session may
-// have drawn in between.
-const stranger = `CASE WHEN pg_catalog.age(t.xmin) > 0 THEN true
-        ELSE pg_catalog.txid_status((pg_catalog.txid_snapshot_xmax(pg_catalog.txid_current_snapshot()) >> 32 << 32) + t.xmin::pg_catalog.text::pg_catalog.int8) = 'committed' END`
+const (
+	// moreThanStored shows that DO NOTHING met a row: more rows hold a value drawn than the
+	// statement has stored. It is a hint: another session may have drawn in between.
+	//
+	//	%[1]s amongDrawn   %[2]d rows stored
+	moreThanStored = "(SELECT pg_catalog.count(*) %[1]s) > %[2]d"
 
-// locked tells a row that ON CONFLICT DO UPDATE met: it locks the row before it changes it, and
-// also where it does not. It is a hint: a foreign key locks a row too.
-const locked = "t.xmax <> 0"
+	// stranger shows the same where triggers store rows or give ids: a row of another transaction.
+	// One that began after this one has a negative age as this one's own savepoints have; its
+	// status distinguishes them: what is seen of another transaction is committed.
+	stranger = `EXISTS (SELECT 1 %[1]s AND CASE WHEN pg_catalog.age(t.xmin) > 0 THEN true
+        ELSE pg_catalog.txid_status((pg_catalog.txid_snapshot_xmax(pg_catalog.txid_current_snapshot()) >> 32 << 32) + t.xmin::pg_catalog.text::pg_catalog.int8) = 'committed' END)`
+
+	// locked shows that DO UPDATE met a row: it locks the row before it changes it, and also where
+	// it does not. It is a hint: a foreign key locks a row too.
+	locked = "EXISTS (SELECT 1 %[1]s AND t.xmax <> 0)"
+)
 
 // storedHere answers how many rows the transaction has inserted into a table, also in
 // savepoints; null with track_counts off. A row that is updated does not count (PostgreSQL
@@ -96,23 +106,46 @@ func PutAfter(ctx context.Context, c *conn.Conn, question string, release bool) 
 	return AnswerOf(err), nil
 }
 
-// AskAfter is a question about a statement that was sent after the sequence stood at
-// before, and drew so many values: Taken when one may be held by a row that it met, and Stale
-// when the name stands for another table. updates says that it has DO UPDATE. It reports false
-// where that cannot be asked.
-func AskAfter(t *catalog.Table, before, draws int64, updates bool) (question string, ok bool) {
+// After is what a statement did, for [AskAfter].
+type After struct {
+	// Before is where the sequence stood before the statement, and Draws how many values it has
+	// drawn since.
+	Before, Draws int64
+	// Stored is how many rows the statement has stored.
+	Stored int64
+	// Updates is true for DO UPDATE.
+	Updates bool
+}
+
+// AskAfter is a question about a statement that was sent: Taken when a row that it met may hold
+// a value that it drew, and Stale when the name stands for another table. It reports false where
+// that cannot be asked.
+func AskAfter(t *catalog.Table, a After) (question string, ok bool) {
 	if !AskableAfter(t) {
 		return "", false
 	}
 	fewer := 0
 	if t.DrawnByTrigger() {
-		draws, fewer = 1, 1 // it need not draw for each row, and what it did not draw met nothing
+		a.Draws, fewer = 1, 1 // it need not draw for each row, and what it did not draw met nothing
 	}
-	met := stranger
-	if updates {
-		met = locked
+	arguments := []any{catalog.Quote(t.FedColumn()), itself(t), t.Sequence.OID, a.Before, t.Sequence.Increment}
+	among := fmt.Sprintf(amongDrawn, arguments...)
+	var met string
+	switch {
+	case a.Updates:
+		met = fmt.Sprintf(locked, among)
+	case CountsAfter(t):
+		met = fmt.Sprintf(moreThanStored, among, a.Stored)
+	default:
+		met = fmt.Sprintf(stranger, among)
 	}
-	return fmt.Sprintf(metStranger, catalog.Quote(t.FedColumn()), itself(t), t.Sequence.OID, before, t.Sequence.Increment, draws, fewer, met, t.Identity.Check()), true
+	return fmt.Sprintf(metStranger, append(arguments, a.Draws, fewer, met, t.Identity.Check())...), true
+}
+
+// CountsAfter reports whether the number of rows that DO NOTHING has stored shows whether it met
+// one: no trigger stores rows or gives ids.
+func CountsAfter(t *catalog.Table) bool {
+	return !t.Triggers.BeforeInsertRow && !t.Triggers.AfterRow && !t.Triggers.InsertStatement && !t.Rules
 }
 
 // AskableAfter reports whether [AskAfter] can ask.

@@ -78,7 +78,7 @@ var mutants = []mutant{
 	},
 	{
 		name:  "a table that was replaced after its check is not noticed",
-		edits: []edit{{"internal/heal/examine.go", "case answer == sequence.Stale && s.countReading():", "case answer == sequence.Stale && s.blind:"}},
+		edits: []edit{{"internal/heal/examine.go", "case answer == sequence.Stale && s.countReading() && s.readings <= mostFollowed:", "case answer == sequence.Stale && s.blind:"}},
 		tests: in("./plugin", "^TestHeal_tableReplacedBetweenItsStatements$"),
 	},
 	{

@@ -28,6 +28,10 @@ func (s *preflight) failed(ctx context.Context, by strategy, r fenced) *collisio
 	if hit := s.collidedElsewhere(ctx, r.err); hit != nil {
 		return hit
 	}
+	if hit := s.trippedHere(r.err); hit != nil {
+		hit.undone = s.undo(ctx)
+		return hit
+	}
 	if pgerr.Is(r.err, pgerr.SerializationFailure) && s.drawsFrom(s.table) {
 		s.healForRetry(ctx, by, r.err, s.table, s.ahead(s.table).Count)
 	}
@@ -38,7 +42,7 @@ func (s *preflight) failed(ctx context.Context, by strategy, r fenced) *collisio
 // collidedElsewhere is a collision of a key that ON CONFLICT does not name, on a table that
 // has several. What the statement did is undone.
 func (s *preflight) collidedElsewhere(ctx context.Context, err error) *collision {
-	if len(s.table.Keys) == 0 || !s.table.IsTarget() {
+	if len(s.table.Keys) == 0 && !s.wired || !s.table.IsTarget() {
 		return nil
 	}
 	hit := s.collided(err)
@@ -65,7 +69,7 @@ func (s *preflight) askAfter(ctx context.Context, r fenced) *collision {
 		if !before.Found {
 			continue
 		}
-		after := sequence.After{Before: before.Value, Draws: int64(s.omitted(t)), Stored: r.rows, Updates: s.updates()}
+		after := sequence.After{Before: before.Value, Draws: int64(s.omitted(t)), Stored: r.rows, AllDrawn: !s.names(t), Updates: s.updates()}
 		answer, released, err := s.askKeyAfter(ctx, t, after, stored, i == len(keys)-1)
 		switch {
 		case err != nil: // the connection is gone

@@ -32,6 +32,9 @@ type preflight struct {
 	// blind is true when the values that come next cannot be foreseen. The question is then
 	// whether the table is the remembered one.
 	blind bool
+	// wired is true while the text has a tripwire at the key of the table. The look is then at the
+	// ids that the statement names alone: one that is drawn as well would pass.
+	wired bool
 	// counted is true when every row must come back, so that a missing one is evidence.
 	counted bool
 	// looked is true once the rows were looked at by the whole key, so that the question asks
@@ -81,7 +84,7 @@ func (s *preflight) watched() (f fence) {
 
 // watchedKeys are the keys of which one can ask after the statement whether it met a row.
 func (s *preflight) watchedKeys() (keys []*catalog.Table) {
-	if s.noticed || s.blind {
+	if s.noticed || s.blind || s.wired {
 		return nil
 	}
 	for _, t := range s.lookedAt() {
@@ -172,6 +175,8 @@ func (in *insert) complainUnprotected(ctx context.Context, err error) {
 // lookAgain reads the table anew, and sends the statement behind a look at that one.
 func (s *preflight) lookAgain(ctx context.Context, f fence) (*collision, fenced) {
 	s.looked = false
+	wired := s.wired
+	s.unwire()
 	entry, err := s.readAnew(ctx, s.table)
 	if err == nil && entry != nil {
 		s.table = entry.Table
@@ -180,6 +185,9 @@ func (s *preflight) lookAgain(ctx context.Context, f fence) (*collision, fenced)
 		}
 		s.blind = !s.drawsFrom(s.table) || !predictable(s.table)
 		s.counted = s.rowsTell(s.table)
+		if text, ok := s.withTripwire(s.table); ok && wired && !s.blind {
+			s.text, s.wired = text, true
+		}
 		if s.blind && !s.mayDraw(s.table) {
 			return nil, s.sendUnasked(ctx, s.text, fence{keepOpen: f.keepOpen})
 		}
@@ -228,7 +236,11 @@ func (s *preflight) questions() (questions []sequence.Question) {
 	}
 	for _, t := range s.lookedAt() {
 		question, ok := sequence.Ask(t, s.aheadHere(t))
-		if !ok {
+		switch {
+		case ok:
+		case s.wired:
+			question = sequence.StillThere(t, false)
+		default:
 			return nil
 		}
 		questions = append(questions, question)
@@ -239,8 +251,8 @@ func (s *preflight) questions() (questions []sequence.Question) {
 // aheadHere is ahead for a look on the statement's own connection.
 func (s *preflight) aheadHere(t *catalog.Table) sequence.Ahead {
 	ahead := s.ahead(t)
-	ahead.NotHere = !s.counted && !s.lookedFromSecond
-	ahead.Afterwards = s.counted || (s.updates() || sequence.CountsAfter(t)) && slices.Contains(s.watchedKeys(), t)
+	ahead.NotHere = !s.counted && !s.wired && !s.lookedFromSecond
+	ahead.Afterwards = s.counted || s.wired || (s.updates() || !s.names(t) && sequence.CountsAfter(t)) && slices.Contains(s.watchedKeys(), t)
 	return ahead
 }
 
@@ -254,18 +266,43 @@ func (in *insert) aheadBeside(t *catalog.Table, beside *sequence.Beside) sequenc
 	return sequence.Ahead{Count: in.draws(t), Named: in.namedBeside(t, beside), Beside: beside, AllKeys: in.waitsForAnyKey()}
 }
 
-func (s *preflight) heal(ctx context.Context, a *attempt) strategy { return a.healAndSend(ctx, s) }
+// unwire has the statement sent as the caller wrote it.
+func (s *preflight) unwire() {
+	if s.wired {
+		s.wired, s.text = false, s.stmt.Text()
+	}
+}
 
-// abandon fails the statement after a 23505, and where its draws would damage rows
-// unnoticed. Otherwise it sends it as it is: nothing was in front of the sequence, or
+func (s *preflight) heal(ctx context.Context, a *attempt) strategy {
+	again := a.healAndSend(ctx, s)
+	if a.isFalseAlarm() {
+		return s.chooseLook(a.table)
+	}
+	return again
+}
+
+// abandon fails the statement after a 23505 or a tripwire, and where its draws would damage
+// rows unnoticed. Otherwise it sends it as it is: nothing was in front of the sequence, or
 // nothing more can be done.
 func (s *preflight) abandon(ctx context.Context, a *attempt) {
-	if a.collision.evidence == uniqueViolation {
-		s.failAborted(ctx, a.collision.err)
+	if a.collision.evidence == uniqueViolation || a.collision.evidence == metRow {
+		s.failAborted(ctx, a.lastError())
 		return
 	}
 	if !s.noticed && s.failUnsent(ctx, a, s.table.ByKey(a.collision.from.KeyName())) {
 		return
 	}
-	_ = s.insert.send(s.text)
+	err := s.insert.send(s.text)
+	if hit := s.trippedHere(err); hit != nil {
+		a.collision = *hit
+		s.failAborted(ctx, a.lastError())
+	}
+}
+
+// trippedHere is the collision of the statement's own tripwire, nil without one.
+func (s *preflight) trippedHere(err error) *collision {
+	if !s.wired {
+		return nil
+	}
+	return s.tripped(err, s.table)
 }

@@ -216,7 +216,9 @@ func (in *insert) chooseKeyUpsert(t *catalog.Table) strategy {
 	switch {
 	case !ok:
 		return in.chooseLook(t)
-	case in.inTransaction() || in.names(t): // with its ids the text is another one each time, for which a pipeline has a cache of its own
+	case in.names(t):
+		return &preflight{insert: in, text: text, table: t, wired: true}
+	case in.inTransaction():
 		return &savepoint{insert: in, text: text, wired: t}
 	}
 	return &autocommit{insert: in, text: text, wired: t}

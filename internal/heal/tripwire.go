@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/seqheal/seqheal/internal/catalog"
 	"github.com/seqheal/seqheal/internal/conn"
@@ -43,7 +44,7 @@ func (in *insert) tripped(err error, t *catalog.Table) *collision {
 	case server.Code == pgerr.InvalidTextRepresentation && id != "":
 		value, err := strconv.ParseInt(id, 10, 64)
 		hit.key = sequence.Position{Value: value, Found: err == nil}
-	case server.Code == pgerr.CardinalityViolation && in.namesEachOnce(t):
+	case server.Code == pgerr.CardinalityViolation && (server.Routine == "" || strings.Contains(server.Routine, "OnConflict")) && in.namesEachOnce(t):
 	default:
 		return nil
 	}

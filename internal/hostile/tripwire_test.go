@@ -205,7 +205,7 @@ func TestUpsertsByKey_underASnapshot(t *testing.T) {
 						}, &sql.TxOptions{Isolation: level})
 					}
 					err := try()
-					if since {
+					if since && u.name == save.name { // the ids that the other names show that the sequence is behind
 						if !pgerr.Is(err, pgerr.SerializationFailure) {
 							t.Errorf("first try: %v", err)
 						}

@@ -60,8 +60,10 @@ const (
         ELSE pg_catalog.txid_status((pg_catalog.txid_snapshot_xmax(pg_catalog.txid_current_snapshot()) >> 32 << 32) + t.xmin::pg_catalog.text::pg_catalog.int8) = 'committed' END)`
 
 	// locked shows that DO UPDATE met a row: it locks the row before it changes it, and also where
-	// it does not. It is a hint: a foreign key locks a row too.
-	locked = "EXISTS (SELECT 1 %[1]s AND t.xmax <> 0)"
+	// it does not, for a transaction that is still running. It is a hint: a foreign key locks a row
+	// too.
+	locked = `EXISTS (SELECT 1 %[1]s AND CASE WHEN t.xmax <> 0 THEN
+        pg_catalog.txid_status((pg_catalog.txid_snapshot_xmax(pg_catalog.txid_current_snapshot()) >> 32 << 32) + t.xmax::pg_catalog.text::pg_catalog.int8) = 'in progress' ELSE false END)`
 )
 
 // storedHere answers how many rows the transaction has inserted into a table, also in
@@ -111,8 +113,10 @@ type After struct {
 	// Before is where the sequence stood before the statement, and Draws how many values it has
 	// drawn since.
 	Before, Draws int64
-	// Stored is how many rows the statement has stored.
-	Stored int64
+	// Stored is how many rows the statement has stored, and AllDrawn is true when each of them has
+	// drawn its value.
+	Stored   int64
+	AllDrawn bool
 	// Updates is true for DO UPDATE.
 	Updates bool
 }
@@ -134,7 +138,7 @@ func AskAfter(t *catalog.Table, a After) (question string, ok bool) {
 	switch {
 	case a.Updates:
 		met = fmt.Sprintf(locked, among)
-	case CountsAfter(t):
+	case a.AllDrawn && CountsAfter(t):
 		met = fmt.Sprintf(moreThanStored, among, a.Stored)
 	default:
 		met = fmt.Sprintf(stranger, among)

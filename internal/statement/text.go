@@ -1,6 +1,9 @@
 package statement
 
 import (
+	"fmt"
+	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -60,32 +63,40 @@ const tripped = " exists (seqheal)"
 // WithTripwire has DO UPDATE fail where it meets a row, unless the row that is inserted has
 // one of these ids. column is the statement's quoted name for the key's column. The error
 // names the id ([Tripped]); nothing of it is evaluated while no row is met. The caller's own
-// WHERE still applies.
+// WHERE still applies. The ids are one parameter more, so that the text is the same for all.
 func (t Text) WithTripwire(column string, ids []int64) Text {
 	wire := "(excluded." + column + "::pg_catalog.text OPERATOR(pg_catalog.||) '" + tripped + "')::pg_catalog.int4 IS NULL"
-	own := strings.TrimSpace(strings.TrimPrefix(t.SQL[t.action:t.where], " WHERE "))
-	if own == "" {
+	own := strings.TrimPrefix(t.SQL[t.action:t.where], " WHERE ")
+	if strings.TrimSpace(own) == "" {
 		own = "true"
 	}
+	own = "(" + own + "\n)" // it may end in a comment
 	if len(ids) == 0 {
-		wire = "CASE WHEN " + wire + " THEN " + own + " END"
+		wire = "CASE WHEN " + wire + " THEN " + own + " ELSE false END"
 	} else {
-		wire = "CASE WHEN excluded." + column + " IN (" + commas(ids) + ") THEN " + own + " ELSE " + wire + " END"
+		wire = "CASE WHEN excluded." + column + t.among(ids) + " THEN " + own + " ELSE " + wire + " END"
 	}
 	sql := t.SQL[:t.action] + " WHERE " + wire + " "
 	t.SQL, t.where = sql+t.SQL[t.where:], len(sql)
 	return t
 }
 
-func commas(ids []int64) string {
-	var b strings.Builder
+// maxParameters is how many the protocol allows.
+const maxParameters = math.MaxUint16
+
+// among is a condition that a value is one of ids, and adds them to the parameters where there
+// is room for one more.
+func (t *Text) among(ids []int64) string {
+	texts := make([]string, len(ids))
 	for i, id := range ids {
-		if i > 0 {
-			b.WriteByte(',')
-		}
-		b.WriteString(strconv.FormatInt(id, 10))
+		texts[i] = strconv.FormatInt(id, 10)
 	}
-	return b.String()
+	list := strings.Join(texts, ",")
+	if len(t.Vars) >= maxParameters {
+		return " IN (" + list + ")"
+	}
+	t.Vars = append(slices.Clip(t.Vars), "{"+list+"}")
+	return fmt.Sprintf(" = ANY ($%d::pg_catalog.text::pg_catalog.int8[])", len(t.Vars))
 }
 
 // Tripped reads a tripwire's error: the id that is taken, empty when the error is another
@@ -95,7 +106,7 @@ func Tripped(message string) (id string) {
 	if !found {
 		return ""
 	}
-	return before[strings.LastIndexByte(before, '"')+1:]
+	return before[strings.LastIndexFunc(before, func(r rune) bool { return r != '-' && (r < '0' || r > '9') })+1:]
 }
 
 // render writes the same text as Statement.Build(BuildClauses...), each clause

@@ -139,10 +139,18 @@ func (r *run) unhealed(s step, rows []row) draws {
 		return draws{}
 	}
 	d := draws{known: true, first: r.sequence.next(r.kind)}
-	if way == guarded && r.tripsFirst(rows, d) {
+	if way == guarded && (r.tripsFirst(rows, d) || s.conflict != none && r.namesAhead(rows)) {
 		return draws{}
 	}
 	return d
+}
+
+// namesAhead reports whether the statement itself names one of the next values, which an upsert
+// looks at before it is sent.
+func (r *run) namesAhead(rows []row) bool {
+	return r.inFront(rows, r.sequence.next(r.kind), func(at key) bool {
+		return slices.ContainsFunc(rows, func(one row) bool { return one.id != 0 && r.kind.keyOf(one) == at })
+	})
 }
 
 // tripsFirst reports whether a draw meets a row in the snapshot before one meets a row outside.
@@ -179,9 +187,11 @@ func (r *run) inFront(rows []row, first int64, yes func(key) bool) bool {
 // rows where nothing shows afterwards what it met. In SERIALIZABLE it looks at the rows that
 // others see.
 func (r *run) foreseen(s step, rows []row) bool {
+	_, named := drawing(rows)
 	return r.inFront(rows, r.sequence.next(r.kind), func(at key) bool {
 		_, there := r.now.rows[at]
-		there = there && (r.kind.composite || r.kind.cache > 1) // else what came back tells, or a question afterwards
+		nothing := s.conflict == doNothing || s.conflict == nothingByKey
+		there = there && (r.kind.composite || r.kind.cache > 1 || nothing && (named > 0 || r.kind.trigger || r.kind.audit || r.kind.statement)) // else what came back tells, or a question afterwards
 		if r.level == sql.LevelSerializable {
 			there = r.committed(at)
 		}

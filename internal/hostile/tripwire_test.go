@@ -11,6 +11,7 @@ import (
 	"gorm.io/gorm/clause"
 
 	"github.com/seqheal/seqheal/internal/pgerr"
+	"github.com/seqheal/seqheal/internal/pgtest"
 	"github.com/seqheal/seqheal/plugin"
 )
 
@@ -45,6 +46,9 @@ var (
 		}},
 		{"an expression, and a WHERE", twoNew, withClause(clause.OnConflict{Columns: byID, DoUpdates: clause.Assignments(map[string]any{"name": gorm.Expr("excluded.name || ?", "!")}),
 			Where: unless("excluded.name <> ? OR excluded.name = ?", "x", "y")})},
+		{"a WHERE that is a parameter", twoNew, withClause(clause.OnConflict{Columns: byID, DoUpdates: clause.AssignmentColumns([]string{"name"}), Where: unless("?", true)})},
+		{"a WHERE of a literal, and a comment", twoNew, withClause(clause.OnConflict{Columns: byID, DoUpdates: clause.AssignmentColumns([]string{"name"}), Where: unless("'t' -- really\n")})},
+		{"mixed, with a comment", someNamed, withClause(clause.OnConflict{Columns: byID, DoUpdates: clause.AssignmentColumns([]string{"name"}), Where: unless("NULL -- never\n")})},
 		{"the caller's RETURNING", twoNew, func(db *gorm.DB, rows []user) *gorm.DB {
 			return db.Clauses(clause.OnConflict{UpdateAll: true}, clause.Returning{}).Create(&rows)
 		}},
@@ -270,5 +274,126 @@ func TestUpsertsByKey_underQuotedIdentifiers(t *testing.T) {
 		w.useAll("first", "users", rewind)
 		w.upsertAll(keyUpserts)
 		w.useAll("second", "users", rewind)
+	}})
+}
+
+// A drawn id that another row of the statement names is drift, also where that row is not
+// updated, so that PostgreSQL sees none of the two twice.
+func TestUpsertsByKey_thatNameWhatIsDrawn(t *testing.T) {
+	t.Parallel()
+	const imported = "INSERT INTO $S.users SELECT g, 'imported ' || g FROM generate_series(21, 60) g"
+	for name, c := range map[string]struct {
+		setup string
+		where clause.Where
+	}{
+		"a WHERE": {"", unless("users.name IS DISTINCT FROM excluded.name")},
+		"a BEFORE UPDATE trigger": {`CREATE FUNCTION keep() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN IF NEW.name = OLD.name THEN RETURN NULL; END IF; RETURN NEW; END';
+			CREATE TRIGGER keep BEFORE UPDATE ON users FOR EACH ROW EXECUTE FUNCTION keep();`, clause.Where{}},
+	} {
+		beside(t, program{name: name, settings: perStep, setup: usersSchema + c.setup, rows: "SELECT CASE WHEN name NOT LIKE 'new%' THEN id END, name FROM users ORDER BY 1, 2", run: func(w *world) {
+			w.place.Exec(imported)
+			if !w.drifted {
+				w.place.Exec("SELECT setval('$S.users_id_seq', 60)")
+			}
+			var rows []user
+			for i := range 20 {
+				rows = append(rows, user{ID: int64(21 + i), Name: fmt.Sprint("imported ", 21+i)})
+			}
+			for i := range 20 {
+				rows = append(rows, user{Name: fmt.Sprint("new ", i)})
+			}
+			_ = w.step("upsert", func(db *gorm.DB) *gorm.DB {
+				return db.Clauses(clause.OnConflict{Columns: byID, DoUpdates: clause.AssignmentColumns([]string{"name"}), Where: c.where}).Create(&rows)
+			})
+		}})
+	}
+}
+
+// Rows of the own transaction keep no new row out under DO NOTHING, whatever stands on the table.
+func TestDoNothing_besideRowsOfItsOwnTransaction(t *testing.T) {
+	t.Parallel()
+	for name, setup := range map[string]string{
+		"plain":          "",
+		"unique names":   "CREATE UNIQUE INDEX ON users (name);",
+		"BEFORE trigger": beforeTrigger,
+		"AFTER trigger":  `CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'; CREATE TRIGGER note AFTER INSERT ON users FOR EACH ROW EXECUTE FUNCTION note();`,
+	} {
+		for _, onConflict := range []clause.OnConflict{{DoNothing: true}, {Columns: byID, DoNothing: true}} {
+			for _, mixed := range []bool{false, true} {
+				beside(t, program{name: fmt.Sprint(name, ", by key ", len(onConflict.Columns) > 0, ", mixed ", mixed), setup: usersSchema + setup, settings: []setting{gormTx, gormTxOne},
+					rows: "SELECT name FROM users ORDER BY 1", run: func(w *world) {
+						for range 2 {
+							w.drift("SELECT setval('$S.users_id_seq', 20)")
+							err := w.db.Transaction(func(tx *gorm.DB) error {
+								first := "SELECT setval('users_id_seq', max(id)) FROM users"
+								if w.drifted {
+									first = "SELECT 1"
+								}
+								if err := tx.Exec("INSERT INTO users SELECT g, 'own ' || g FROM generate_series((SELECT max(id) + 1 FROM users), (SELECT max(id) + 9 FROM users)) g").Error; err != nil {
+									return err
+								}
+								if err := tx.Exec(first).Error; err != nil {
+									return err
+								}
+								rows := twoNew(fmt.Sprint("new ", len(w.lines)))
+								if mixed {
+									rows = append(rows, user{ID: 5, Name: "old 5"})
+								}
+								return tx.Clauses(onConflict).Create(&rows).Error
+							})
+							w.add("%v", err)
+						}
+					}})
+			}
+		}
+	}
+}
+
+// A row that another session stores and locks between the draws is none that DO UPDATE met.
+func TestUpserts_besideRowsThatAreLocked(t *testing.T) {
+	t.Parallel()
+	beside(t, program{name: "under a BEFORE trigger", calm: true, settings: []setting{noTx, gormTx, callerTx}, rows: "SELECT name FROM users ORDER BY 1",
+		setup: usersSchema + `CREATE TABLE children (user_id bigint REFERENCES users);
+			CREATE FUNCTION stamp() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN IF NEW.name = ''slow'' THEN PERFORM pg_sleep(0.3); END IF; RETURN NEW; END';
+			CREATE TRIGGER stamp BEFORE INSERT ON users FOR EACH ROW EXECUTE FUNCTION stamp()`, run: func(w *world) {
+			done := make(chan error, 1)
+			go func() {
+				done <- w.within(func(db *gorm.DB) error { return db.Save(&[]user{{Name: "slow"}, {Name: "slow"}}).Error })
+			}()
+			pgtest.Eventually(w.t, "the first draw", func() bool { return w.place.Int("SELECT last_value FROM $S.users_id_seq") >= 21 })
+			w.place.Exec("WITH new AS (INSERT INTO $S.users (name) VALUES ('another') RETURNING id) SELECT 1")
+			w.place.Exec("INSERT INTO $S.users SELECT id, 'saved again' FROM $S.users WHERE name = 'another' ON CONFLICT (id) DO UPDATE SET name = excluded.name")
+			w.place.Exec("INSERT INTO $S.children SELECT id FROM $S.users WHERE name = 'saved again'")
+			w.add("%v", <-done)
+		}})
+}
+
+// The text of an upsert is the same whatever ids its rows name: it is prepared once.
+func TestUpsertsByKey_areOneStatement(t *testing.T) {
+	t.Parallel()
+	w := program{}.open(t, setting{connections: 2}, false, true)
+	var n int64
+	err := w.db.Transaction(func(tx *gorm.DB) error {
+		for i := range 40 {
+			rows := []user{{ID: int64(1 + i%20), Name: "changed"}, {Name: "new"}}
+			if err := tx.Save(&rows).Error; err != nil {
+				return err
+			}
+		}
+		return tx.Raw("SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE 'INSERT%'").Scan(&n).Error
+	})
+	if err != nil || n > 2 {
+		t.Errorf("%d statements are prepared, error %v", n, err)
+	}
+}
+
+// 21000 of a subquery in the caller's clause is the caller's.
+func TestUpsertsByKey_whoseSubqueryFails(t *testing.T) {
+	t.Parallel()
+	beside(t, program{name: "more than one row", calm: true, errors: true, settings: []setting{noTx, gormTx}, run: func(w *world) {
+		several := clause.OnConflict{Columns: byID, DoUpdates: clause.Assignments(map[string]any{"name": gorm.Expr("(SELECT u.name FROM users u)")})}
+		_ = w.step("upsert", func(db *gorm.DB) *gorm.DB {
+			return db.Clauses(several).Create(&[]user{{Name: "new"}, {ID: 20, Name: "changed"}})
+		})
 	}})
 }

@@ -106,7 +106,7 @@ func Tripped(message string) (id string) {
 	if !found {
 		return ""
 	}
-	return before[strings.LastIndexFunc(before, func(r rune) bool { return r != '-' && (r < '0' || r > '9') })+1:]
+	return before[len(strings.TrimRight(before, "-0123456789")):] // any quotation mark stands before it
 }
 
 // render writes the same text as Statement.Build(BuildClauses...), each clause

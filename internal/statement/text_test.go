@@ -28,3 +28,17 @@ func TestConflictClauseGoesBetweenValuesAndTheRest(t *testing.T) {
 		})
 	}
 }
+
+func TestTripped(t *testing.T) {
+	t.Parallel()
+	for message, want := range map[string]string{
+		`invalid input syntax for type integer: "5 exists (seqheal)"`:                    "5",
+		`ungültige Eingabesyntax für Typ integer: »-12 exists (seqheal)«`:                "-12",
+		`invalid input syntax for type integer: "5"`:                                     "",
+		`invalid input syntax for type integer: "99999999999999999999 exists (seqheal)"`: "99999999999999999999",
+	} {
+		if got := statement.Tripped(message); got != want {
+			t.Errorf("%s: %q, want %q", message, got, want)
+		}
+	}
+}

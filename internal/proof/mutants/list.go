@@ -68,12 +68,12 @@ var mutants = []mutant{
 	},
 	{
 		name:  "rows looked at before a statement after which one can ask",
-		edits: []edit{{"internal/heal/preflight.go", "	ahead.Afterwards = s.counted || slices.Contains(s.watchedKeys(), t)\n", "	ahead.Afterwards = slices.Contains(s.watchedKeys(), t) && s.blind\n"}},
+		edits: []edit{{"internal/heal/preflight.go", "	ahead.Afterwards = s.counted || s.wired || (", "	ahead.Afterwards = s.blind && ("}},
 		tests: in("./internal/hostile", "^TestTrips_ofRowsUnderDoNothing$"),
 	},
 	{
 		name:  "rows of other sessions taken for rows that DO UPDATE met",
-		edits: []edit{{"internal/sequence/afterwards.go", "		met = locked\n", "		met = \"(\" + locked + \" OR \" + stranger + \")\"\n"}},
+		edits: []edit{{"internal/sequence/afterwards.go", "		met = fmt.Sprintf(locked, among)\n", "		met = fmt.Sprintf(stranger, among)\n"}},
 		tests: in("./plugin", "^TestUpsert_besideRowsOfOtherSessions$"),
 	},
 	{
@@ -267,13 +267,53 @@ var mutants = []mutant{
 	},
 	{
 		name:  "a tripwire whose WHERE takes the place of the caller's",
-		edits: []edit{{"internal/statement/text.go", "	if own == \"\" {\n", "	if own != \"\" {\n"}},
+		edits: []edit{{"internal/statement/text.go", "	if strings.TrimSpace(own) == \"\" {\n", "	if own != \"-\" {\n"}},
 		tests: in("./internal/heal", "^TestWithTripwire$"),
 	},
 	{
 		name:  "no tripwire",
 		edits: []edit{{"internal/heal/strategy.go", "	case !ok:\n", "	case !ok || true:\n"}},
 		tests: in("./internal/hostile", "^TestTrips_ofUpsertsWithoutIDs$"),
+	},
+	{
+		name:  "ids that another row names pass a tripwire",
+		edits: []edit{{"internal/heal/preflight.go", "	if s.blind || s.looked {\n", "	if s.blind || s.looked || s.wired {\n"}},
+		tests: in("./internal/hostile", "^TestUpsertsByKey_thatNameWhatIsDrawn$"),
+	},
+	{
+		name:  "rows of the own transaction not seen under DO NOTHING",
+		edits: []edit{{"internal/sequence/afterwards.go", "	case a.AllDrawn && CountsAfter(t):\n", "	case a.AllDrawn && CountsAfter(t) && a.Stored < 0:\n"}},
+		tests: in("./internal/hostile", "^TestDoNothing_besideRowsOfItsOwnTransaction$"),
+	},
+	{
+		name:  "rows that triggers store counted under DO NOTHING",
+		edits: []edit{{"internal/heal/preflight.go", "!s.names(t) && sequence.CountsAfter(t))", "!s.names(t))"}},
+		tests: in("./internal/hostile", "^TestDoNothing_besideRowsOfItsOwnTransaction$"),
+	},
+	{
+		name:  "a row that another session has locked taken for one that was met",
+		edits: []edit{{"internal/sequence/afterwards.go", "= 'in progress' ELSE false END)`", "IS NOT NULL ELSE false END)`"}},
+		tests: in("./internal/hostile", "^TestUpserts_besideRowsThatAreLocked$"),
+	},
+	{
+		name:  "the ids that rows name in the text",
+		edits: []edit{{"internal/statement/text.go", "	if len(t.Vars) >= maxParameters {\n", "	if len(t.Vars) >= 0 {\n"}},
+		tests: in("./internal/hostile", "^TestUpsertsByKey_areOneStatement$"),
+	},
+	{
+		name:  "21000 of a subquery taken for the statement's",
+		edits: []edit{{"internal/heal/tripwire.go", ` && (server.Routine == "" || strings.Contains(server.Routine, "OnConflict"))`, ` && (server.Routine != "" || strings.Contains(server.Routine, "OnConflict"))`}},
+		tests: in("./internal/hostile", "^TestUpsertsByKey_whoseSubqueryFails$"),
+	},
+	{
+		name:  "the caller's WHERE loses its type",
+		edits: []edit{{"internal/statement/text.go", `+ own + " ELSE false END"`, `+ own + " END"`}},
+		tests: in("./internal/hostile", "^TestUpsertsByKey_ofEveryClause$"),
+	},
+	{
+		name:  "a comment at the end of the caller's WHERE",
+		edits: []edit{{"internal/statement/text.go", `"(" + own + "\n)"`, `"(" + strings.TrimSpace(own) + ")"`}},
+		tests: in("./internal/hostile", "^TestUpsertsByKey_ofEveryClause$"),
 	},
 	{
 		name:  "a tripwire that a row may pass",
@@ -425,7 +465,7 @@ var mutants = []mutant{
 	},
 	{
 		name:  "a mixed upsert that meets its own row not healed",
-		edits: []edit{{"internal/heal/tripwire.go", "pgerr.CardinalityViolation && in.", "pgerr.CardinalityViolation && !in."}},
+		edits: []edit{{"internal/heal/tripwire.go", `"OnConflict")) && in.`, `"OnConflict")) && !in.`}},
 		tests: in("./plugin", "^TestMixedUpsertThatMeetsItsOwnRow$/^drawn_first$"),
 	},
 	{

@@ -130,13 +130,10 @@ func TestMixedUpsertThatDrawsItsOwnNamedID(t *testing.T) {
 		ID       int64 `gorm:"primaryKey;autoIncrement"`
 		Name     string
 	}
-	for name, test := range map[string]struct {
-		onConflict clause.OnConflict
-		want       string
-	}{
-		"UpdateAll":         {clause.OnConflict{UpdateAll: true}, "24|drawn\n25|drawn too\n22|named"}, // the first sending drew, and the heal
-		"DO NOTHING":        {clause.OnConflict{DoNothing: true}, "23|drawn\n24|drawn too\n22|named"},
-		"DO NOTHING by key": {clause.OnConflict{Columns: byKey, DoNothing: true}, "23|drawn\n24|drawn too\n22|named"},
+	for name, onConflict := range map[string]clause.OnConflict{
+		"UpdateAll":         {UpdateAll: true},
+		"DO NOTHING":        {DoNothing: true},
+		"DO NOTHING by key": {Columns: byKey, DoNothing: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -145,12 +142,12 @@ func TestMixedUpsertThatDrawsItsOwnNamedID(t *testing.T) {
 				var seen incidents
 				db := place.Open(&m.config, plugin.New(seen.option()))
 				err := m.within(db, func(tx *gorm.DB) error {
-					return tx.Clauses(test.onConflict).Create(&[]user{{Name: "drawn"}, {ID: 22, Name: "named"}, {Name: "drawn too"}}).Error
+					return tx.Clauses(onConflict).Create(&[]user{{Name: "drawn"}, {ID: 22, Name: "named"}, {Name: "drawn too"}}).Error
 				})
 				if err != nil {
 					t.Fatal(err)
 				}
-				if got := place.Text("SELECT * FROM users WHERE id > 20 ORDER BY name"); got != test.want {
+				if got := place.Text("SELECT * FROM users WHERE id > 20 ORDER BY name"); got != "23|drawn\n24|drawn too\n22|named" {
 					t.Errorf("stored\n%s", got)
 				}
 				if i := seen.one(t); i.Outcome != plugin.Healed && i.Outcome != plugin.AlreadyHealed || !i.Silent {
@@ -458,7 +455,7 @@ func TestFurtherStatementsOfAHealthyUpsert(t *testing.T) {
 		{"several rows, DoNothing", map[string]int{"transaction": 4, "none": 5}, func(db *gorm.DB) error {
 			return db.Clauses(clause.OnConflict{DoNothing: true}).Create(&[]subscriber{{Email: fresh()}, {Email: fresh()}}).Error
 		}},
-		{"mixed, UpdateAll", map[string]int{"transaction": 2, "none": 3}, func(db *gorm.DB) error {
+		{"mixed, UpdateAll", map[string]int{"transaction": 3, "none": 4}, func(db *gorm.DB) error {
 			return db.Save(&[]subscriber{{Email: fresh()}, {ID: 3, Email: fresh()}}).Error
 		}},
 	}

@@ -90,7 +90,7 @@ var shapes = []shape{
 // families are saves of an owner with its users, which GORM sends as upserts.
 var families = []shape{
 	{name: "has many", rows: []user{{Name: "new"}}, build: unchanged, pieces: []piece{itsOwner, itsRows},
-		relation: hasMany, again: rewindOwners, heals: 1},
+		relation: hasMany, again: rewindOwners, heals: 1, drops: true},
 	{name: "has many, one of them old", rows: []user{{ID: 3, Name: "old 3"}, {Name: "new"}}, build: unchanged, pieces: []piece{itsOwner, itsRows},
 		relation: hasMany, again: rewindOwners, heals: 1, drops: true},
 	{name: "belongs to", rows: []user{{Name: "new"}}, build: unchanged, pieces: []piece{itsRows, itsOwner},

@@ -164,10 +164,10 @@ func broke(reason plugin.Reason) bool {
 	return reason == plugin.ReasonCanceled || reason == plugin.ReasonConnection || reason == plugin.ReasonTimeout
 }
 
-// duplicate tells a 23505, translated or not.
+// duplicate tells a 23505, translated or not, and an upsert that was undone instead of it.
 func duplicate(err error) bool {
 	var server *pgconn.PgError
-	return errors.Is(err, gorm.ErrDuplicatedKey) || errors.As(err, &server) && server.Code == "23505"
+	return errors.Is(err, plugin.ErrRowsMissing) || errors.Is(err, gorm.ErrDuplicatedKey) || errors.As(err, &server) && server.Code == "23505"
 }
 
 // serverSpoke tells an error of the server's from a connection that broke or a

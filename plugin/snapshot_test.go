@@ -362,7 +362,8 @@ func TestAnUpsertThatFailsUnderASnapshotIsHealedAtOnce(t *testing.T) {
 	t.Parallel()
 	nothing := clause.OnConflict{DoNothing: true}
 	for name, insert := range map[string]func(*gorm.DB) error{
-		"mixed": func(tx *gorm.DB) error { return tx.Save(&[]user{{Name: "new"}, {ID: 20, Name: "renamed"}}).Error },
+		"every row draws": func(tx *gorm.DB) error { return tx.Save(&[]user{{Name: "new"}, {Name: "newer"}}).Error },
+		"mixed":           func(tx *gorm.DB) error { return tx.Save(&[]user{{Name: "new"}, {ID: 20, Name: "renamed"}}).Error },
 		"two under DO NOTHING": func(tx *gorm.DB) error {
 			return tx.Clauses(nothing).Create(&[]user{{Name: "new"}, {Name: "newer"}}).Error
 		},

@@ -270,6 +270,33 @@ func TestUpsert_besideRowsOfOtherSessions(t *testing.T) {
 	})
 }
 
+// A row that DO NOTHING drops as a duplicate of the caller's, beside rows that other sessions
+// store between the draws, is a suspicion at most: nothing is reported.
+func TestDoNothing_besideRowsOfOtherSessions(t *testing.T) {
+	t.Parallel()
+	inModes(t, func(t *testing.T, m mode, place *pgtest.Place) {
+		place.Exec(`CREATE TABLE users (id bigserial PRIMARY KEY, name text UNIQUE); INSERT INTO users (name) VALUES ('taken')`)
+		others := 0
+		pool := tapped(t, place, func(_ *tappedConn, query string) error {
+			if strings.HasPrefix(query, `INSERT INTO "users"`) && others < 1 {
+				others++
+				place.Exec("INSERT INTO users (name) VALUES ('another session')")
+			}
+			return nil
+		})
+		var seen incidents
+		db := openOn(t, pool, withPlugin(&m.config, seen.option()))
+		rows := []user{{Name: "new"}, {Name: "taken"}}
+		if err := m.within(db, func(tx *gorm.DB) error { return tx.Clauses(clause.OnConflict{DoNothing: true}).Create(&rows).Error }); err != nil {
+			t.Fatal(err)
+		}
+		if got := place.Text("SELECT name FROM users ORDER BY name"); got != "another session\nnew\ntaken" {
+			t.Errorf("rows\n%s", got)
+		}
+		seen.none(t)
+	})
+}
+
 // P6: no statement behind a failed insert makes its transaction usable again.
 func TestUpsertsInAnAbortedTransaction(t *testing.T) {
 	t.Parallel()

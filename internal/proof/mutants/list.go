@@ -638,11 +638,6 @@ var mutants = []mutant{
 		tests: in("./internal/hostile", "^TestUpserts_sequenceSetBackUnderTheStatement$"),
 	},
 	{
-		name:  "a suspicion reported as a heal",
-		edits: []edit{{"internal/heal/advance.go", "move.Next && a.collision.evidence != suspected && ", "move.Next && "}},
-		tests: in("./internal/hostile", "^TestUpserts_othersInsertMeanwhileOnAHealthyTable$"),
-	},
-	{
 		name:  "a table replaced twice is sent unasked",
 		edits: []edit{{"internal/heal/insert.go", "return in.readings <= mostReadings", "return in.readings <= 1"}},
 		tests: in("./plugin", "^TestHeal_tableReplacedBetweenItsStatements$"),

@@ -31,13 +31,10 @@ func (s *autocommit) heal(ctx context.Context, a *attempt) strategy {
 		a.fail(err)
 		return nil
 	}
-	switch {
-	case a.isFalseAlarm():
-		s.drop()
-		return s.chooseLook(a.table)
-	case a.verdict == callersOwn:
+	switch a.verdict {
+	case callersOwn:
 		return nil
-	case a.verdict == undecided:
+	case undecided:
 		s.drop()
 		return &savepoint{insert: s.insert, text: s.text}
 	}

@@ -16,8 +16,7 @@ type droppedRows struct {
 
 func newDroppedRows(in *insert, t *catalog.Table) *droppedRows {
 	s := &droppedRows{preflight: preflight{insert: in, text: in.stmt.Text(), table: t}}
-	s.blind = !in.drawsFrom(t) || !predictable(t)
-	s.counted = in.rowsTell(t)
+	s.blind, s.counted = !in.drawsPredictably(t), in.rowsTell(t)
 	return s
 }
 
@@ -25,7 +24,7 @@ func newDroppedRows(in *insert, t *catalog.Table) *droppedRows {
 // a value that it drew.
 func (in *insert) rowsTell(t *catalog.Table) bool {
 	onConflict := in.stmt.Insert.OnConflict
-	return onConflict != nil && onConflict.DoNothing && in.drawsFrom(t) && predictable(t) && !in.names(t) && !in.skips(t) && t.OnlyKeyIsUnique() && !t.TreeRowSecurity
+	return onConflict != nil && onConflict.DoNothing && in.drawsPredictably(t) && !in.names(t) && !in.skips(t) && t.OnlyKeyIsUnique() && !t.TreeRowSecurity
 }
 
 func (s *droppedRows) send(ctx context.Context) *collision {

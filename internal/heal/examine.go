@@ -21,34 +21,24 @@ func (s *preflight) examine(ctx context.Context, by strategy, r fenced) *collisi
 	return nil
 }
 
-// failed ends a sending that the server rejected. A 23505 of a key that ON CONFLICT does
-// not name is a collision, and undone. After 40001 the sequence is moved for the caller's
-// retry. Any other error is the caller's own.
+// failed ends a sending that the server rejected. A collision is undone: of the tripwire, or a
+// 23505 of a key that ON CONFLICT does not name. After 40001 the sequence is moved for the
+// caller's retry. Any other error is the caller's own.
 func (s *preflight) failed(ctx context.Context, by strategy, r fenced) *collision {
-	if hit := s.collidedElsewhere(ctx, r.err); hit != nil {
-		return hit
+	var hit *collision
+	switch {
+	case s.wired:
+		hit = s.collidedOrTripped(ctx, by, r.err, s.table)
+	case pgerr.Is(r.err, pgerr.SerializationFailure) && s.drawsFrom(s.table):
+		s.healForRetry(ctx, by, r.err, s.table, s.draws(s.table))
+	case len(s.table.Keys) > 0 && s.table.IsTarget():
+		hit = s.collided(r.err)
 	}
-	if hit := s.trippedHere(r.err); hit != nil {
-		hit.undone = s.undo(ctx)
-		return hit
-	}
-	if pgerr.Is(r.err, pgerr.SerializationFailure) && s.drawsFrom(s.table) {
-		s.healForRetry(ctx, by, r.err, s.table, s.ahead(s.table).Count)
-	}
-	s.settle(ctx, r)
-	return nil
-}
-
-// collidedElsewhere is a collision of a key that ON CONFLICT does not name, on a table that
-// has several. What the statement did is undone.
-func (s *preflight) collidedElsewhere(ctx context.Context, err error) *collision {
-	if len(s.table.Keys) == 0 && !s.wired || !s.table.IsTarget() {
+	if hit == nil {
+		s.settle(ctx, r)
 		return nil
 	}
-	hit := s.collided(err)
-	if hit != nil {
-		hit.undone = s.undo(ctx)
-	}
+	hit.undone = s.undo(ctx)
 	return hit
 }
 

@@ -149,6 +149,9 @@ func (in *insert) run(ctx context.Context, s strategy) {
 		if a.countRound() {
 			again = s.heal(ctx, a)
 		}
+		if again == nil && a.isFalseAlarm() {
+			again = in.chooseLook(a.table)
+		}
 		if again == nil {
 			s.abandon(ctx, a)
 			break

@@ -203,11 +203,16 @@ func (in *insert) explicit(t *catalog.Table) ([]int64, bool) {
 // sequence.
 func (in *insert) drawsFrom(t *catalog.Table) bool { return t.Fed() && in.omitted(t) > 0 }
 
+// drawsPredictably is drawsFrom for a sequence whose next values can be told.
+func (in *insert) drawsPredictably(t *catalog.Table) bool {
+	return in.drawsFrom(t) && predictable(t)
+}
+
 // drawnKeys is the table by each key that a row of the statement leaves to a sequence whose
 // values can be told.
 func (in *insert) drawnKeys(t *catalog.Table) (keys []*catalog.Table) {
 	for _, key := range t.ByKeys() {
-		if in.drawsFrom(key) && predictable(key) {
+		if in.drawsPredictably(key) {
 			keys = append(keys, key)
 		}
 	}

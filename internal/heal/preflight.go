@@ -174,17 +174,15 @@ func (in *insert) complainUnprotected(ctx context.Context, err error) {
 
 // lookAgain reads the table anew, and sends the statement behind a look at that one.
 func (s *preflight) lookAgain(ctx context.Context, f fence) (*collision, fenced) {
-	s.looked = false
 	wired := s.wired
-	s.unwire()
+	s.looked, s.wired, s.text = false, false, s.stmt.Text()
 	entry, err := s.readAnew(ctx, s.table)
 	if err == nil && entry != nil {
 		s.table = entry.Table
 		if key, _ := s.conflictKey(s.drawnKeys(s.table)); key != nil {
 			s.table = key
 		}
-		s.blind = !s.drawsFrom(s.table) || !predictable(s.table)
-		s.counted = s.rowsTell(s.table)
+		s.blind, s.counted = !s.drawsPredictably(s.table), s.rowsTell(s.table)
 		if text, ok := s.withTripwire(s.table); ok && wired && !s.blind {
 			s.text, s.wired = text, true
 		}
@@ -266,20 +264,7 @@ func (in *insert) aheadBeside(t *catalog.Table, beside *sequence.Beside) sequenc
 	return sequence.Ahead{Count: in.draws(t), Named: in.namedBeside(t, beside), Beside: beside, AllKeys: in.waitsForAnyKey()}
 }
 
-// unwire has the statement sent as the caller wrote it.
-func (s *preflight) unwire() {
-	if s.wired {
-		s.wired, s.text = false, s.stmt.Text()
-	}
-}
-
-func (s *preflight) heal(ctx context.Context, a *attempt) strategy {
-	again := a.healAndSend(ctx, s)
-	if a.isFalseAlarm() {
-		return s.chooseLook(a.table)
-	}
-	return again
-}
+func (s *preflight) heal(ctx context.Context, a *attempt) strategy { return a.healAndSend(ctx, s) }
 
 // abandon fails the statement after a 23505 or a tripwire, and where its draws would damage
 // rows unnoticed. Otherwise it sends it as it is: nothing was in front of the sequence, or
@@ -293,16 +278,11 @@ func (s *preflight) abandon(ctx context.Context, a *attempt) {
 		return
 	}
 	err := s.insert.send(s.text)
-	if hit := s.trippedHere(err); hit != nil {
+	if !s.wired {
+		return
+	}
+	if hit := s.tripped(err, s.table); hit != nil {
 		a.collision = *hit
 		s.failAborted(ctx, a.lastError())
 	}
-}
-
-// trippedHere is the collision of the statement's own tripwire, nil without one.
-func (s *preflight) trippedHere(err error) *collision {
-	if !s.wired {
-		return nil
-	}
-	return s.tripped(err, s.table)
 }

@@ -39,11 +39,8 @@ func (s *savepoint) send(ctx context.Context) *collision {
 }
 
 func (s *savepoint) heal(ctx context.Context, a *attempt) strategy {
-	healed := a.healHere(ctx)
 	switch {
-	case a.isFalseAlarm():
-		return s.chooseLook(a.table)
-	case !healed:
+	case !a.healHere(ctx):
 		return nil
 	case s.wired != nil:
 		return s.chooseUpsert(ctx, false)

@@ -226,7 +226,7 @@ func (in *insert) chooseKeyUpsert(t *catalog.Table) strategy {
 
 // chooseLook picks the strategy of an upsert that is sent as the caller wrote it.
 func (in *insert) chooseLook(t *catalog.Table) strategy {
-	return &preflight{insert: in, text: in.stmt.Text(), table: t, blind: !in.drawsFrom(t) || !predictable(t)}
+	return &preflight{insert: in, text: in.stmt.Text(), table: t, blind: !in.drawsPredictably(t)}
 }
 
 // withTripwire is the statement's text with a tripwire: DO UPDATE fails where a row whose id

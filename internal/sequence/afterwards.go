@@ -56,14 +56,16 @@ const (
 	// stranger shows the same where triggers store rows or give ids: a row of another transaction.
 	// One that began after this one has a negative age as this one's own savepoints have; its
 	// status distinguishes them: what is seen of another transaction is committed.
-	stranger = `EXISTS (SELECT 1 %[1]s AND CASE WHEN pg_catalog.age(t.xmin) > 0 THEN true
-        ELSE pg_catalog.txid_status((pg_catalog.txid_snapshot_xmax(pg_catalog.txid_current_snapshot()) >> 32 << 32) + t.xmin::pg_catalog.text::pg_catalog.int8) = 'committed' END)`
+	stranger = "EXISTS (SELECT 1 %[1]s AND CASE WHEN pg_catalog.age(t.xmin) > 0 THEN true ELSE " + statusOf + "t.xmin" + asXID + " = 'committed' END)"
 
 	// locked shows that DO UPDATE met a row: it locks the row before it changes it, and also where
 	// it does not, for a transaction that is still running. It is a hint: a foreign key locks a row
 	// too.
-	locked = `EXISTS (SELECT 1 %[1]s AND CASE WHEN t.xmax <> 0 THEN
-        pg_catalog.txid_status((pg_catalog.txid_snapshot_xmax(pg_catalog.txid_current_snapshot()) >> 32 << 32) + t.xmax::pg_catalog.text::pg_catalog.int8) = 'in progress' ELSE false END)`
+	locked = "EXISTS (SELECT 1 %[1]s AND CASE WHEN t.xmax <> 0 THEN " + statusOf + "t.xmax" + asXID + " = 'in progress' ELSE false END)"
+
+	// statusOf and asXID stand around the column with a transaction's id.
+	statusOf = "pg_catalog.txid_status((pg_catalog.txid_snapshot_xmax(pg_catalog.txid_current_snapshot()) >> 32 << 32) + "
+	asXID    = "::pg_catalog.text::pg_catalog.int8)"
 )
 
 // storedHere answers how many rows the transaction has inserted into a table, also in
@@ -95,17 +97,11 @@ func PutAfter(ctx context.Context, c *conn.Conn, question string, release bool) 
 	if release {
 		send = c.ReleaseAfter
 	}
-	err := send(ctx, setAside+"; "+question+"; "+takeBack)
-	if err == nil {
-		return Free, nil
+	failure, lost := sendAside(ctx, c, send, question)
+	if lost != nil || pgerr.Is(failure, pgerr.InsufficientPrivilege) {
+		return Unknown, lost // or a right is missing that the check in front of the statement does not need
 	}
-	if undo := c.UndoAfter(ctx, err, takeBack); undo != nil {
-		return Unknown, undo
-	}
-	if pgerr.Is(err, pgerr.InsufficientPrivilege) {
-		return Unknown, nil // a right that the check in front of the statement does not need
-	}
-	return AnswerOf(err), nil
+	return AnswerOf(failure), nil
 }
 
 // After is what a statement did, for [AskAfter].

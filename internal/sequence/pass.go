@@ -89,13 +89,11 @@ func sendPass(ctx context.Context, c *conn.Conn, t *catalog.Table, text string, 
 	if !inTransaction {
 		return c.Exec(ctx, briefly+"; "+text)
 	}
-	err := c.Exec(ctx, setAside+"; "+text+"; "+takeBack)
-	if err != nil {
-		if undo := c.UndoAfter(ctx, err, takeBack); undo != nil {
-			return undo
-		}
+	failure, lost := sendAside(ctx, c, c.Exec, text)
+	if lost != nil {
+		return lost
 	}
-	return err
+	return failure
 }
 
 func passText(t *catalog.Table, value int64) string {

@@ -74,7 +74,7 @@ func lastOf(seq catalog.Sequence) string {
 //
 //	%[1]s inRows, or false   %[3]s last values   %[4]s nearest   %[5]s furthest step
 //	%[6]s the ids that the statement names, with commas   %[7]d increment
-//	%[8]s notHere, or nothing
+//	%[8]s a WHEN that refuses in SERIALIZABLE, or nothing
 //
 // Values between the sequence's own steps are never drawn: in an odd/even scheme
 // they are the other node's.
@@ -97,10 +97,6 @@ const (
 	nearest  = smallest + "s.last + (%[4]d)::pg_catalog.numeric" + largest
 	farthest = smallest + "s.last + (%[5]d)::pg_catalog.numeric" + largest
 )
-
-// notHere fails with sqrt(-1) in SERIALIZABLE. The argument must not be a constant, which
-// would be computed while the question is planned.
-const notHere = `WHEN pg_catalog.sqrt(CASE WHEN pg_catalog.current_setting('transaction_isolation') = 'serializable' THEN -1 ELSE 1 END) < 0 THEN 1`
 
 // Ahead is what an INSERT is about to do with a sequence.
 type Ahead struct {
@@ -136,17 +132,15 @@ func Ask(t *catalog.Table, a Ahead) (question Question, ok bool) {
 	if seq.Descending() {
 		near, far = -reach, seq.Increment
 	}
-	refuse := ""
-	if a.NotHere {
-		refuse = notHere
+	question, refuse := StillThere(t, a.AllKeys), ""
+	switch last := a.Afterwards && len(a.Named) == 0; {
+	case last && a.NotHere:
+		return Question{Check: fmt.Sprintf(stillThere, check(t, a.AllKeys), " + "+notSerializable)}, true
+	case last:
+		return question, true
+	case a.NotHere:
+		refuse = "WHEN " + notSerializable + " < 0 THEN 1"
 	}
-	if a.Afterwards && len(a.Named) == 0 {
-		if a.NotHere {
-			refuse = notHereEither
-		}
-		return Question{Check: fmt.Sprintf(stillThere, check(t, a.AllKeys), refuse)}, true
-	}
-	question = StillThere(t, a.AllKeys)
 	arguments := []any{catalog.Quote(t.FedColumn()), itself(t), lasts(seq), near, far, commas(a.Named), seq.Increment, refuse}
 	in := "false"
 	if !a.Afterwards {

@@ -90,11 +90,12 @@ func (q Question) text() string {
 
 // stillThere asks for a check alone.
 //
-//	%[1]s the check   %[2]s notHereEither, or nothing
+//	%[1]s the check   %[2]s "+" and notSerializable, or nothing
 const stillThere = `SELECT pg_catalog.ln(CASE WHEN %[1]s THEN 1 ELSE 0 END)%[2]s`
 
-// notHereEither fails with sqrt(-1) in SERIALIZABLE.
-const notHereEither = ` + pg_catalog.sqrt(CASE WHEN pg_catalog.current_setting('transaction_isolation') = 'serializable' THEN -1 ELSE 0 END)`
+// notSerializable fails with sqrt(-1) in SERIALIZABLE. The argument must not be a constant, which
+// would be computed while the question is planned.
+const notSerializable = `pg_catalog.sqrt(CASE WHEN pg_catalog.current_setting('transaction_isolation') = 'serializable' THEN -1 ELSE 0 END)`
 
 // StillThere is a question that fails when the table is not the one that was read, and with
 // allKeys when a unique index was added, dropped or replaced as well.
@@ -125,14 +126,20 @@ const (
 // Put sends a question in a transaction, which is left as it was, in one round trip when
 // the answer is Free. The error is the server's for Unknown, and one of the connection.
 func Put(ctx context.Context, c *conn.Conn, question string) (Answer, error) {
-	err := c.Exec(ctx, setAside+"; "+question+"; "+takeBack)
-	if err == nil {
-		return Free, nil
+	failure, lost := sendAside(ctx, c, c.Exec, question)
+	if lost != nil {
+		return Unknown, lost
 	}
-	if undo := c.UndoAfter(ctx, err, takeBack); undo != nil {
-		return Unknown, undo
+	return answered(failure)
+}
+
+// sendAside sends statements that are taken back, in one round trip. The failure is theirs, after
+// which the transaction is as it was; lost is why it could not be put back.
+func sendAside(ctx context.Context, c *conn.Conn, send func(context.Context, string) error, statements string) (failure, lost error) {
+	if failure = send(ctx, setAside+"; "+statements+"; "+takeBack); failure != nil {
+		lost = c.UndoAfter(ctx, failure, takeBack)
 	}
-	return answered(err)
+	return failure, lost
 }
 
 // answered is what a question's failure answers; the error remains where that is nothing.

@@ -58,7 +58,7 @@ var mutants = []mutant{
 	},
 	{
 		name:  "the check left out of a question",
-		edits: []edit{{"internal/sequence/preflight.go", "	question = StillThere(t, a.AllKeys)\n	arguments", "	question.Check = \"SELECT 1\"\n	arguments"}},
+		edits: []edit{{"internal/sequence/preflight.go", "	question, refuse := StillThere(t, a.AllKeys), \"\"\n", "	question, refuse := Question{Check: \"SELECT 1\"}, \"\"\n"}},
 		tests: in("./internal/sequence", "^TestPreflight_noticesThatTheTableIsAnotherOne$"),
 	},
 	{
@@ -251,7 +251,7 @@ var mutants = []mutant{
 	},
 	{
 		name: "a preflighted upsert's failure to serialize heals nothing",
-		edits: []edit{{"internal/heal/examine.go", `		s.healForRetry(ctx, by, r.err, s.table, s.ahead(s.table).Count)
+		edits: []edit{{"internal/heal/examine.go", `		s.healForRetry(ctx, by, r.err, s.table, s.draws(s.table))
 `, ``}},
 		tests: in("./internal/hostile", "^TestTenants_theRetryOfATenantUnderASnapshot$"),
 	},
@@ -292,7 +292,7 @@ var mutants = []mutant{
 	},
 	{
 		name:  "a row that another session has locked taken for one that was met",
-		edits: []edit{{"internal/sequence/afterwards.go", "= 'in progress' ELSE false END)`", "IS NOT NULL ELSE false END)`"}},
+		edits: []edit{{"internal/sequence/afterwards.go", "= 'in progress' ELSE false END)\"", "IS NOT NULL ELSE false END)\""}},
 		tests: in("./internal/hostile", "^TestUpserts_besideRowsThatAreLocked$"),
 	},
 	{
@@ -382,7 +382,7 @@ var mutants = []mutant{
 	},
 	{
 		name:  "no look in SERIALIZABLE",
-		edits: []edit{{"internal/sequence/preflight.go", "	if a.NotHere {\n		refuse = notHere\n", "	if a.NotHere && a.Exactly {\n		refuse = notHere\n"}, {"internal/sequence/preflight.go", "			refuse = notHereEither\n", "			refuse = \"\"\n"}},
+		edits: []edit{{"internal/sequence/preflight.go", "	case last && a.NotHere:\n", "	case last && a.Exactly:\n"}, {"internal/sequence/preflight.go", "	case a.NotHere:\n", "	case a.Exactly:\n"}},
 		tests: in("./plugin", "^TestUpsertsInSerializable$"),
 	},
 	{
@@ -412,7 +412,7 @@ var mutants = []mutant{
 	},
 	{
 		name:  "an upsert's collision on its other key",
-		edits: []edit{{"internal/heal/examine.go", "	hit := s.collided(err)\n", "	hit := s.collided(nil)\n"}},
+		edits: []edit{{"internal/heal/examine.go", "		hit = s.collided(r.err)\n", "		hit = s.collided(nil)\n"}},
 		tests: in("./plugin", "^TestTwoSequencesInOneTable$/^a_trigger$/^by_the_id$"),
 	},
 	{

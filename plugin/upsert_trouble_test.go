@@ -3,6 +3,7 @@ package plugin_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -181,5 +182,103 @@ func TestAPanicInAnUpsertThatMetDrift(t *testing.T) {
 	place.Exec("SELECT setval('members_id_seq', 40)")
 	if after := drop(); after != before {
 		t.Errorf("sent %d times, %d before", after, before)
+	}
+}
+
+// Rows that other sessions store between the statement's draws are none that it met: it is
+// sent once.
+func TestUpsert_besideRowsOfOtherSessions(t *testing.T) {
+	t.Parallel()
+	inModes(t, func(t *testing.T, m mode, place *pgtest.Place) {
+		place.Exec(`CREATE TABLE users (id bigserial PRIMARY KEY, name text); CREATE FUNCTION stamp() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+			CREATE TRIGGER stamp BEFORE INSERT ON users FOR EACH ROW EXECUTE FUNCTION stamp()`)
+		sent := 0
+		pool := tapped(t, place, func(_ *tappedConn, query string) error {
+			if strings.HasPrefix(query, `INSERT INTO "users"`) {
+				sent++
+				place.Exec("INSERT INTO users (name) VALUES ('another session')")
+			}
+			return nil
+		})
+		var seen incidents
+		db := openOn(t, pool, withPlugin(&m.config, seen.option()))
+		rows := []user{{Name: "a"}, {Name: "b"}}
+		if err := m.within(db, func(tx *gorm.DB) error { return tx.Save(&rows).Error }); err != nil {
+			t.Fatal(err)
+		}
+		if got := place.Text("SELECT id, name FROM users ORDER BY id"); sent != 1 || got != "1|another session\n2|a\n3|b" {
+			t.Errorf("sent %d times; rows\n%s", sent, got)
+		}
+		seen.none(t)
+	})
+}
+
+// A row that DO NOTHING drops as a duplicate of the caller's, beside rows that other sessions
+// store between the draws, is a suspicion at most: nothing is reported.
+func TestDoNothing_besideRowsOfOtherSessions(t *testing.T) {
+	t.Parallel()
+	inModes(t, func(t *testing.T, m mode, place *pgtest.Place) {
+		place.Exec(`CREATE TABLE users (id bigserial PRIMARY KEY, name text UNIQUE); INSERT INTO users (name) VALUES ('taken')`)
+		others := 0
+		pool := tapped(t, place, func(_ *tappedConn, query string) error {
+			if strings.HasPrefix(query, `INSERT INTO "users"`) && others < 1 {
+				others++
+				place.Exec("INSERT INTO users (name) VALUES ('another session')")
+			}
+			return nil
+		})
+		var seen incidents
+		db := openOn(t, pool, withPlugin(&m.config, seen.option()))
+		rows := []user{{Name: "new"}, {Name: "taken"}}
+		if err := m.within(db, func(tx *gorm.DB) error { return tx.Clauses(clause.OnConflict{DoNothing: true}).Create(&rows).Error }); err != nil {
+			t.Fatal(err)
+		}
+		if got := place.Text("SELECT name FROM users ORDER BY name"); got != "another session\nnew\ntaken" {
+			t.Errorf("rows\n%s", got)
+		}
+		seen.none(t)
+	})
+}
+
+// P6: no statement behind a failed insert makes its transaction usable again.
+func TestUpsertsInAnAbortedTransaction(t *testing.T) {
+	t.Parallel()
+	for _, guard := range []plugin.Guard{plugin.GuardAuto, plugin.GuardSavepoint, plugin.GuardOff} {
+		for name, failing := range map[string][]user{
+			"behind one row":      {{Name: "old 3"}},
+			"behind several rows": {{Name: "a"}, {Name: "old 3"}},
+		} {
+			t.Run(fmt.Sprintf("guard %d, %s", guard, name), func(t *testing.T) {
+				t.Parallel()
+				place := pgtest.New(t)
+				place.Exec(drifted + "; SELECT setval('users_id_seq', 20); CREATE UNIQUE INDEX names ON users (name)")
+				db := place.Open(nil, plugin.New(plugin.WithGuard(guard)))
+				tx := db.Begin()
+				defer tx.Rollback()
+				upsert := func(check func(error)) {
+					for _, onConflict := range []clause.OnConflict{{UpdateAll: true}, {DoNothing: true}, {Columns: byKey, DoNothing: true}} {
+						for _, rows := range [][]user{{{Name: "x"}}, {{Name: "x"}, {Name: "y"}}, {{ID: 5, Name: "x"}, {Name: "y"}}} {
+							check(tx.Session(&gorm.Session{}).Clauses(onConflict).Create(&rows).Error)
+						}
+					}
+				}
+				tx.SavePoint("known") // as statements that the connection knows, too
+				upsert(func(error) { tx.RollbackTo("known") })
+				if err := tx.Create(&failing).Error; err == nil {
+					t.Fatal("the first insert did not fail")
+				}
+				upsert(func(err error) {
+					if err == nil || !strings.Contains(err.Error(), "25P02") {
+						t.Errorf("behind a failure: %v", err)
+					}
+				})
+				if err := tx.Commit().Error; err == nil {
+					t.Error("the transaction was committed")
+				}
+				if rows := place.Text("SELECT * FROM users ORDER BY id"); rows != oldRows() {
+					t.Errorf("rows\n%s", rows)
+				}
+			})
+		}
 	}
 }

@@ -30,33 +30,37 @@ func (tagged) TableName() string { return "users" }
 const beforeTrigger = `CREATE FUNCTION stamp() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
 	CREATE TRIGGER stamp BEFORE INSERT ON users FOR EACH ROW EXECUTE FUNCTION stamp();`
 
-// lockers are statements that look for drift beside what they send.
-var lockers = []struct {
+// locker is an insert that looks for drift beside what it sends.
+type locker struct {
 	name, setup string
 	insert      func(*gorm.DB) error
-}{
-	{"several rows under DO NOTHING", "", func(db *gorm.DB) error {
-		return db.Clauses(clause.OnConflict{DoNothing: true}).Create(&[]user{{Name: "new 1"}, {Name: "new 2"}}).Error
-	}},
-	{"an upsert", "", func(db *gorm.DB) error { return db.Save(&[]user{{Name: "new 1"}, {Name: "new 2"}}).Error }},
-	{"a mixed upsert", "", func(db *gorm.DB) error { return db.Save(&[]user{{ID: 3, Name: "new 1"}, {Name: "new 2"}}).Error }},
-	{"an upsert under a trigger", beforeTrigger, func(db *gorm.DB) error { return db.Save(&[]user{{Name: "new 1"}, {Name: "new 2"}}).Error }},
-	{"several rows", "", func(db *gorm.DB) error { return db.Create(&[]user{{Name: "new 1"}, {Name: "new 2"}}).Error }},
-	{"with a foreign key to itself that is deferred", "ALTER TABLE users ADD parent bigint REFERENCES users DEFERRABLE INITIALLY DEFERRED;",
-		func(db *gorm.DB) error { return db.Create(&user{Name: "new 1"}).Error }},
 }
+
+func nothingOfTwo(db *gorm.DB) error {
+	return db.Clauses(clause.OnConflict{DoNothing: true}).Create(&[]user{{Name: "new 1"}, {Name: "new 2"}}).Error
+}
+
+func createTwo(db *gorm.DB) error { return db.Create(&[]user{{Name: "new 1"}, {Name: "new 2"}}).Error }
+
+func saveTwo(db *gorm.DB) error { return db.Save(&[]user{{Name: "new 1"}, {Name: "new 2"}}).Error }
 
 // A migration that holds a lock which lets readers pass, and asks for a stronger one, waits for
 // no statement that waits for it: what was looked at before the statement is not locked.
 func TestLocks_besideAMigration(t *testing.T) {
 	t.Parallel()
-	many2many := func(db *gorm.DB) error {
-		return db.Create(&tagged{Name: "new 1", Tags: []tag{{Name: "a"}, {Name: "b"}}}).Error
-	}
-	for _, c := range append(lockers[:len(lockers):len(lockers)], struct {
-		name, setup string
-		insert      func(*gorm.DB) error
-	}{"many to many", "CREATE TABLE tags (id bigserial PRIMARY KEY, name text); CREATE TABLE user_tags (user_id bigint, tag_id bigint, PRIMARY KEY (user_id, tag_id));", many2many}) {
+	for _, c := range []locker{
+		{"several rows under DO NOTHING", "", nothingOfTwo},
+		{"several rows", "", createTwo},
+		{"an upsert", "", saveTwo},
+		{"an upsert under a trigger", beforeTrigger, saveTwo},
+		{"a mixed upsert", "", func(db *gorm.DB) error { return db.Save(&[]user{{ID: 3, Name: "new 1"}, {Name: "new 2"}}).Error }},
+		{"with a foreign key to itself that is deferred", "ALTER TABLE users ADD parent bigint REFERENCES users DEFERRABLE INITIALLY DEFERRED;",
+			func(db *gorm.DB) error { return db.Create(&user{Name: "new 1"}).Error }},
+		{"many to many", "CREATE TABLE tags (id bigserial PRIMARY KEY, name text); CREATE TABLE user_tags (user_id bigint, tag_id bigint, PRIMARY KEY (user_id, tag_id));",
+			func(db *gorm.DB) error {
+				return db.Create(&tagged{Name: "new 1", Tags: []tag{{Name: "a"}, {Name: "b"}}}).Error
+			}},
+	} {
 		for _, s := range []setting{noTx, gormTx} {
 			t.Run(c.name+", "+s.name, func(t *testing.T) {
 				t.Parallel()
@@ -104,11 +108,11 @@ func TestLocks_ofOtherPartitions(t *testing.T) {
 		CREATE TABLE users_old PARTITION OF users FOR VALUES IN (1); CREATE TABLE users_new PARTITION OF users FOR VALUES IN (2);`
 	byKey := []clause.Column{{Name: "id"}, {Name: "born"}}
 	for name, insert := range map[string]func(*gorm.DB) error{
-		"several rows under DO NOTHING": lockers[0].insert,
+		"several rows under DO NOTHING": nothingOfTwo,
 		"an upsert": func(db *gorm.DB) error {
 			return db.Clauses(clause.OnConflict{Columns: byKey, DoUpdates: clause.AssignmentColumns([]string{"name"})}).Create(&[]user{{Name: "new 1"}, {Name: "new 2"}}).Error
 		},
-		"several rows": lockers[4].insert,
+		"several rows": createTwo,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

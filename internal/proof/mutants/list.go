@@ -321,6 +321,11 @@ var mutants = []mutant{
 		tests: in("./plugin", "^TestMixedUpsert_failsWhenTheRoundsAreSpent$"),
 	},
 	{
+		name:  "a statement with a false alarm is not sent again",
+		edits: []edit{{"internal/heal/heal.go", "		if again == nil && a.isFalseAlarm() {\n", "		if again == nil && a.isFalseAlarm() && a.earlier > 0 {\n"}},
+		tests: in("./internal/hostile", "^TestUpsertsByKey_thatMeetRowsOnPurpose$"),
+	},
+	{
 		name:  "a row met on purpose taken for drift",
 		edits: []edit{{"internal/heal/tripwire.go", "	if a.skips(a.table) || !predictable(a.table) {\n", "	if false {\n"}},
 		tests: in("./internal/hostile", "^TestUpsertsByKey_thatMeetRowsOnPurpose$"),

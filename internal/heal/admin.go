@@ -39,7 +39,7 @@ func (a *attempt) rowsHidden() error {
 
 // advanceAsAdmin moves the sequence through WithResyncDB. The statement then draws by
 // itself, with the rights of its own role.
-func (a *attempt) advanceAsAdmin(ctx context.Context, margin int64) error {
+func (a *attempt) advanceAsAdmin(ctx context.Context, before sequence.Position) error {
 	if a.settings.ResyncDB == nil {
 		if !a.table.Sequence.CanUse {
 			return sequence.NoUsage(a.table, a.session.Role)
@@ -47,8 +47,8 @@ func (a *attempt) advanceAsAdmin(ctx context.Context, margin int64) error {
 		return a.rowsHidden()
 	}
 	return a.asAdmin(ctx, func(ctx context.Context, c *conn.Conn, session conn.Session, t *catalog.Table) error {
-		goal := a.goal(c)
-		goal.Table, goal.Margin, goal.Role, goal.Beside = t, margin, session.Role, nil
+		goal := a.goal(c, before)
+		goal.Table, goal.Role, goal.Beside = t, session.Role, nil
 		move, err := sequence.Advance(ctx, c, goal)
 		a.record(move)
 		return err

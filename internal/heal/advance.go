@@ -2,15 +2,100 @@ package heal
 
 import (
 	"context"
+	"fmt"
+	"strconv"
+	"strings"
 
 	"github.com/seqheal/seqheal/internal/conn"
 	"github.com/seqheal/seqheal/internal/sequence"
 )
 
+// locate finds the furthest value: of those that the server and the statement name, and of the
+// rows, which are read from wherever they may be: in READ
+// COMMITTED on the insert's own connection; in REPEATABLE READ there and from a second
+// one, because the snapshot hides what others committed; in SERIALIZABLE from a
+// second one only, because a read on the caller's makes other sessions fail with
+// 40001 (measured).
+func (a *attempt) locate(ctx context.Context, c *conn.Conn) (sequence.Position, error) {
+	t, named := a.table, sequence.Position{}
+	if key := a.collision.key; key.Found && t.Sequence.Contains(key.Value) {
+		named = key
+	}
+	if t.IsTarget() {
+		named = named.With(t.Sequence, a.furthestNamed(t))
+	}
+	if t.RowSecurity || !t.Selectable {
+		return a.readMaxAsAdmin(ctx, named)
+	}
+	var leading *sequence.Beside
+	if !t.Indexed {
+		if leading = a.leading(t); leading == nil {
+			if a.target.guessed = named.Found; a.target.guessed {
+				return named, nil
+			}
+			return named, sequence.NoIndexOf(t)
+		}
+	}
+	found := named
+	if a.session.Isolation != conn.Serializable {
+		own, err := a.readMax(ctx, c, a.session, leading)
+		if err != nil {
+			return found, err
+		}
+		found = found.With(t.Sequence, own)
+	}
+	if a.session.Isolation == conn.ReadCommitted {
+		return found, nil
+	}
+	return a.readMaxFromSecond(ctx, found, leading)
+}
+
+// readMaxFromSecond adds what a second connection sees to what was found.
+func (a *attempt) readMaxFromSecond(ctx context.Context, found sequence.Position, leading *sequence.Beside) (sequence.Position, error) {
+	t := a.table
+	if a.second == nil {
+		var other sequence.Position
+		a.second = a.onSecond(ctx, conn.Budget{Lock: secondLock}, func(ctx context.Context, c *conn.Conn, session conn.Session) (err error) {
+			other, err = a.readMax(ctx, c, session, leading)
+			return err
+		})
+		found = found.With(t.Sequence, other)
+	}
+	// The caller's own uncommitted rows are not seen from there; without it, and under
+	// a snapshot, nothing is seen that was committed since.
+	a.target.guessed = a.session.Isolation == conn.Serializable || a.second != nil
+	if a.second != nil && !found.Found {
+		return found, &sequence.Refusal{Reason: sequence.NoSight, Err: fmt.Errorf(
+			"table %s: in a %s transaction the rows are read from a second connection: %w; raise SetMaxOpenConns",
+			t.QuotedName(), a.session.Isolation, a.second)}
+	}
+	return found, nil
+}
+
+// readMax reads the furthest value. In the first round READ COMMITTED callers that ask at
+// the same moment share the answer: without that slow reads (a dead index tail, a thousand
+// partitions) queue a herd past its time limit (measured).
+func (a *attempt) readMax(ctx context.Context, c *conn.Conn, session conn.Session, leading *sequence.Beside) (sequence.Position, error) {
+	read := func() (sequence.Position, error) { return sequence.ReadMax(ctx, c, a.table, leading) }
+	if a.rounds > 1 || session.Isolation != conn.ReadCommitted {
+		return read() // a shared answer did not show the row, or is not of this snapshot
+	}
+	// Half the time that is left: the caller that reads may wait for a migration that
+	// waits for this transaction.
+	same := []string{session.Server, session.Database, session.Role, session.SearchPath,
+		strconv.FormatInt(a.table.OID, 10), strconv.FormatInt(a.table.Sequence.OID, 10)}
+	if leading != nil {
+		for _, set := range leading.Sets {
+			same = append(same, alike(set))
+		}
+	}
+	return a.maxima.Do(ctx, strings.Join(same, "\x00"), c.Left()/2, read)
+}
+
 // mostMargin bounds what one round leaves in front of the rows. A program that
 // computes ids from the sequence or from the furthest row follows every margin, and
 // with several heals that take it for an import a sequence ran away to 10^11 within
-// seconds (measured). It is walked in 10 ms, while others wait for the lock.
+// seconds (measured). Drawing that many takes 10 ms, while others wait for the lock.
 const mostMargin = 1 << 15
 
 // advance moves the sequence past the target and records the move. It sets the verdict to
@@ -23,18 +108,17 @@ func (a *attempt) advance(ctx context.Context, c *conn.Conn, before sequence.Pos
 		}
 		return nil
 	}
-	t, margin := a.table, a.margin(before)
+	t := a.table
 	if t.RowSecurity || !t.Selectable || !t.Sequence.CanUse {
-		return a.advanceBothWays(ctx, c, margin)
+		return a.advanceBothWays(ctx, c, before)
 	}
-	goal := a.goal(c)
-	goal.Margin = margin
+	goal := a.goal(c, before)
 	if a.session.Isolation == conn.Serializable {
 		goal.Below = nil
 	}
 	move, err := sequence.Advance(ctx, c, goal)
 	if sequence.Explain(err).Has(sequence.Permission) && a.settings.ResyncDB != nil {
-		return a.advanceBothWays(ctx, c, margin)
+		return a.advanceBothWays(ctx, c, before)
 	}
 	switch key := a.collision.key; {
 	case move.Next && a.collision.evidence != suspected && (!key.Found || key.Value == a.target.Value):
@@ -83,14 +167,14 @@ func (a *attempt) assignedElsewhere() bool {
 
 // advanceBothWays moves the sequence through WithResyncDB and then, where the role may,
 // draws past what this session has cached.
-func (a *attempt) advanceBothWays(ctx context.Context, c *conn.Conn, margin int64) error {
-	if err := a.advanceAsAdmin(ctx, margin); err != nil {
+func (a *attempt) advanceBothWays(ctx context.Context, c *conn.Conn, before sequence.Position) error {
+	if err := a.advanceAsAdmin(ctx, before); err != nil {
 		return err
 	}
 	if a.table.Sequence.Cache <= 1 || !a.table.Sequence.CanUse {
 		return nil
 	}
-	_, err := sequence.Advance(ctx, c, a.goal(nil))
+	_, err := sequence.Advance(ctx, c, a.goal(nil, sequence.Position{}))
 	return err
 }
 
@@ -102,28 +186,23 @@ func (a *attempt) passCached(ctx context.Context, c *conn.Conn) error {
 	}
 	return c.InSavepoint(ctx, func() error {
 		defer c.Within(a.deadline(ctx), a.session.StatementTimeout, a.session.LockTimeout)()
-		_, err := sequence.Advance(ctx, c, a.goal(nil))
+		_, err := sequence.Advance(ctx, c, a.goal(nil, sequence.Position{}))
 		return err
 	})
 }
 
-// margin grows from round to round with what appeared since the last one: the rows
-// of an import that is running now.
-func (a *attempt) margin(before sequence.Position) int64 {
-	if a.rounds == 1 || !before.Found {
-		return 0
-	}
-	appeared := sequence.Steps(before.Value, a.target.Value, a.table.Sequence.Increment)
-	least := int64(64) << (3 * min(a.rounds-2, 6))
-	return min(mostMargin, max(least, 2*min(appeared, mostMargin)))
-}
-
 // goal is how far the sequence has to go; below is where rows may be read, nil where
-// they may not.
-func (a *attempt) goal(below *conn.Conn) sequence.Goal {
+// they may not. The margin grows from round to round with the rows that appeared since
+// before, the position of the last round.
+func (a *attempt) goal(below *conn.Conn, before sequence.Position) sequence.Goal {
 	goal := sequence.Goal{
 		Table: a.table, Target: a.target.Value, Rows: int64(a.stmt.Insert.Rows()),
 		Below: below, Role: a.session.Role, Guess: a.target.guessed,
+	}
+	if a.rounds > 1 && before.Found {
+		appeared := sequence.Steps(before.Value, a.target.Value, a.table.Sequence.Increment)
+		least := int64(64) << (3 * min(a.rounds-2, 6))
+		goal.Margin = min(mostMargin, max(least, 2*min(appeared, mostMargin)))
 	}
 	if !a.table.Indexed {
 		if goal.Beside = a.leading(a.table); goal.Beside == nil {

@@ -22,7 +22,7 @@ type attempt struct {
 	// guardedBy is the guard under which the first collision was found.
 	guardedBy Guard
 	rounds    int
-	earlier   int       // how many of them were another attempt's
+	earlier   int       // rounds counted by the attempt that this one was split from
 	collision collision // the latest
 	verdict   verdict
 	session   conn.Session
@@ -69,12 +69,6 @@ func (all *attempts) of(in *insert, s strategy, c collision) *attempt {
 	return a
 }
 
-func (all attempts) end() {
-	for _, a := range all {
-		a.end()
-	}
-}
-
 // concerns reports whether the collision is one of the key that the attempt heals.
 func (a *attempt) concerns(c collision) bool {
 	if a.table == nil || len(a.table.Keys) == 0 {
@@ -96,7 +90,8 @@ func (a *attempt) split() {
 	healed := *a
 	healed.rounds = a.rounds - 1
 	healed.collision = collision{evidence: a.collision.evidence, key: a.collision.previous.key}
-	healed.queue()
+	a.tables.HealBegins()
+	healed.end()
 	*a = attempt{insert: a.insert, started: time.Now(), guardedBy: a.guardedBy, rounds: a.rounds, earlier: healed.rounds,
 		collision: a.collision, session: a.session, second: a.second}
 	a.collision.previous = previous{}
@@ -108,26 +103,12 @@ func (a *attempt) next(c collision) {
 	a.collision = c
 }
 
-// countRound reports whether another round is allowed.
-func (a *attempt) countRound() bool {
-	if a.rounds >= a.settings.MaxRounds {
-		a.failure = &sequence.Refusal{Reason: OutOfRounds, Err: errRounds}
-		return false
-	}
-	a.rounds++
-	return true
-}
-
 var errRounds = errors.New("rows kept appearing in front of the sequence; " +
 	"stop the import of explicit ids, or raise plugin.WithMaxRounds")
 
 // end ends the attempt, and queues an incident if drift caused the collision.
 func (a *attempt) end() {
 	a.tables.HealEnds()
-	a.queue()
-}
-
-func (a *attempt) queue() {
 	moved := a.move != nil && a.move.Moved
 	if !moved && (a.verdict != drift || a.collision.evidence == suspected) {
 		return
@@ -239,9 +220,11 @@ func (a *attempt) round(ctx context.Context, c *conn.Conn, target catalog.Name) 
 		return err
 	}
 	before := a.target.Position
-	if err := a.locate(ctx, c); err != nil {
+	found, err := a.locate(ctx, c)
+	if err != nil {
 		return err
 	}
+	a.target.Position = found.With(a.table.Sequence, before)
 	return a.advance(ctx, c, before)
 }
 
@@ -252,7 +235,7 @@ func (a *attempt) round(ctx context.Context, c *conn.Conn, target catalog.Name) 
 // unless one of the next count values is taken.
 func (in *insert) healForRetry(ctx context.Context, s strategy, err error, table *catalog.Table, count int64) {
 	for _, t := range in.drawnKeys(table) {
-		hit := collisionOf(t, foreseen, nil)
+		hit := &collision{evidence: foreseen, from: t}
 		hit.err, hit.server = err, pgerr.Error{Schema: t.Schema, Table: t.Name, Constraint: t.Constraint}
 		a := in.begin(s, *hit)
 		a.rounds = 1

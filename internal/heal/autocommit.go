@@ -22,7 +22,7 @@ type autocommit struct {
 func (*autocommit) guard() Guard { return None }
 
 func (s *autocommit) send(ctx context.Context) *collision {
-	return s.collidedOrTripped(ctx, s, s.insert.send(s.text), s.wired)
+	return s.collidedOrTripped(ctx, s, s.sendOn(s.pool(), s.text), s.wired)
 }
 
 func (s *autocommit) heal(ctx context.Context, a *attempt) strategy {
@@ -36,7 +36,7 @@ func (s *autocommit) heal(ctx context.Context, a *attempt) strategy {
 		return nil
 	case undecided:
 		s.drop()
-		return &savepoint{insert: s.insert, text: s.text}
+		return &savepoint{insert: s.insert, text: s.text, wired: s.wired}
 	}
 	return s
 }

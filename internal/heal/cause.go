@@ -68,7 +68,22 @@ func (a *attempt) explain(ctx context.Context) {
 		q = a.question()
 		a.origin.front = q.Front(cause.Seen{})
 	}
-	if reason := a.unseen(ctx, located); reason != "" {
+	var reason string
+	switch {
+	case a.stmt.DB.Error != nil:
+		reason = "the rows in front are looked at only after an insert that succeeded"
+	case !located:
+		reason = "the rows in front were not looked at"
+	case !a.move.Moved:
+		reason = "the incident of the insert that moved the sequence has the cause"
+	case a.session.Isolation == conn.Serializable:
+		reason = "the rows in front are not looked at in SERIALIZABLE"
+	case ctx.Err() != nil:
+		reason = "the rows in front were not looked at: the insert's context has ended"
+	default:
+		reason = cause.Readable(a.table)
+	}
+	if reason != "" {
 		a.origin.causes = []cause.Cause{cause.Without(reason)}
 		return
 	}
@@ -93,23 +108,6 @@ func (a *attempt) question() cause.Question {
 		q.Named = n
 	}
 	return q
-}
-
-// unseen says why the rows must not be looked at, empty where they may.
-func (a *attempt) unseen(ctx context.Context, located bool) string {
-	switch {
-	case a.stmt.DB.Error != nil:
-		return "the rows in front are looked at only after an insert that succeeded"
-	case !located:
-		return "the rows in front were not looked at"
-	case !a.move.Moved:
-		return "the incident of the insert that moved the sequence has the cause"
-	case a.session.Isolation == conn.Serializable:
-		return "the rows in front are not looked at in SERIALIZABLE"
-	case ctx.Err() != nil:
-		return "the rows in front were not looked at: the insert's context has ended"
-	}
-	return cause.Readable(a.table)
 }
 
 // look reads what lay in front: in READ COMMITTED in a savepoint of the statement's own
@@ -180,14 +178,4 @@ func (in *insert) rememberNamed() {
 	named := &facts.Named{Highest: highest, Column: column, At: stmt.Sent}
 	named.Sender.Record()
 	in.memory.NamedIDs(named)
-}
-
-// rememberDrawn keeps the id that a statement which was stored has drawn, and when.
-func (in *insert) rememberDrawn() {
-	if in.memory == nil || in.stmt.DB.Error != nil {
-		return
-	}
-	if id, ok := in.stmt.DrawnID(); ok {
-		in.memory.Drew(in.stmt.KeyColumn(), id, in.highest, in.stmt.Sent)
-	}
 }

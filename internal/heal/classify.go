@@ -26,11 +26,11 @@ const (
 // collision is a drawn value that may be taken. Nothing of the statement is stored.
 type collision struct {
 	evidence evidence
-	// err is what the server said where it did, and server its parts for a uniqueViolation.
+	// err is what the server said where it did, and server its parts, where they name the key
+	// that collided.
 	err    error
 	server pgerr.Error
-	// from is the table by the key whose sequence gave the value, nil for a
-	// uniqueViolation.
+	// from is the table by the key whose sequence gave the value, nil where the heal finds it.
 	from *catalog.Table
 	// key is the id that collided, where it is known.
 	key sequence.Position
@@ -46,12 +46,6 @@ type previous struct {
 	// repeats counts the rounds in a row in which this id collided although the
 	// sequence was past every row.
 	repeats int
-}
-
-// collisionOf is a collision of a value that the table's sequence gave. undone is the
-// error of the rollback of what the statement did.
-func collisionOf(t *catalog.Table, by evidence, undone error) *collision {
-	return &collision{evidence: by, undone: undone, from: t}
 }
 
 // violated is the table that the server named, the zero Name where it named none.
@@ -125,9 +119,9 @@ func (in *insert) collided(err error) *collision {
 	return nil
 }
 
-// classify reads the table as it is now and decides whose the collision is. It sets the
-// attempt's table, by the key that collided, and a.session.Isolation to what the rows are
-// read under.
+// classify reads the table as it is now, remembers it, and decides whose the collision is. It
+// sets the attempt's table, by the key that collided, and a.session.Isolation to what the rows
+// are read under. A collision in another table than before begins an attempt of its own.
 func (a *attempt) classify(ctx context.Context, c *conn.Conn, target catalog.Name) (verdict, error) {
 	table, err := catalog.Read(ctx, c, target, a.collision.violated())
 	if err != nil {
@@ -152,20 +146,24 @@ func (a *attempt) classify(ctx context.Context, c *conn.Conn, target catalog.Nam
 		a.tables.Put(a.stmt.Target, table)
 	}
 	if table.Unlinked {
-		a.complainUnlinked(ctx, table)
+		a.complainUnlinked(table)
 	}
 	if !key.Fed() {
 		return callersOwn, nil
 	}
-	if a.table = key; !a.leavesKeyOut() {
-		return callersOwn, nil
+	a.table = key
+	draws := a.omitted(key) > 0
+	if !key.IsTarget() {
+		draws = a.stmt.OmitsModelKey()
 	}
-	switch a.collision.evidence {
-	case emptyResult:
+	switch evidence := a.collision.evidence; {
+	case !draws:
+		return callersOwn, nil
+	case evidence == emptyResult:
 		return a.classifyEmptyResult(ctx, c)
-	case uniqueViolation:
+	case evidence == uniqueViolation:
 		return a.classifyViolation(ctx, c)
-	case metRow:
+	case evidence == metRow:
 		return a.classifyMetRow(ctx, c)
 	}
 	return drift, nil
@@ -180,15 +178,6 @@ func (a *attempt) mayBeTheKey(t *catalog.Table) bool {
 		return false
 	}
 	return slices.Contains(columns, t.FedColumn()) || !slices.ContainsFunc(columns, a.stmt.Insert.Has)
-}
-
-// leavesKeyOut reports whether a row of the statement leaves the key that collided to
-// its sequence; for another table, whether one leaves the model's key out.
-func (a *attempt) leavesKeyOut() bool {
-	if a.table.IsTarget() {
-		return a.omitted(a.table) > 0
-	}
-	return a.stmt.OmitsModelKey()
 }
 
 // classifyEmptyResult decides what it means that the conflict guard returned no row.

@@ -24,10 +24,10 @@ type conflict struct {
 func (conflict) guard() Guard { return Conflict }
 
 func (s conflict) send(ctx context.Context) *collision {
-	err := s.insert.send(s.text)
+	err := s.sendOn(s.pool(), s.text)
 	switch {
 	case err == nil && s.stmt.DB.RowsAffected == 0:
-		return collisionOf(s.table, emptyResult, nil)
+		return &collision{evidence: emptyResult, from: s.table}
 	case err == nil:
 	case pgerr.Is(err, pgerr.SerializationFailure):
 		// REPEATABLE READ and SERIALIZABLE: the row lies outside the snapshot. The
@@ -96,7 +96,7 @@ func (s conflict) heal(ctx context.Context, a *attempt) strategy {
 	if !a.healHere(ctx) {
 		return nil
 	}
-	return s.chooseGuard(s.text.Guarded(""))
+	return s.chooseGuard()
 }
 
 // abandon sends the statement without the guard, which kept PostgreSQL from saying
@@ -111,7 +111,7 @@ func (s conflict) abandon(ctx context.Context, a *attempt) {
 	case a.failure.Has(sequence.Exhausted) && s.failTaken(ctx, a):
 		return
 	}
-	err := s.insert.send(s.text.Guarded(""))
+	err := s.sendAsWritten()
 	switch {
 	case err != nil && s.stmt.Ended():
 		s.conn().Abort(ctx) // it was not sent, and the collision is a failure all the same

@@ -47,7 +47,7 @@ func (s *dropped) diagnose(ctx context.Context) *collision {
 	case answer == sequence.Stale && s.countReading() && s.follow(ctx):
 		return s.diagnose(ctx)
 	case answer == sequence.Taken:
-		hit := collisionOf(t, droppedRow, nil)
+		hit := &collision{evidence: droppedRow, from: t}
 		hit.key = s.lastDrawn(ctx, t)
 		return hit
 	case answer == sequence.Unknown:

@@ -15,6 +15,7 @@ type droppedRows struct {
 }
 
 func newDroppedRows(in *insert, t *catalog.Table) *droppedRows {
+	in.effect = WouldDrop
 	s := &droppedRows{preflight: preflight{insert: in, text: in.stmt.Text(), table: t}}
 	s.blind, s.counted = !in.drawsPredictably(t), in.rowsTell(t)
 	return s
@@ -43,9 +44,9 @@ func (s *droppedRows) send(ctx context.Context) *collision {
 		s.release(ctx)
 		return nil
 	case r.err == nil && r.open && s.counted && s.onlyKeyDrops(ctx, s.table):
-		return collisionOf(s.table, missingRows, s.undo(ctx))
+		return &collision{evidence: missingRows, from: s.table, undone: s.undo(ctx)}
 	}
-	return s.examine(ctx, s, r)
+	return s.examine(ctx, r)
 }
 
 // onlyKeyDrops reads the table again, and reports whether nothing but its key can have kept

@@ -10,11 +10,11 @@ import (
 
 // examine ends a sending. When a row that is not the statement's own holds a value that it
 // drew, what it did is undone: a collision, by which the furthest row is read before the
-// statement is sent again. by is the strategy that sent it.
-func (s *preflight) examine(ctx context.Context, by strategy, r fenced) *collision {
+// statement is sent again.
+func (s *preflight) examine(ctx context.Context, r fenced) *collision {
 	switch {
 	case r.err != nil:
-		return s.failed(ctx, by, r)
+		return s.failed(ctx, r)
 	case r.open:
 		return s.askAfter(ctx, r)
 	}
@@ -24,13 +24,13 @@ func (s *preflight) examine(ctx context.Context, by strategy, r fenced) *collisi
 // failed ends a sending that the server rejected. A collision is undone: of the tripwire, or a
 // 23505 of a key that ON CONFLICT does not name. After 40001 the sequence is moved for the
 // caller's retry. Any other error is the caller's own.
-func (s *preflight) failed(ctx context.Context, by strategy, r fenced) *collision {
+func (s *preflight) failed(ctx context.Context, r fenced) *collision {
 	var hit *collision
 	switch {
 	case s.wired:
-		hit = s.collidedOrTripped(ctx, by, r.err, s.table)
+		hit = s.collidedOrTripped(ctx, s, r.err, s.table)
 	case pgerr.Is(r.err, pgerr.SerializationFailure) && s.drawsFrom(s.table):
-		s.healForRetry(ctx, by, r.err, s.table, s.draws(s.table))
+		s.healForRetry(ctx, s, r.err, s.table, s.draws(s.table))
 	case len(s.table.Keys) > 0 && s.table.IsTarget():
 		hit = s.collided(r.err)
 	}
@@ -66,9 +66,9 @@ func (s *preflight) askAfter(ctx context.Context, r fenced) *collision {
 			s.failAborted(ctx, err)
 			return nil
 		case answer == sequence.Stale && s.countReading() && s.readings <= mostFollowed:
-			return collisionOf(t, suspected, s.undo(ctx)) // the heal reads it anew
+			return &collision{evidence: suspected, from: t, undone: s.undo(ctx)} // the heal reads it anew
 		case answer == sequence.Taken:
-			return collisionOf(t, s.evidenceBehind(ctx, t, before.Value), s.undo(ctx))
+			return &collision{evidence: s.evidenceBehind(ctx, t, before.Value), from: t, undone: s.undo(ctx)}
 		case released:
 			return nil
 		}

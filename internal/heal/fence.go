@@ -70,7 +70,7 @@ func (in *insert) sendFenced(ctx context.Context, text statement.Text, f fence) 
 func (in *insert) sendUnasked(ctx context.Context, text statement.Text, f fence) fenced {
 	r := in.sendFenced(ctx, text, f)
 	if r.unopened {
-		_ = in.send(text)
+		_ = in.sendOn(in.pool(), text)
 		return fenced{err: in.stmt.DB.Error, rows: in.stmt.DB.RowsAffected}
 	}
 	return r
@@ -139,7 +139,7 @@ func (in *insert) sendInTrips(ctx context.Context, text statement.Text, f fence)
 		}
 		before = append(before, sequence.Position{Value: value.Int64, Found: value.Valid})
 	}
-	err := in.send(text)
+	err := in.sendOn(in.pool(), text)
 	r := fenced{err: err, rows: in.stmt.DB.RowsAffected, open: !serverSpoke(err), before: before}
 	if err == nil && !f.keepOpen {
 		in.release(ctx)

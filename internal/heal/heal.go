@@ -126,7 +126,9 @@ func (h *Healer) Create(db *gorm.DB) {
 	}
 	in.rememberNamed()
 	in.explain(db.Statement.Context)
-	in.rememberDrawn()
+	if id, ok := stmt.DrawnID(); ok && in.memory != nil && db.Error == nil {
+		in.memory.Drew(stmt.KeyColumn(), id, in.highest, stmt.Sent)
+	}
 	if h.settings.Prevention {
 		in.prevent()
 	}
@@ -136,9 +138,13 @@ func (h *Healer) Create(db *gorm.DB) {
 // two sendings.
 func (in *insert) run(ctx context.Context, s strategy) {
 	returned := false
-	defer func() { in.leave(returned) }()
 	var attempts attempts
-	defer func() { attempts.end() }()
+	defer func() {
+		for _, a := range attempts {
+			a.end()
+		}
+		in.leave(returned)
+	}()
 	for {
 		c := s.send(ctx)
 		if c == nil {
@@ -146,7 +152,10 @@ func (in *insert) run(ctx context.Context, s strategy) {
 		}
 		a := attempts.of(in, s, *c)
 		var again strategy
-		if a.countRound() {
+		if a.rounds >= in.settings.MaxRounds {
+			a.failure = &sequence.Refusal{Reason: OutOfRounds, Err: errRounds}
+		} else {
+			a.rounds++
 			again = s.heal(ctx, a)
 		}
 		if again == nil && a.isFalseAlarm() {

@@ -69,7 +69,7 @@ type Incident struct {
 // incident is what the attempt came to.
 func (a *attempt) incident() Incident {
 	i := Incident{
-		Time: a.started, Duration: time.Since(a.started), Behind: a.behind(),
+		Time: a.started, Duration: time.Since(a.started),
 		Constraint: a.collision.server.Constraint, Key: a.collision.key,
 		Rows: a.stmt.Insert.Rows(), Rounds: max(1, a.rounds-a.earlier), Guard: a.guardedBy, Effect: a.effect, Err: a.stmt.DB.Error,
 		Sender: a.sender, Front: a.origin.front, Causes: a.origin.causes,
@@ -89,6 +89,9 @@ func (a *attempt) incident() Incident {
 	}
 	if a.move != nil {
 		i.From, i.To, i.Left = a.move.From, a.move.To, a.move.Outlier
+		if a.target.Found && a.table.Fed() && !a.table.Sequence.Reached(i.From, a.target.Value) {
+			i.Behind = sequence.Steps(i.From, a.target.Value, a.table.Sequence.Increment)
+		}
 	}
 	switch {
 	case a.failure != nil:
@@ -100,13 +103,4 @@ func (a *attempt) incident() Incident {
 		i.Outcome = Healed
 	}
 	return i
-}
-
-// behind is how many values the sequence had to give to pass the furthest row, 0 where no
-// sequence feeds the table any more.
-func (a *attempt) behind() int64 {
-	if a.move == nil || !a.target.Found || !a.table.Fed() || a.table.Sequence.Reached(a.move.From, a.target.Value) {
-		return 0
-	}
-	return sequence.Steps(a.move.From, a.target.Value, a.table.Sequence.Increment)
 }

@@ -6,12 +6,14 @@ import (
 	"slices"
 
 	"gorm.io/gorm"
+	"gorm.io/gorm/logger"
 
 	"github.com/seqheal/seqheal/internal/caller"
 	"github.com/seqheal/seqheal/internal/catalog"
 	"github.com/seqheal/seqheal/internal/conn"
 	"github.com/seqheal/seqheal/internal/facts"
 	"github.com/seqheal/seqheal/internal/pipeline"
+	"github.com/seqheal/seqheal/internal/sequence"
 	"github.com/seqheal/seqheal/internal/statement"
 )
 
@@ -33,15 +35,23 @@ type insert struct {
 	// ownTx is a transaction that the plugin began for the statement, nil without one.
 	ownTx      *conn.Transaction
 	connection *conn.Conn
-	// unread is an error that is not the server's, such as GORM's when it reads the rows: without
-	// a transaction they are stored. Nil without one.
+	// unread is an error that is not the server's, such as GORM's when it reads the rows: outside
+	// a transaction the rows are stored already. Nil without one.
 	unread error
 	// drifted are the attempts that became an incident, and sender is the application's line
 	// that sent their statement.
 	drifted []*attempt
 	sender  caller.Line
+	// remarks are handed over with the incidents.
+	remarks []remark
 	// readings counts how often the table turned out to be another one.
 	readings int
+}
+
+// remark is a sentence for the logger, and the reporter's method that takes it.
+type remark struct {
+	to      func(context.Context, logger.Interface, string)
+	message string
 }
 
 // mostReadings bounds how often one statement reads a table that is replaced again and
@@ -83,7 +93,7 @@ func (in *insert) conn() *conn.Conn {
 func (in *insert) way(ctx context.Context) pipeline.Support {
 	support := in.pipes.Support(ctx, conn.PoolOf(in.stmt.DB))
 	if support.Reason.Cause != pipeline.CauseUnproven && in.tables.Once(support.String()) {
-		in.reporter.Note(ctx, in.stmt.DB.Logger, "seqheal: a savepoint and its statement are sent in "+support.String())
+		in.remarks = append(in.remarks, remark{in.reporter.Note, "seqheal: a savepoint and its statement are sent in " + support.String()})
 	}
 	return support
 }
@@ -144,12 +154,10 @@ func (in *insert) drop() {
 	}
 }
 
-// send sends the statement in this form and returns the driver's error.
-func (in *insert) send(text statement.Text) error { return in.sendOn(in.pool(), text) }
-
 // sendAsWritten sends the statement as the caller wrote it.
-func (in *insert) sendAsWritten() error { return in.send(in.stmt.Text()) }
+func (in *insert) sendAsWritten() error { return in.sendOn(in.pool(), in.stmt.Text()) }
 
+// sendOn sends the statement in this form on a pool and returns the driver's error.
 func (in *insert) sendOn(pool gorm.ConnPool, text statement.Text) error {
 	stmt := in.stmt.DB.Statement
 	outer := stmt.ConnPool
@@ -163,9 +171,12 @@ func (in *insert) sendOn(pool gorm.ConnPool, text statement.Text) error {
 	return err
 }
 
-// report hands over the incidents once no connection of the plugin's own is held:
+// report hands over remarks and incidents once no connection of the plugin's own is held:
 // a callback of the application may take its time, and may need the connection.
 func (in *insert) report() {
+	for _, r := range in.remarks {
+		r.to(in.stmt.DB.Statement.Context, in.stmt.DB.Logger, r.message)
+	}
 	if len(in.drifted) == 0 {
 		return
 	}
@@ -178,10 +189,10 @@ func (in *insert) report() {
 	}
 }
 
-// complain reports what keeps statements from being protected, each message once.
-func (in *insert) complain(ctx context.Context, message string) {
+// complain has report say what keeps statements from being protected, each message once.
+func (in *insert) complain(message string) {
 	if in.tables.Once(message) {
-		in.reporter.Complain(ctx, in.stmt.DB.Logger, message)
+		in.remarks = append(in.remarks, remark{in.reporter.Complain, message})
 	}
 }
 
@@ -197,6 +208,17 @@ func (in *insert) names(t *catalog.Table) bool { return in.stmt.Insert.Names(t.S
 // explicit are the ids that rows name; false when some are no integers here.
 func (in *insert) explicit(t *catalog.Table) ([]int64, bool) {
 	return in.stmt.Insert.Explicit(t.ShownFed())
+}
+
+// furthestNamed is the furthest id that rows name, of those that the sequence can give.
+func (in *insert) furthestNamed(t *catalog.Table) (furthest sequence.Position) {
+	explicit, _ := in.explicit(t) // what is no int64 is beyond every sequence, or computed
+	for _, id := range explicit {
+		if t.Sequence.Contains(id) {
+			furthest = furthest.With(t.Sequence, sequence.Position{Value: id, Found: true})
+		}
+	}
+	return furthest
 }
 
 // drawsFrom reports whether a row of the statement leaves its key to the table's

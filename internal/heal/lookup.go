@@ -17,21 +17,10 @@ import (
 // undone with the savepoint.
 const boundRead = conn.PlanAsWritten + "; SET LOCAL lock_timeout = 100"
 
-// lookUp returns what is remembered of the statement's table. At the first insert it
-// asks on the insert's own connection, inside a savepoint that is rolled back. It
-// returns nil when the server could not answer, and the next insert asks again.
-func (in *insert) lookUp(ctx context.Context) *facts.Entry {
-	entry := in.tables.Get(in.stmt.Target)
-	if entry == nil || entry.Table.Uncommitted && !entry.Ambiguous {
-		entry, _ = in.readFirst(ctx, in.conn()) // a connection that is gone fails the INSERT too
-	}
-	return entry
-}
-
-// lookUpForUpsert is lookUp for a statement whose collision is not an error. Outside a
-// transaction it asks in a short one of the plugin's own. A connection that is lost there
-// fails the statement, as it would have failed the INSERT: sent on another connection
-// with nothing known, it could change a row. fresh asks for the table as it is now.
+// lookUpForUpsert returns what is remembered of the table of a statement whose collision is not
+// an error, or reads it: outside a transaction in a short one of the plugin's own. A connection
+// that is lost there fails the statement, as it would have failed the INSERT. Sent on another
+// connection with nothing known, it could change a row. With fresh the table is read.
 func (in *insert) lookUpForUpsert(ctx context.Context, fresh bool) (*facts.Entry, error) {
 	entry := in.tables.Get(in.stmt.Target)
 	switch {
@@ -55,7 +44,7 @@ func (in *insert) lookUpForUpsert(ctx context.Context, fresh bool) (*facts.Entry
 		return nil, err
 	}
 	if serverSpoke(err) && !in.stmt.Ended() {
-		in.complain(ctx, fmt.Sprintf("seqheal: upserts outside a transaction are not protected from drift, because the server refuses what a look needs: %v; "+
+		in.complain(fmt.Sprintf("seqheal: upserts outside a transaction are not protected from drift, because the server refuses what a look needs: %v; "+
 			"keep sequences in front of their rows with plugin.Resync", err))
 	}
 	return nil, nil // or this pool begins no transactions
@@ -98,11 +87,11 @@ func (in *insert) readFirst(ctx context.Context, c *conn.Conn) (*facts.Entry, er
 		return nil, gone
 	case err == nil:
 		if table.Unlinked {
-			in.complainUnlinked(ctx, table)
+			in.complainUnlinked(table)
 		}
 		return in.tables.Put(in.stmt.Target, table), nil
 	case upsert && !errors.Is(err, catalog.ErrNotFound) && !in.stmt.Ended():
-		in.complain(ctx, fmt.Sprintf("seqheal: an upsert is sent without protection from drift, "+
+		in.complain(fmt.Sprintf("seqheal: an upsert is sent without protection from drift, "+
 			"because its table could not be read: %v; raise statement_timeout", err))
 	}
 	return nil, nil
@@ -115,9 +104,9 @@ func (in *insert) readAnew(ctx context.Context, t *catalog.Table) (*facts.Entry,
 }
 
 // complainUnlinked reports a table whose sequences the server does not name.
-func (in *insert) complainUnlinked(ctx context.Context, t *catalog.Table) {
+func (in *insert) complainUnlinked(t *catalog.Table) {
 	if in.mayDraw(t) && !t.Fed() {
-		in.complain(ctx, fmt.Sprintf("seqheal: inserts into table %s are not protected from drift: pg_depend of this server does not say which sequence "+
+		in.complain(fmt.Sprintf("seqheal: inserts into table %s are not protected from drift: pg_depend of this server does not say which sequence "+
 			"feeds its key; keep the sequence in front of its rows with SELECT setval(...) after imports", t.QuotedName()))
 	}
 }

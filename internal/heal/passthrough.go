@@ -1,17 +1,12 @@
 package heal
 
-import (
-	"context"
-
-	"github.com/seqheal/seqheal/internal/statement"
-)
+import "context"
 
 // passthrough sends the statement as it is: one that cannot collide, one whose shape
 // is not known, or any in a transaction under GuardOff. There the sequence is moved
 // from a second connection, so that the application's own retry succeeds.
 type passthrough struct {
 	*insert
-	text statement.Text
 	// resyncs is true under GuardOff.
 	resyncs bool
 }
@@ -19,7 +14,7 @@ type passthrough struct {
 func (passthrough) guard() Guard { return Off }
 
 func (s passthrough) send(context.Context) *collision {
-	err := s.insert.send(s.text)
+	err := s.sendAsWritten()
 	if !s.resyncs {
 		return nil
 	}

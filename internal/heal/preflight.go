@@ -32,8 +32,8 @@ type preflight struct {
 	// blind is true when the values that come next cannot be foreseen. The question is then
 	// whether the table is the remembered one.
 	blind bool
-	// wired is true while the text has a tripwire at the key of the table. The look is then at the
-	// ids that the statement names alone: one that is drawn as well would pass.
+	// wired is true while the text has a tripwire at the key of the table. The look is then only
+	// at the ids that rows name, because the tripwire lets them pass.
 	wired bool
 	// counted is true when every row must come back, so that a missing one is evidence.
 	counted bool
@@ -67,7 +67,7 @@ func (s *preflight) send(ctx context.Context) *collision {
 	if hit != nil {
 		return hit
 	}
-	return s.examine(ctx, s, r)
+	return s.examine(ctx, r)
 }
 
 // watched is a fence that stays open for the questions after the statement, a plain one
@@ -109,7 +109,7 @@ func (s *preflight) sendBehindLook(ctx context.Context, f fence) (*collision, fe
 	r := s.sendFenced(ctx, s.text, f)
 	if r.unopened || r.unsent && s.conn().RollBack(ctx) != nil {
 		// An aborted transaction, a closed connection: GORM's own error.
-		_ = s.insert.send(s.text)
+		_ = s.sendOn(s.pool(), s.text)
 		return nil, fenced{err: s.stmt.DB.Error, rows: s.stmt.DB.RowsAffected}
 	}
 	if !r.unsent {
@@ -124,14 +124,14 @@ func (s *preflight) sendBehindLook(ctx context.Context, f fence) (*collision, fe
 		defer func() { s.looked = false }()
 		return s.sendBehindLook(ctx, f)
 	case r.answer == sequence.Taken:
-		return collisionOf(s.lookedAt()[r.failed], foreseen, nil), fenced{}
+		return &collision{evidence: foreseen, from: s.lookedAt()[r.failed]}, fenced{}
 	case r.answer == sequence.Stale && s.countReading():
 		return s.lookAgain(ctx, f)
 	case r.answer == sequence.NotHere:
 		return s.lookFromSecond(ctx, f)
 	}
 	if !pgerr.Lost(r.err) {
-		s.complainUnprotected(ctx, r.err)
+		s.complainUnprotected(r.err)
 	}
 	return nil, s.sendUnasked(ctx, s.text, fence{keepOpen: f.keepOpen})
 }
@@ -150,7 +150,7 @@ func (s *preflight) lookFromSecond(ctx context.Context, f fence) (*collision, fe
 			return err
 		})
 		if answer == sequence.Taken {
-			return collisionOf(t, foreseen, nil), fenced{}
+			return &collision{evidence: foreseen, from: t}, fenced{}
 		}
 	}
 	s.lookedFromSecond = true
@@ -165,11 +165,11 @@ func (s *preflight) lookFromSecond(ctx context.Context, f fence) (*collision, fe
 }
 
 // complainUnprotected reports a question that the server does not answer.
-func (in *insert) complainUnprotected(ctx context.Context, err error) {
+func (in *insert) complainUnprotected(err error) {
 	if in.stmt.Ended() {
 		return
 	}
-	in.complain(ctx, fmt.Sprintf("seqheal: upserts into table %s are sent without protection from drift: %v", in.stmt.Target.Table, err))
+	in.complain(fmt.Sprintf("seqheal: upserts into table %s are sent without protection from drift: %v", in.stmt.Target.Table, err))
 }
 
 // lookAgain reads the table anew, and sends the statement behind a look at that one.
@@ -277,7 +277,7 @@ func (s *preflight) abandon(ctx context.Context, a *attempt) {
 	if !s.noticed && s.failUnsent(ctx, a, s.table.ByKey(a.collision.from.KeyName())) {
 		return
 	}
-	err := s.insert.send(s.text)
+	err := s.sendOn(s.pool(), s.text)
 	if !s.wired {
 		return
 	}

@@ -46,9 +46,9 @@ func (in *insert) advancePast(ctx context.Context, t *catalog.Table) sequence.An
 	if !t.Fed() || !t.IsTarget() || !predictable(t) {
 		return sequence.Free
 	}
-	furthest, ok := in.furthestNamed(t)
-	if !ok {
-		return sequence.Free
+	named := in.furthestNamed(t)
+	if !named.Found || t.Sequence.Reached(named.Value, t.Limit()) {
+		return sequence.Free // none, or the sequence cannot go on behind it
 	}
 	if !t.Sequence.CanUse {
 		in.cannotPrevent(t, "may not draw from it", "USAGE")
@@ -61,7 +61,7 @@ func (in *insert) advancePast(ctx context.Context, t *catalog.Table) sequence.An
 	if passed.Found && passed.Value == t.Limit() {
 		return sequence.Free
 	}
-	switch err := sequence.Pass(ctx, in.conn(), t, passed, furthest, in.inTransaction()); {
+	switch err := sequence.Pass(ctx, in.conn(), t, passed, named.Value, in.inTransaction()); {
 	case errors.Is(err, sequence.ErrTooFar):
 		in.tables.Passed(facts.SequenceOf(t), t.Limit()) // each try would use up a value
 		in.cannotPrevent(t, "may not set it and they are too far for drawing", "UPDATE")
@@ -69,28 +69,15 @@ func (in *insert) advancePast(ctx context.Context, t *catalog.Table) sequence.An
 		in.cannotPrevent(t, "may not both draw from it and ask for its last value", "USAGE, SELECT")
 	case err != nil:
 		return sequence.AnswerOf(err)
-	case !sequence.Near(t, furthest):
-		in.tables.Passed(facts.SequenceOf(t), furthest)
+	case !sequence.Near(t, named.Value):
+		in.tables.Passed(facts.SequenceOf(t), named.Value)
 	}
 	return sequence.Free
 }
 
-// furthestNamed is the furthest id that the statement names, if the sequence can go on
-// behind it.
-func (in *insert) furthestNamed(t *catalog.Table) (furthest int64, ok bool) {
-	explicit, _ := in.explicit(t) // what is no int64 is beyond every sequence, or computed
-	found := sequence.Position{}
-	for _, id := range explicit {
-		if t.Sequence.Contains(id) {
-			found = found.With(t.Sequence, sequence.Position{Value: id, Found: true})
-		}
-	}
-	return found.Value, found.Found && !t.Sequence.Reached(found.Value, t.Limit())
-}
-
 // cannotPrevent reports once which right is missing.
 func (in *insert) cannotPrevent(t *catalog.Table, lacking, right string) {
-	in.complain(in.stmt.DB.Statement.Context, fmt.Sprintf("seqheal: table %s: ids that inserts name cannot move sequence %[2]s along, because the role %s; "+
+	in.complain(fmt.Sprintf("seqheal: table %s: ids that inserts name cannot move sequence %[2]s along, because the role %s; "+
 		"GRANT %s ON SEQUENCE %[2]s to it", t.QuotedName(), t.Sequence.QuotedName(), lacking, right))
 }
 

@@ -45,7 +45,7 @@ func (s *savepoint) heal(ctx context.Context, a *attempt) strategy {
 	case s.wired != nil:
 		return s.chooseUpsert(ctx, false)
 	}
-	return s.chooseGuard(s.text)
+	return s.chooseGuard()
 }
 
 // abandon leaves the transaction aborted and the caller with what PostgreSQL said, or with

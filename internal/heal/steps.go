@@ -13,7 +13,7 @@ import (
 func (s *preflight) lookInSteps(ctx context.Context, f fence) (hit *collision, r fenced, ended bool) {
 	switch t, answer := s.askInSteps(ctx); {
 	case answer == sequence.Taken:
-		return collisionOf(t, foreseen, nil), fenced{}, true
+		return &collision{evidence: foreseen, from: t}, fenced{}, true
 	case answer == sequence.Stale && s.countReading():
 		hit, r = s.lookAgain(ctx, f)
 		return hit, r, true
@@ -39,16 +39,16 @@ func (s *preflight) askInSteps(ctx context.Context) (*catalog.Table, sequence.An
 func (s *preflight) askOf(ctx context.Context, t *catalog.Table) sequence.Answer {
 	switch {
 	case sequence.Askable(t) && !t.Indexed && s.leading(t) == nil:
-		s.complainUnprotected(ctx, sequence.NoIndexOf(t))
+		s.complainUnprotected(sequence.NoIndexOf(t))
 	case sequence.Askable(t):
 	case s.settings.ResyncDB != nil:
 		return s.askAsAdmin(ctx, t)
 	default:
-		s.complainUnprotected(ctx, sequence.NotAskable(t))
+		s.complainUnprotected(sequence.NotAskable(t))
 	}
 	answer, err := sequence.Preflight(ctx, s.conn(), t, s.aheadHere(t))
 	if err != nil && !pgerr.Lost(err) {
-		s.complainUnprotected(ctx, err)
+		s.complainUnprotected(err)
 	}
 	return answer
 }

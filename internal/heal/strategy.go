@@ -28,57 +28,50 @@ type strategy interface {
 // choose picks the strategy of the first sending; how the statement is sent again is what
 // that strategy's heal returns. It returns nil when the statement already has its result.
 // In the healthy case it sends nothing. Otherwise it asks about a table that is not known,
-// which table an ambiguous name stands for, once for each pool how a savepoint is sent, and
-// whether a connection that is not database/sql's own pool is in a transaction.
+// which table an ambiguous name stands for, which index has a constraint's name, once for each
+// pool how a savepoint is sent, and whether a connection that is not database/sql's own pool
+// is in a transaction.
 func (in *insert) choose(ctx context.Context) strategy {
-	text := in.stmt.Text()
 	if !in.stmt.Readable {
-		return passthrough{insert: in, text: text}
+		return passthrough{insert: in}
 	}
 	in.inside = conn.Inside(in.stmt.DB)
 	if !conn.Certain(in.stmt.DB) {
 		in.inside = !conn.Outside(ctx, in.stmt.DB)
 	}
-	if in.inTransaction() && in.withoutSavepoints(ctx) {
-		return passthrough{insert: in, text: text}
+	if in.inTransaction() {
+		if support := in.way(ctx); support.Way == pipeline.NoSavepoints {
+			in.complain("seqheal: this server has no savepoints (" + support.Reason.String() + "), so inserts in a transaction are not protected from drift: " +
+				"keep sequences in front of their rows with plugin.Resync, or set SkipDefaultTransaction")
+			return passthrough{insert: in}
+		}
 	}
 	if in.stmt.Insert.OnConflict != nil {
 		return in.chooseUpsert(ctx, false)
 	}
-	return in.choosePlain(ctx, text)
+	return in.choosePlain(ctx)
 }
 
-// withoutSavepoints reports whether the server has none, so that nothing may be added to
-// a transaction there.
-func (in *insert) withoutSavepoints(ctx context.Context) bool {
-	support := in.way(ctx)
-	if support.Way != pipeline.NoSavepoints {
-		return false
-	}
-	in.complain(ctx, "seqheal: this server has no savepoints ("+support.Reason.String()+"), so inserts in a transaction are not protected from drift: "+
-		"keep sequences in front of their rows with plugin.Resync, or set SkipDefaultTransaction")
-	return true
-}
-
-// choosePlain picks the strategy of a statement whose collisions are 23505s.
-func (in *insert) choosePlain(ctx context.Context, text statement.Text) strategy {
+// choosePlain picks the strategy of a statement that fails where its key collides, at COMMIT
+// at the latest.
+func (in *insert) choosePlain(ctx context.Context) strategy {
 	if !in.inTransaction() {
-		return &autocommit{insert: in, text: text}
+		return &autocommit{insert: in, text: in.stmt.Text()}
 	}
-	entry := in.lookUp(ctx)
+	entry := in.tables.Get(in.stmt.Target)
+	if entry == nil || entry.Table.Uncommitted && !entry.Ambiguous {
+		entry, _ = in.readFirst(ctx, in.conn()) // a connection that is gone fails the INSERT too
+	}
 	switch {
 	case in.settings.Guard == GuardOff:
-		return passthrough{insert: in, text: text, resyncs: true}
-	case entry == nil:
-		return &savepoint{insert: in, text: text}
-	case entry.Ambiguous:
-		return in.chooseGuard(text)
+		return passthrough{insert: in, resyncs: true}
+	case entry == nil || entry.Ambiguous: // nothing is certain of it
 	case !in.mayDraw(entry.Table) && !in.mayCollideElsewhere(entry.Table):
-		return passthrough{insert: in, text: text}
+		return passthrough{insert: in}
 	case entry.Table.InitiallyDeferred && in.drawsFrom(entry.Table):
-		return &preflight{insert: in, text: text, table: entry.Table, noticed: true}
+		return &preflight{insert: in, text: in.stmt.Text(), table: entry.Table, noticed: true}
 	}
-	return in.chooseGuard(text)
+	return in.chooseGuard()
 }
 
 // mayCollideElsewhere reports whether a view, a rule or a trigger can carry the row into
@@ -90,8 +83,8 @@ func (in *insert) mayCollideElsewhere(t *catalog.Table) bool {
 // chooseGuard picks the conflict guard for one row of a table that qualifies, in a
 // statement that can be sent twice and whose empty result means one thing only. Every
 // other statement is sent in a savepoint.
-func (in *insert) chooseGuard(text statement.Text) strategy {
-	entry, stmt := in.tables.Get(in.stmt.Target), in.stmt
+func (in *insert) chooseGuard() strategy {
+	entry, stmt, text := in.tables.Get(in.stmt.Target), in.stmt, in.stmt.Text()
 	if in.settings.Guard == GuardAuto && entry != nil && entry.Guard != "" && in.drawsFrom(entry.Table) &&
 		stmt.Insert.Rows() == 1 && stmt.Insert.Plain && text.GuardAllowed() && stmt.Insert.OnConflict == nil &&
 		!stmt.Insert.HasExpression() && !stmt.FillsSliceFromScratch() {
@@ -104,14 +97,13 @@ func (in *insert) chooseGuard(text statement.Text) strategy {
 // table such a statement does not fail: it overwrites or drops rows. With fresh the table
 // is read anew.
 func (in *insert) chooseUpsert(ctx context.Context, fresh bool) strategy {
-	text := in.stmt.Text()
 	entry, err := in.lookUpForUpsert(ctx, fresh)
 	if err != nil {
 		in.stmt.Fail(err)
 		return nil
 	}
 	if entry == nil || !in.mayDraw(entry.Table) {
-		return passthrough{insert: in, text: text}
+		return passthrough{insert: in}
 	}
 	keys := in.drawnKeys(entry.Table)
 	if len(keys) == 0 {
@@ -127,7 +119,7 @@ func (in *insert) chooseUpsert(ctx context.Context, fresh bool) strategy {
 	}
 	switch t, target := in.conflictKey(keys); target {
 	case statement.OnOther:
-		return in.choosePlain(ctx, text) // a collision on the key is an ordinary 23505 here
+		return in.choosePlain(ctx) // a collision on the key is an ordinary 23505 here
 	case statement.OnKey:
 		return in.chooseKeyUpsert(t)
 	default:
@@ -155,8 +147,8 @@ func (in *insert) conflictKey(keys []*catalog.Table) (*catalog.Table, statement.
 }
 
 // knowsTarget reports whether the index that ON CONFLICT waits for is one that was read. A
-// constraint that is named is asked for: names change hands. An expression is taken for
-// known: it is no key.
+// constraint that is named is asked for, because the name may belong to another index by now.
+// An index on an expression is never the key.
 func (in *insert) knowsTarget(ctx context.Context, t *catalog.Table) bool {
 	onConflict := in.stmt.Insert.OnConflict
 	if onConflict.OnConstraint == "" && (len(onConflict.Columns) == 0 || in.stmt.Insert.ConflictsOnExpression()) {
@@ -187,8 +179,8 @@ func (in *insert) waitsForAnyKey() bool {
 
 // chooseDropped picks the strategy of a statement under DO NOTHING without a target.
 func (in *insert) chooseDropped(t *catalog.Table) strategy {
-	in.effect = WouldDrop
 	if in.stmt.Insert.Rows() == 1 && !in.skips(t) && !t.Triggers.InsertStatement {
+		in.effect = WouldDrop
 		return &dropped{insert: in, table: t}
 	}
 	return newDroppedRows(in, t)
@@ -208,14 +200,14 @@ func predictable(t *catalog.Table) bool { return t.Unsupported == "" && !t.Seque
 // sequence a row draws: with a tripwire, and where that may not be added behind a look.
 func (in *insert) chooseKeyUpsert(t *catalog.Table) strategy {
 	if in.stmt.Insert.OnConflict.DoNothing {
-		in.effect = WouldDrop
 		return newDroppedRows(in, t)
 	}
-	in.effect = WouldOverwrite
 	text, ok := in.withTripwire(t)
-	switch {
-	case !ok:
+	if !ok {
 		return in.chooseLook(t)
+	}
+	in.effect = WouldOverwrite
+	switch {
 	case in.names(t):
 		return &preflight{insert: in, text: text, table: t, wired: true}
 	case in.inTransaction():
@@ -226,6 +218,7 @@ func (in *insert) chooseKeyUpsert(t *catalog.Table) strategy {
 
 // chooseLook picks the strategy of an upsert that is sent as the caller wrote it.
 func (in *insert) chooseLook(t *catalog.Table) strategy {
+	in.effect = WouldOverwrite
 	return &preflight{insert: in, text: in.stmt.Text(), table: t, blind: !in.drawsPredictably(t)}
 }
 

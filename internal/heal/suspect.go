@@ -27,11 +27,11 @@ func (s *preflight) countsStored() bool {
 	return s.mayBeLocked(s.table) && s.omitted(s.table) == s.stmt.Insert.Rows() && !s.table.Elsewhere
 }
 
-// onlyLocked reports whether what looks like a row that the statement met is its own.
-// stored is how many rows the transaction had stored before it. Where their number does not
-// tell, a second connection does: a row that was met is committed, so that it is seen from
-// there, and none of the statement's. With neither it is taken for its own: on a healthy
-// table it is.
+// onlyLocked reports whether a row that looks like one that the statement met is its own, locked
+// by a trigger. It goes by the number of rows that were stored; stored is how many the
+// transaction had stored before. Where that does not tell, a second connection decides: it sees
+// a row that was met, because that one is committed, and none of the statement's. Without either
+// the row counts as the statement's own, which it is on a healthy table.
 func (s *preflight) onlyLocked(ctx context.Context, t *catalog.Table, before int64, stored sequence.Position) bool {
 	if !s.mayBeLocked(t) {
 		return false

@@ -37,7 +37,7 @@ func (in *insert) tripped(err error, t *catalog.Table) *collision {
 	if !ok {
 		return nil
 	}
-	hit := collisionOf(t, metRow, nil)
+	hit := &collision{evidence: metRow, from: t}
 	hit.err = err
 	id := statement.Tripped(server.Message)
 	switch {

@@ -10,8 +10,8 @@ import (
 )
 
 // failUnsent fails a statement that must not be sent, and reports whether it did: one whose
-// heal failed for a passing reason, such as a lock or the time limit, and whose own draws
-// collided with rows or would. The transaction is then aborted, the error wraps
+// heal failed for a passing reason, such as a lock or the time limit, and whose
+// drawn ids collided with rows, or would. The transaction is then aborted, the error wraps
 // [ErrRowsMissing], and the next try succeeds.
 func (in *insert) failUnsent(ctx context.Context, a *attempt, t *catalog.Table) bool {
 	if !a.mayBeRetried() || !a.hitRows() && !in.wouldCollide(ctx, t) {

@@ -212,7 +212,7 @@ func readSisters(ctx context.Context, c *conn.Conn, t *catalog.Table, position P
 	return position, nil
 }
 
-// With returns the further of two sights.
+// With is the further of two positions.
 func (s Position) With(seq catalog.Sequence, other Position) Position {
 	switch {
 	case !other.Found:

@@ -163,7 +163,7 @@ var mutants = []mutant{
 	{
 		name: "retry without savepoint",
 		edits: []edit{{"internal/heal/savepoint.go", `	r := s.sendFenced(ctx, s.text, fence{})
-`, `	r := fenced{err: s.insert.send(s.text)}
+`, `	r := fenced{err: s.sendOn(s.pool(), s.text)}
 `}},
 		tests: in("./plugin", "^TestTransactionsAroundAHeal$/^guard_1$"),
 	},
@@ -251,7 +251,7 @@ var mutants = []mutant{
 	},
 	{
 		name: "a preflighted upsert's failure to serialize heals nothing",
-		edits: []edit{{"internal/heal/examine.go", `		s.healForRetry(ctx, by, r.err, s.table, s.draws(s.table))
+		edits: []edit{{"internal/heal/examine.go", `		s.healForRetry(ctx, s, r.err, s.table, s.draws(s.table))
 `, ``}},
 		tests: in("./internal/hostile", "^TestTenants_theRetryOfATenantUnderASnapshot$"),
 	},
@@ -272,7 +272,7 @@ var mutants = []mutant{
 	},
 	{
 		name:  "no tripwire",
-		edits: []edit{{"internal/heal/strategy.go", "	case !ok:\n", "	case !ok || true:\n"}},
+		edits: []edit{{"internal/heal/strategy.go", "	if !ok {\n		return in.chooseLook(t)", "	if !ok || true {\n		return in.chooseLook(t)"}},
 		tests: in("./internal/hostile", "^TestTrips_ofUpsertsWithoutIDs$"),
 	},
 	{
@@ -527,22 +527,22 @@ var mutants = []mutant{
 	},
 	{
 		name:  "no margin in later rounds",
-		edits: []edit{{"internal/heal/advance.go", "\treturn min(mostMargin, max(least, 2*min(appeared, mostMargin)))", "\treturn 0 * max(least, appeared)"}},
+		edits: []edit{{"internal/heal/advance.go", "goal.Margin = min(mostMargin, max(least, 2*min(appeared, mostMargin)))", "goal.Margin = 0 * max(least, appeared)"}},
 		tests: in("./plugin", "^TestARunningImportIsOvertaken$"),
 	},
 	{
 		name:  "no guess at rows outside a snapshot",
-		edits: []edit{{"internal/heal/locate.go", "conn.Serializable || a.second != nil", "conn.Serializable"}},
+		edits: []edit{{"internal/heal/advance.go", "conn.Serializable || a.second != nil", "conn.Serializable"}},
 		tests: in("./plugin", "^TestRowsOutsideTheSnapshotWithoutASecondConnection$"),
 	},
 	{
 		name:  "a trigger outside the snapshot overlooked",
-		edits: []edit{{"internal/heal/locate.go", "(now.Triggers.BeforeInsertRow || now.Triggers.InsertStatement || now.Detour)", "now.Detour"}},
+		edits: []edit{{"internal/heal/second.go", "(now.Triggers.BeforeInsertRow || now.Triggers.InsertStatement || now.Detour)", "now.Detour"}},
 		tests: in("./plugin", "^TestATriggerThatTheSnapshotDoesNotShow$"),
 	},
 	{
 		name:  "a named id outside the snapshot taken for drift",
-		edits: []edit{{"internal/heal/locate.go", "taken || a.session.Isolation == conn.ReadCommitted {", "taken || a.session.Isolation != conn.Serializable {"}},
+		edits: []edit{{"internal/heal/second.go", "taken || a.session.Isolation == conn.ReadCommitted {", "taken || a.session.Isolation != conn.Serializable {"}},
 		tests: in("./plugin", "^TestABatchThatNamesAnIDOutsideTheSnapshot$"),
 	},
 	{
@@ -664,7 +664,7 @@ var mutants = []mutant{
 	},
 	{
 		name:  "an upsert that may not be looked at is sent without a word",
-		edits: []edit{{"internal/heal/steps.go", "		s.complainUnprotected(ctx, sequence.NotAskable(t))\n", ""}},
+		edits: []edit{{"internal/heal/steps.go", "		s.complainUnprotected(sequence.NotAskable(t))\n", ""}},
 		tests: in("./plugin", "^TestRoles_unprotectedUpsertIsLoggedOnce$"),
 	},
 	{

@@ -25,7 +25,8 @@ type auditSettings struct {
 }
 
 // InSchemas audits the tables of these schemas only. The default is every schema that the
-// role may use, without the system's. One that is named and may not be used is reported.
+// role may use, without the system's. A schema that is named and that the role may not use is
+// reported.
 func InSchemas(schemas ...string) AuditOption {
 	return func(s *auditSettings) { s.schemas = append(s.schemas, schemas...) }
 }

@@ -37,7 +37,8 @@ type Cause struct {
 // String is the kind and the evidence.
 func (c Cause) String() string { return fmt.Sprintf("%s: %s", c.Kind, c.Evidence) }
 
-// Front are the rows that lie in front of a sequence: those that inserts collide with.
+// Front are the rows that lie in front of a sequence: their ids are values that it has not given
+// yet, so that inserts collide with them.
 type Front struct {
 	// First and Last are the ids of the first and the furthest of them, 0 where Rows is.
 	First, Last int64

@@ -62,7 +62,7 @@ type Incident struct {
 	// Silent is true when the statement would have changed or dropped a row
 	// without an error.
 	Silent bool
-	// Rounds is how often the insert was healed.
+	// Rounds is how many rounds the heal took, those that failed included.
 	Rounds int
 	// Duration is what the incident added to the insert.
 	Duration time.Duration

@@ -9,7 +9,7 @@ import (
 	"github.com/seqheal/seqheal/internal/heal"
 )
 
-// Counts is how many incidents had each outcome.
+// Counts are the numbers of incidents by their outcome.
 type Counts struct {
 	Healed        int64 `json:"healed"`
 	AlreadyHealed int64 `json:"already_healed"`

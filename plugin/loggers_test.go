@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/logger"
@@ -72,6 +73,55 @@ func TestLoggers_gormsSlog(t *testing.T) {
 		if message, _ := line["msg"].(string); !strings.HasPrefix(message, want[n]) || line["data"] != nil {
 			t.Errorf("line %d is %v instead of %s", n, line, want[n])
 		}
+	}
+}
+
+// notebook is a logger that keeps its lines in the database.
+type notebook struct {
+	logger.Interface
+	place *pgtest.Place
+	db    *gorm.DB
+	lines int
+}
+
+func (n *notebook) LogMode(logger.LogLevel) logger.Interface { return n }
+
+func (n *notebook) Info(ctx context.Context, line string, _ ...any) {
+	if n.db == nil {
+		return // GORM says that a callback is replaced
+	}
+	n.lines++
+	if err := n.db.WithContext(ctx).Session(&gorm.Session{NewDB: true, Logger: logger.Discard}).Exec("INSERT INTO notes VALUES (?)", line).Error; err != nil {
+		panic(err)
+	}
+}
+
+// A logger may use the pool's only connection: what the plugin has to say of a statement is said
+// once that has its result. One that panics takes nothing with it.
+func TestLoggers_useTheDatabase(t *testing.T) {
+	t.Parallel()
+	for _, table := range []string{"notes", "nothing"} {
+		t.Run(table, func(t *testing.T) {
+			t.Parallel()
+			place := pgtest.New(t)
+			place.Exec(drifted + "; CREATE TABLE " + table + " (line text); SELECT setval('users_id_seq', 1000)")
+			to := &notebook{Interface: logger.Discard, place: place}
+			to.db = place.Open(&gorm.Config{SkipDefaultTransaction: true, Logger: to}, plugin.New())
+			pool, err := to.db.DB()
+			if err != nil {
+				t.Fatal(err)
+			}
+			pool.SetMaxOpenConns(1)
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			users := []user{{ID: 900, Name: "named"}, {Name: "new"}}
+			if err := to.db.WithContext(ctx).Save(&users).Error; err != nil {
+				t.Fatal(err)
+			}
+			if to.lines == 0 || users[1].ID != 1001 || place.Int("SELECT count(*) FROM users WHERE (id, name) IN ((900, 'named'), (1001, 'new'))") != 2 {
+				t.Errorf("%d lines; %v", to.lines, users)
+			}
+		})
 	}
 }
 

@@ -38,8 +38,8 @@ func (s settings) heal() heal.Settings {
 
 // Guard is how an insert inside a transaction survives a collision, which would abort the
 // transaction. Outside one nothing is needed, and the setting has no effect. It concerns
-// plain inserts: an upsert, whose collision is not an error, is protected with each of
-// them.
+// plain inserts. Upserts, whose collision is not an error, are protected alike with each
+// setting.
 type Guard int
 
 const (
@@ -118,8 +118,9 @@ func WithResyncDB(db *gorm.DB) Option {
 // tenth of what is left of the range is left alone, as is one that the statement computes.
 // What prevention cannot do, a heal does when an insert collides.
 //
-// A session that draws while an import names rising ids gets the very ids that the import
-// is still to name, and the import then collides: let it name its furthest id first.
+// A session that draws while an import names rising ids gets the very ids that the import is
+// still to name, and the import then collides. An import of ids 1 to 1,000 that stores the row
+// with id 1,000 first has the others draw behind all of them.
 func WithPrevention() Option {
 	return func(s *settings) { s.prevention = true }
 }

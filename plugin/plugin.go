@@ -22,8 +22,8 @@
 //
 // It works without a transaction, in GORM's own and in the caller's. Hooks run once, and
 // what the transaction did before stays. An insert that cannot be healed fails with
-// PostgreSQL's own error and leaves the transaction aborted. [Guard] says how inserts in a
-// transaction survive a collision.
+// PostgreSQL's own error, and an upsert that would damage rows with [ErrRowsMissing]. Both
+// leave the transaction aborted. [Guard] says how inserts in a transaction survive a collision.
 //
 // # Retries and rounds
 //
@@ -54,17 +54,17 @@
 //
 // # Rights
 //
-// The owner of the tables needs none. Another role needs SELECT on the key, and USAGE and
-// UPDATE on the sequence; USAGE alone heals up to 10 million values behind. Where a right is
-// missing the insert fails as without the plugin, and the incident holds the GRANT.
-// [WithResyncDB] lends a second connection.
+// The owner of the tables needs none. Another role needs SELECT on the key, and USAGE, SELECT
+// and UPDATE on the sequence; USAGE alone heals up to 10 million values behind. Where a right is
+// missing a collision fails, that of an upsert with [ErrRowsMissing], and the incident holds the
+// GRANT. [WithResyncDB] lends a second connection.
 //
 // # The whole database
 //
 // [Audit] compares every sequence with its rows, and [Resync] advances those that
 // are behind: after an import, a restore or a cut-over, and for programs without the
-// plugin. [WithStartupAudit] does so before the first request, [WithPrevention] with each
-// id that is named through GORM.
+// plugin. [WithStartupAudit] audits before the first request, [WithPrevention] advances a
+// sequence with each id that is named through GORM.
 //
 // What cannot be healed, and what to do about it, is in docs/limits.md of the project.
 package plugin
@@ -97,8 +97,9 @@ const watchCallback = "seqheal:watch"
 // cause is gone.
 var ErrRowsMissing = heal.ErrRowsMissing
 
-// Plugin is what [New] returns and [gorm.DB.Use] registers. One Plugin serves one
-// *gorm.DB and all sessions that are made from it. It is safe for concurrent use.
+// Plugin heals the inserts of the *gorm.DB that it is registered with, by [gorm.DB.Use]. [New]
+// makes one. It serves that *gorm.DB and all sessions that are made from it, and is safe for
+// concurrent use.
 type Plugin struct {
 	settings settings
 	journal  journal

@@ -33,7 +33,7 @@ func TestHeal_tableReplacedBetweenItsStatements(t *testing.T) {
 		furthest = "SELECT pg_catalog.max("
 		relation = "c.relispartition, c.relpersistence"
 		view     = "SELECT w.ev_action"
-		question = "SELECT pg_catalog.ln(CASE WHEN" // before the table is locked by it
+		question = "; EXPLAIN INSERT INTO" // before the table is locked, with the savepoint
 	)
 	for _, test := range []struct {
 		name, before string

@@ -40,16 +40,18 @@ func (r reporter) Report(ctx context.Context, gormLogger logger.Interface, found
 
 // Note logs at debug level with WithLogger, and at GORM's Info level otherwise.
 func (r reporter) Note(ctx context.Context, gormLogger logger.Interface, message string) {
-	if r.plugin.settings.logger != nil {
-		r.plugin.logRecord(ctx, slog.LevelDebug, caller.Here().PC, message)
-		return
-	}
-	logText(gormLogger, gormLogger.Info, ctx, message)
+	r.plugin.safely(ctx, gormLogger, func() {
+		if r.plugin.settings.logger != nil {
+			r.plugin.logRecord(ctx, slog.LevelDebug, caller.Here().PC, message)
+			return
+		}
+		logText(gormLogger, gormLogger.Info, ctx, message)
+	})
 }
 
 // Complain logs what keeps statements from being protected.
 func (r reporter) Complain(ctx context.Context, gormLogger logger.Interface, message string) {
-	r.plugin.complain(ctx, gormLogger, message)
+	r.plugin.safely(ctx, gormLogger, func() { r.plugin.complain(ctx, gormLogger, message) })
 }
 
 // Flush logs what is held back. Repeats of an incident on the same table have one line a

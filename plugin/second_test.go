@@ -46,6 +46,28 @@ func TestGuardOffWhereNoServerConnectionIsLeft(t *testing.T) {
 	}
 }
 
+// The caller's own lock on the table is not waited for: it stays until the transaction ends.
+func TestGuardOffBehindTheCallersLock(t *testing.T) {
+	t.Parallel()
+	place := pgtest.New(t)
+	place.Exec(drifted)
+	var seen incidents
+	db := place.Open(nil, plugin.New(plugin.WithGuard(plugin.GuardOff), seen.option()))
+	start := time.Now()
+	err := db.Transaction(func(tx *gorm.DB) error {
+		if err := tx.Exec("LOCK TABLE users").Error; err != nil {
+			return err
+		}
+		return tx.Transaction(func(inner *gorm.DB) error { return inner.Create(&user{Name: "new"}).Error })
+	})
+	if took := time.Since(start); !pgerr.Is(err, pgerr.UniqueViolation) || took > 3*time.Second {
+		t.Errorf("error %v after %v", err, took)
+	}
+	if i := seen.one(t); i.Outcome != plugin.Failed || i.Reason != plugin.ReasonTimeout {
+		t.Errorf("incident %v", i)
+	}
+}
+
 // behindPooler opens a place behind a pooler with one connection to the server: while
 // one client is in a transaction, the BEGIN of any other waits.
 func behindPooler(t *testing.T, place *pgtest.Place) *gorm.DB {

@@ -279,7 +279,7 @@ func TestMixedUpsert_healsRowsThatAppearBehindTheLook(t *testing.T) {
 		place.Exec(shopSchema + "; SELECT setval('members_id_seq', 20)")
 		var once sync.Once
 		pool := tapped(t, place, func(_ *tappedConn, query string) error {
-			if strings.Contains(query, `INSERT INTO "members"`) {
+			if strings.HasPrefix(query, `INSERT INTO "members"`) {
 				once.Do(func() {
 					place.Exec("INSERT INTO members SELECT g, 'import' || g, 'imported', 0 FROM generate_series(21, 30) g")
 				})
@@ -312,7 +312,7 @@ func TestMixedUpsert_failsWhenTheRoundsAreSpent(t *testing.T) {
 	inModes(t, func(t *testing.T, m mode, place *pgtest.Place) {
 		place.Exec(shopSchema + "; SELECT setval('members_id_seq', 20)")
 		pool := tapped(t, place, func(_ *tappedConn, query string) error {
-			if strings.Contains(query, `INSERT INTO "members"`) {
+			if strings.HasPrefix(query, `INSERT INTO "members"`) {
 				place.Exec("INSERT INTO members SELECT g, 'import' || g, 'imported', 0 FROM (SELECT last_value + 1 AS g FROM members_id_seq) s")
 			}
 			return nil

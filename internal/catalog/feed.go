@@ -1,6 +1,9 @@
 package catalog
 
-import "regexp"
+import (
+	"regexp"
+	"strings"
+)
 
 // feed is what fills a column that a statement leaves out, as far as a sequence is
 // in it.
@@ -49,10 +52,11 @@ func (r *relation) defaultOf(number int64) (parts []dependency) {
 	return parts
 }
 
-// draws is how many columns a sequence feeds.
+// draws is how many columns draw from a sequence. A default of currval refers to one and draws
+// nothing.
 func (r *relation) draws(sequence int64) (count int64) {
 	for _, a := range r.columns {
-		if r.feed(a).sequence == sequence {
+		if fed := r.feed(a); fed.sequence == sequence && (fed.text == "" || strings.Contains(fed.text, "nextval")) {
 			count++
 		}
 	}

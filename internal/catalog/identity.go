@@ -3,6 +3,7 @@ package catalog
 import (
 	"context"
 	"crypto/md5"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -132,6 +133,22 @@ func (i Identity) Check() string {
 		parts = append(parts, view.same())
 	}
 	return "CASE WHEN " + upToDate + " THEN coalesce(" + strings.Join(parts, " AND ") + ", false) ELSE false END"
+}
+
+// ErrOutdated reports that the table changed after the transaction's snapshot: SELECTs show it as
+// it was, and the INSERT finds it as it is.
+var ErrOutdated = errors.New("the table changed after the transaction's snapshot; retry the transaction")
+
+// upToDate is [ErrOutdated] where the table is not what the catalog has at this moment.
+func (t *Table) upToDate(ctx context.Context, c *conn.Conn) error {
+	same := false
+	switch err := c.Row(ctx, "SELECT "+t.Identity.Check(), nil, &same); {
+	case err != nil:
+		return fmt.Errorf("%w: %w", ErrOutdated, err)
+	case !same:
+		return ErrOutdated
+	}
+	return nil
 }
 
 // uniques are the oids of the unique indexes as [Identity.Uniques] has them.

@@ -169,14 +169,14 @@ func TestUncommitted(t *testing.T) {
 		r := healthy()
 		test.change(r)
 		table := r.judge()
-		if table.Uncommitted != test.want || table.ServesOnce() != test.want {
-			t.Errorf("%s: uncommitted %v, serves once %v; want %v", test.name, table.Uncommitted, table.ServesOnce(), test.want)
+		if table.Uncommitted != test.want || table.Provisional() != test.want {
+			t.Errorf("%s: uncommitted %v, serves once %v; want %v", test.name, table.Uncommitted, table.Provisional(), test.want)
 		}
 	}
 	for _, isolation := range []string{"repeatable read", "serializable"} {
 		r := healthy()
 		r.table.session.isolation = isolation
-		if table := r.judge(); !table.Snapshot || !table.ServesOnce() {
+		if table := r.judge(); !table.Snapshot || !table.Provisional() {
 			t.Errorf("%s is no snapshot", isolation)
 		}
 	}

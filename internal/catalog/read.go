@@ -23,11 +23,11 @@ type Name struct{ Schema, Table string }
 // Read describes the table that a statement inserts into, the one below when the
 // statement names a view. violated is the table that the server named in a 23505, the
 // zero Name without one; the table described is then the one whose key collided. It
-// returns ErrNotFound when there is none.
+// returns ErrNotFound when there is none, and ErrOutdated when a snapshot hides what the table is.
 //
 // It sends one query for the table and one for its sequences. Further ones go out for a
-// view, a partitioned table, a domain, another table that was violated, and in a
-// transaction that has written. No table is locked and no lock is waited for.
+// view, a partitioned table, a domain, another table that was violated, in a
+// transaction that has written, and under a snapshot. No table is locked and no lock is waited for.
 func Read(ctx context.Context, c *conn.Conn, target, violated Name) (*Table, error) {
 	r, err := gather(ctx, c, target, violated)
 	for again := 0; again < mostReadings && errors.Is(err, errChanged) || again == 0 && errors.Is(err, ErrNotFound); again++ {
@@ -40,7 +40,13 @@ func Read(ctx context.Context, c *conn.Conn, target, violated Name) (*Table, err
 	case err != nil:
 		return nil, fmt.Errorf("read the catalog for table %s: %w", target.Table, err)
 	}
-	return r.judge(), nil
+	t := r.judge()
+	if t.Snapshot {
+		if err := t.upToDate(ctx, c); err != nil {
+			return nil, fmt.Errorf("read the catalog for table %s: %w", target.Table, err)
+		}
+	}
+	return t, nil
 }
 
 // mostReadings bounds how often a table is read again because it changed meanwhile.

@@ -220,9 +220,9 @@ func (t *Table) HasKey(columns []string) bool {
 	return len(columns) == len(t.Key) && t.Within(columns)
 }
 
-// ServesOnce reports whether the facts are good for one statement only, and must not be
-// remembered.
-func (t *Table) ServesOnce() bool { return t.Uncommitted || t.Snapshot }
+// Provisional reports whether the facts must not stand in for others: they were read in a
+// transaction that has changed the catalog, or under a snapshot.
+func (t *Table) Provisional() bool { return t.Uncommitted || t.Snapshot }
 
 // IntegerKey reports whether the key is one plain smallint, integer or bigint column, the
 // values of which the server stores as they are sent.

@@ -13,6 +13,8 @@ type Triggers struct {
 	InsteadOf bool
 	// AfterRow fires for rows that were stored or updated, and for no others.
 	AfterRow bool
+	// References is true where foreign keys lead from the table and to it, perhaps its own.
+	References bool
 }
 
 // The bits of pg_trigger.tgtype.
@@ -36,12 +38,17 @@ func (g trigger) has(want, without int) bool {
 // servers also mark the clones on partitions as internal, without a constraint.
 func triggersOf(triggers []trigger, named bool) Triggers {
 	var can Triggers
+	from, to := false, false
 	for _, g := range triggers {
-		if g.Internal && g.Constraint || g.Enabled == "D" {
+		if g.Internal && g.Constraint {
+			from, to = from || g.has(onInsert, 0), to || g.has(onDelete, 0)
 			continue
 		}
-		can = can.or(g.can(named))
+		if g.Enabled != "D" {
+			can = can.or(g.can(named))
+		}
 	}
+	can.References = from && to
 	return can
 }
 
@@ -60,6 +67,7 @@ func (t Triggers) or(u Triggers) Triggers {
 		InsertStatement: t.InsertStatement || u.InsertStatement,
 		InsteadOf:       t.InsteadOf || u.InsteadOf,
 		AfterRow:        t.AfterRow || u.AfterRow,
+		References:      t.References || u.References,
 	}
 }
 

@@ -23,6 +23,12 @@ const (
 // Savepoint opens the savepoint. Outside a transaction the server answers 25P01.
 func (c *Conn) Savepoint(ctx context.Context) error { return c.Exec(ctx, savepoint) }
 
+// SavepointAnd opens the savepoint and sends a statement in it, in one round trip. The savepoint
+// stays open when the statement fails.
+func (c *Conn) SavepointAnd(ctx context.Context, statement string) error {
+	return c.Exec(ctx, savepoint+"; "+statement)
+}
+
 // Release closes the savepoint and keeps what happened since [Conn.Savepoint].
 func (c *Conn) Release(ctx context.Context) error { return c.Undo(ctx, releaseSavepoint) }
 

@@ -15,8 +15,11 @@ const secondWait = 250 * time.Millisecond
 // ErrNoSecond reports that no second connection was free in time.
 var ErrNoSecond = errors.New("no second connection was free within 250 ms")
 
-// Exhausted reports whether the pool has no connection to give at once.
+// Exhausted reports whether the pool has no connection to give at once. No pool has none.
 func Exhausted(pool *sql.DB) bool {
+	if pool == nil {
+		return true
+	}
 	stats := pool.Stats()
 	return stats.MaxOpenConnections > 0 && stats.InUse >= stats.MaxOpenConnections
 }
@@ -86,7 +89,7 @@ type Second struct {
 // connection and then for the answer to BEGIN, and returns [ErrNoSecond] when one of them does
 // not come. Of a pool of one connection, which the caller holds, it asks for none.
 func BeginSecond(ctx context.Context, pool *sql.DB, options *sql.TxOptions) (*Second, error) {
-	if Exhausted(pool) && pool.Stats().MaxOpenConnections == 1 {
+	if pool == nil || Exhausted(pool) && pool.Stats().MaxOpenConnections == 1 {
 		return nil, ErrNoSecond
 	}
 	patient, stop := context.WithCancel(ctx)

@@ -157,7 +157,7 @@ func (t *Tables) confirm(name catalog.Name, table *catalog.Table, ambiguous bool
 		t.forgetMemory(name)
 		return
 	}
-	if !table.Fed() || !table.Own || table.ServesOnce() {
+	if !table.Fed() || !table.Own || table.Provisional() {
 		return
 	}
 	seq, column := SequenceOf(table), table.FedColumn()

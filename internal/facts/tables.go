@@ -67,6 +67,17 @@ type Entry struct {
 	Guard string
 	// Ambiguous is true when the name may stand for another table in this session.
 	Ambiguous bool
+	// until is when facts that were read under a snapshot are to be read again.
+	until time.Time
+}
+
+// snapshotServes is how long facts serve that were read under a snapshot. They are a hint like
+// others, but a program at READ COMMITTED does better with its own: they allow a conflict guard.
+const snapshotServes = time.Minute
+
+// Serves reports whether further statements may go by the entry.
+func (e *Entry) Serves() bool {
+	return !e.Table.Uncommitted && (!e.Table.Snapshot || time.Now().Before(e.until))
 }
 
 // New returns an empty Tables.
@@ -109,7 +120,7 @@ func (t *Tables) Len() int {
 // Put remembers a table under the name of the statement. A table that serves one
 // statement only is remembered without a guard.
 func (t *Tables) Put(name catalog.Name, table *catalog.Table) *Entry {
-	entry := &Entry{Table: table}
+	entry := &Entry{Table: table, until: time.Now().Add(snapshotServes)}
 	name = clone(name)
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
@@ -128,10 +139,10 @@ func (t *Tables) Put(name catalog.Name, table *catalog.Table) *Entry {
 		}
 	}
 	t.confirm(name, table, n.ambiguous)
-	if table.ServesOnce() && n.entry != nil && !n.ambiguous && !n.entry.Table.ServesOnce() {
+	if table.Provisional() && n.entry != nil && !n.ambiguous && !n.entry.Table.Provisional() {
 		return entry // it serves this statement; what was read before stays
 	}
-	if table.NotGuardable == "" && !n.ambiguous && !table.ServesOnce() {
+	if table.NotGuardable == "" && !n.ambiguous && !table.Provisional() {
 		entry.Guard = statement.ConflictGuard(table.QuotedKey())
 	}
 	if n.ambiguous {

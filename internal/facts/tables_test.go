@@ -81,20 +81,20 @@ func TestTables_takeTheGuardFromAnAmbiguousName(t *testing.T) {
 }
 
 // What serves one statement has no guard, and displaces nothing that is good for more.
-func TestTables_rememberNothingInPlaceOfWhatServesOnce(t *testing.T) {
+func TestTables_keepFactsFromProvisionalOnes(t *testing.T) {
 	for name, once := range map[string]func(*catalog.Table){
 		"a snapshot":         func(t *catalog.Table) { t.Snapshot = true },
 		"rows not committed": func(t *catalog.Table) { t.Uncommitted = true },
 	} {
 		known := New()
-		if e := known.Put(usersName, users(once)); e.Guard != "" || !known.Get(usersName).Table.ServesOnce() {
+		if e := known.Put(usersName, users(once)); e.Guard != "" || !known.Get(usersName).Table.Provisional() {
 			t.Errorf("%s: first %+v", name, e)
 		}
 		good := known.Put(usersName, users(nil))
 		if good.Guard == "" || known.Get(usersName) != good {
 			t.Errorf("%s: what is good for more is not remembered: %+v", name, good)
 		}
-		if e := known.Put(usersName, users(once)); e == good || e.Guard != "" || !e.Table.ServesOnce() {
+		if e := known.Put(usersName, users(once)); e == good || e.Guard != "" || !e.Table.Provisional() {
 			t.Errorf("%s: the statement gets %+v", name, e)
 		}
 		if e := known.Get(usersName); e != good {

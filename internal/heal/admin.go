@@ -61,7 +61,7 @@ func (a *attempt) asAdmin(ctx context.Context, fn func(context.Context, *conn.Co
 	if err != nil {
 		return err
 	}
-	return conn.OnSecond(ctx, pool, conn.Budget{Until: a.deadline(ctx)}, func(ctx context.Context, c *conn.Conn, session conn.Session) error {
+	return conn.OnSecond(ctx, pool, conn.Budget{Until: a.deadline(ctx), Lock: secondLock}, func(ctx context.Context, c *conn.Conn, session conn.Session) error {
 		table, err := catalog.Read(ctx, c, a.table.FullName(), catalog.Name{})
 		if err != nil {
 			return err

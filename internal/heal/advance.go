@@ -55,7 +55,7 @@ func (a *attempt) readMaxFromSecond(ctx context.Context, found sequence.Position
 	t := a.table
 	if a.second == nil {
 		var other sequence.Position
-		a.second = a.onSecond(ctx, conn.Budget{Lock: secondLock}, func(ctx context.Context, c *conn.Conn, session conn.Session) (err error) {
+		a.second = a.onSecond(ctx, func(ctx context.Context, c *conn.Conn, session conn.Session) (err error) {
 			other, err = a.readMax(ctx, c, session, leading)
 			return err
 		})

@@ -166,7 +166,7 @@ func (a *attempt) healAndSend(ctx context.Context, s strategy) strategy {
 
 // healAside runs a round on a second connection, for a transaction that is lost.
 func (a *attempt) healAside(ctx context.Context) {
-	if err := a.onSecond(ctx, conn.Budget{}, func(ctx context.Context, c *conn.Conn, _ conn.Session) error {
+	if err := a.onSecond(ctx, func(ctx context.Context, c *conn.Conn, _ conn.Session) error {
 		return a.round(ctx, c, a.elsewhere())
 	}); err != nil {
 		a.fail(err)
@@ -239,7 +239,7 @@ func (in *insert) healForRetry(ctx context.Context, s strategy, err error, table
 		hit.err, hit.server = err, pgerr.Error{Schema: t.Schema, Table: t.Name, Constraint: t.Constraint}
 		a := in.begin(s, *hit)
 		a.rounds = 1
-		failed := a.onSecond(ctx, conn.Budget{}, func(ctx context.Context, c *conn.Conn, _ conn.Session) error {
+		failed := a.onSecond(ctx, func(ctx context.Context, c *conn.Conn, _ conn.Session) error {
 			answer, err := lookFrom(ctx, c, t, sequence.Ahead{Count: count, Beside: in.exactly(t)})
 			if answer != sequence.Taken {
 				return err

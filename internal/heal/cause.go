@@ -128,11 +128,7 @@ func (a *attempt) look(ctx context.Context, q cause.Question) (seen cause.Seen, 
 		err := a.conn().InLimitedSavepoint(ctx, q.Limits(), fn)
 		return seen, err
 	}
-	pool, err := a.stmt.DB.DB()
-	if err != nil {
-		return seen, err
-	}
-	err = conn.Aside(ctx, pool, q.Limits(), fn)
+	err = conn.Aside(ctx, conn.PoolOf(a.stmt.DB), q.Limits(), fn)
 	return seen, err
 }
 

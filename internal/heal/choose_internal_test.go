@@ -151,9 +151,9 @@ func TestWithTripwire(t *testing.T) {
 		want   string
 	}{
 		"every row draws":                 {nil, drawn, "CASE WHEN " + wire + " THEN (true\n) ELSE false END"},
-		"a row names its id":              {nil, named, `CASE WHEN excluded."id" = ANY ($4::pg_catalog.text::pg_catalog.int8[]) THEN (true` + "\n) ELSE " + wire + " END"},
+		"a row names its id":              {nil, named, `CASE WHEN excluded."id" = ANY ($4::pg_catalog.int8[]) THEN (true` + "\n) ELSE " + wire + " END"},
 		"a WHERE of the caller's":         {nil, func(db *gorm.DB) { db.Clauses(where).Create(&person{}) }, "CASE WHEN " + wire + ` THEN ("people"."email" = $2 ` + "\n) ELSE false END"},
-		"an UPDATE trigger, each row":     {func(t *catalog.Table) { t.Triggers.AfterRow = true }, named, `CASE WHEN excluded."id" = ANY ($4::pg_catalog.text::pg_catalog.int8[]) THEN (true` + "\n) ELSE " + wire + " END"},
+		"an UPDATE trigger, each row":     {func(t *catalog.Table) { t.Triggers.AfterRow = true }, named, `CASE WHEN excluded."id" = ANY ($4::pg_catalog.int8[]) THEN (true` + "\n) ELSE " + wire + " END"},
 		"row-level security":              {func(t *catalog.Table) { t.TreeRowSecurity = true }, drawn, "CASE WHEN " + wire + " THEN (true\n) ELSE false END"},
 		"two columns, every row draws":    {twoColumns, drawn, "CASE WHEN " + wire + " THEN (true\n) ELSE false END"},
 		"two columns, a row names its id": {twoColumns, named, ""},

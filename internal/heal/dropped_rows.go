@@ -2,6 +2,7 @@ package heal
 
 import (
 	"context"
+	"errors"
 
 	"github.com/seqheal/seqheal/internal/catalog"
 )
@@ -50,10 +51,11 @@ func (s *droppedRows) send(ctx context.Context) *collision {
 }
 
 // onlyKeyDrops reads the table again, and reports whether nothing but its key can have kept
-// a row out: an index or a trigger may have been put on it or on a partition since.
+// a row out: an index or a trigger may have been put on it or on a partition since. Where a
+// snapshot hides what it is now, t was read from a second connection a moment ago.
 func (in *insert) onlyKeyDrops(ctx context.Context, t *catalog.Table) bool {
 	now, err := catalog.Read(ctx, in.conn(), in.stmt.Target, catalog.Name{})
-	return err == nil && now.OnlyKeyIsUnique() && !in.skips(now) && !now.Triggers.InsertStatement && now.Identity.OID == t.Identity.OID
+	return errors.Is(err, catalog.ErrOutdated) || err == nil && now.OnlyKeyIsUnique() && !in.skips(now) && !now.Triggers.InsertStatement && now.Identity.OID == t.Identity.OID
 }
 
 func (s *droppedRows) heal(ctx context.Context, a *attempt) strategy { return a.healAndSend(ctx, s) }

@@ -59,7 +59,8 @@ func (s *preflight) askAfter(ctx context.Context, r fenced) *collision {
 		if !before.Found {
 			continue
 		}
-		after := sequence.After{Before: before.Value, Draws: int64(s.omitted(t)), Stored: r.rows, AllDrawn: !s.names(t), Updates: s.updates()}
+		after := sequence.After{Before: before.Value, Draws: int64(s.omitted(t)), Stored: r.rows, AllDrawn: !s.names(t),
+			Updates: s.updates(), Fewer: r.rows < int64(s.stmt.Insert.Rows())}
 		answer, released, err := s.askKeyAfter(ctx, t, after, stored, i == len(keys)-1)
 		switch {
 		case err != nil: // the connection is gone

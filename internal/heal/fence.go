@@ -15,6 +15,8 @@ import (
 
 // fence is how a statement is sent in a savepoint.
 type fence struct {
+	// lock is sent before the questions, empty for none ([statement.Statement.Lock]).
+	lock string
 	// questions are sent first; when one fails the statement is not sent.
 	questions []sequence.Question
 	// last asks for the values before the sequences' next ones, before the statement.
@@ -33,6 +35,8 @@ type fenced struct {
 	// transaction, for example. An older savepoint of the name may be open there, which
 	// must not be rolled back to.
 	unopened bool
+	// unlocked is true when the statement was not sent because fence.lock failed with err.
+	unlocked bool
 	// answer is that of the question which failed, Free without one, and failed its index
 	// in fence.questions.
 	answer sequence.Answer
@@ -81,10 +85,14 @@ func (in *insert) sendUnasked(ctx context.Context, text statement.Text, f fence)
 func (in *insert) sendInOneTrip(text statement.Text, f fence) (fenced, bool) {
 	own := in.stmt.Text()
 	plan := pipeline.Plan{Savepoint: true, KeepOpen: f.keepOpen, Rewritten: text.SQL != own.SQL}
+	if f.lock != "" {
+		plan.Questions = append(plan.Questions, pipeline.Question{SQL: f.lock, Prepare: true})
+	}
+	locks := len(plan.Questions)
 	var asked []int // the indexes in f.questions
 	for i, question := range f.questions {
-		for n, sql := range question.Statements() {
-			plan.Questions = append(plan.Questions, pipeline.Question{SQL: sql, Prepare: n == 0})
+		for _, sql := range question.Statements() {
+			plan.Questions = append(plan.Questions, pipeline.Question{SQL: sql, Prepare: sql == question.Check})
 			asked = append(asked, i)
 		}
 	}
@@ -105,7 +113,10 @@ func (in *insert) sendInOneTrip(text statement.Text, f fence) (fenced, bool) {
 	if out.Failed == pipeline.StepQuestion {
 		r.err, r.unsent = out.Err, true
 		r.answer = sequence.Unknown
-		if i := out.Question; i < len(asked) {
+		switch i := out.Question - locks; {
+		case i < 0:
+			r.unlocked = true
+		case i < len(asked):
 			r.answer, r.failed = sequence.AnswerOf(out.Err), asked[i]
 		}
 		return r, true
@@ -123,8 +134,13 @@ func (in *insert) sendInOneTrip(text statement.Text, f fence) (fenced, bool) {
 // sendInTrips sends SAVEPOINT, the questions, the statement and RELEASE one by one.
 func (in *insert) sendInTrips(ctx context.Context, text statement.Text, f fence) fenced {
 	c := in.conn()
-	if err := c.Savepoint(ctx); err != nil {
-		return fenced{err: err, unopened: true}
+	open := c.Savepoint
+	if f.lock != "" {
+		open = func(ctx context.Context) error { return c.SavepointAnd(ctx, f.lock) }
+	}
+	if err := open(ctx); err != nil {
+		opened := f.lock != "" && serverSpoke(err) && !pgerr.Is(err, pgerr.InFailedTransaction, pgerr.NoActiveTransaction)
+		return fenced{err: err, unopened: !opened, unsent: opened, unlocked: opened}
 	}
 	for i, question := range f.questions {
 		if err := c.Exec(ctx, strings.Join(question.Statements(), "; ")); err != nil {

@@ -199,8 +199,12 @@ func (in *insert) complain(message string) {
 // omitted is how many rows leave their key to the table's sequence.
 func (in *insert) omitted(t *catalog.Table) int { return in.stmt.Insert.Omitted(t.ShownFed()) }
 
-// draws is how many values the statement draws of the key's sequence, at most.
-func (in *insert) draws(t *catalog.Table) int64 { return int64(in.omitted(t)) * max(1, t.Draws) }
+// draws is how many values the statement draws of the key's sequence, at most: also a row that
+// names its id draws for further columns that the sequence feeds.
+func (in *insert) draws(t *catalog.Table) int64 {
+	further := max(1, t.Draws) - 1
+	return int64(in.omitted(t)) + int64(in.stmt.Insert.Rows())*further
+}
 
 // names reports whether a row names the value that the sequence gives to others.
 func (in *insert) names(t *catalog.Table) bool { return in.stmt.Insert.Names(t.ShownFed()) }

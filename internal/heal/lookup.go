@@ -26,7 +26,7 @@ func (in *insert) lookUpForUpsert(ctx context.Context, fresh bool) (*facts.Entry
 	switch {
 	case fresh:
 		entry = nil
-	case entry != nil && !entry.Ambiguous && !entry.Table.ServesOnce():
+	case entry != nil && !entry.Ambiguous && entry.Serves():
 		return entry, nil
 	}
 	if in.inTransaction() {
@@ -62,7 +62,7 @@ func (in *insert) lookUpSession(ctx context.Context, c *conn.Conn, entry *facts.
 		if err != nil {
 			return nil, err
 		}
-		if known := in.tables.GetFor(in.stmt.Target, session); known != nil && !known.Table.ServesOnce() {
+		if known := in.tables.GetFor(in.stmt.Target, session); known != nil && known.Serves() {
 			return known, nil
 		}
 	}
@@ -80,6 +80,14 @@ func (in *insert) readFirst(ctx context.Context, c *conn.Conn) (*facts.Entry, er
 		// drop a row.
 		table, err, gone = in.read(ctx, c, conn.PlanAsWritten)
 	}
+	if errors.Is(err, catalog.ErrOutdated) && gone == nil {
+		_ = in.onFreeSecond(ctx, func(ctx context.Context, c *conn.Conn) error {
+			if now, failed := catalog.Read(ctx, c, in.stmt.Target, catalog.Name{}); failed == nil {
+				table, err = now, nil
+			}
+			return nil
+		})
+	}
 	switch {
 	case gone != nil && in.stmt.Ended():
 		return nil, ctx.Err() // rather than what the driver says of the transaction
@@ -90,6 +98,8 @@ func (in *insert) readFirst(ctx context.Context, c *conn.Conn) (*facts.Entry, er
 			in.complainUnlinked(table)
 		}
 		return in.tables.Put(in.stmt.Target, table), nil
+	case upsert && errors.Is(err, catalog.ErrOutdated):
+		in.complainUnprotected(err)
 	case upsert && !errors.Is(err, catalog.ErrNotFound) && !in.stmt.Ended():
 		in.complain(fmt.Sprintf("seqheal: an upsert is sent without protection from drift, "+
 			"because its table could not be read: %v; raise statement_timeout", err))

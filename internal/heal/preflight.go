@@ -35,6 +35,9 @@ type preflight struct {
 	// wired is true while the text has a tripwire at the key of the table. The look is then only
 	// at the ids that rows name, because the tripwire lets them pass.
 	wired bool
+	// unlockable is true once the table could not be locked before the questions: a server that
+	// knows no EXPLAIN, for example.
+	unlockable bool
 	// counted is true when every row must come back, so that a missing one is evidence.
 	counted bool
 	// looked is true once the rows were looked at by the whole key, so that the question asks
@@ -106,7 +109,7 @@ func (s *preflight) sendBehindLook(ctx context.Context, f fence) (*collision, fe
 			return hit, r
 		}
 	}
-	r := s.sendFenced(ctx, s.text, f)
+	r := s.sendLocked(ctx, f)
 	if r.unopened || r.unsent && s.conn().RollBack(ctx) != nil {
 		// An aborted transaction, a closed connection: GORM's own error.
 		_ = s.sendOn(s.pool(), s.text)
@@ -136,6 +139,28 @@ func (s *preflight) sendBehindLook(ctx context.Context, f fence) (*collision, fe
 	return nil, s.sendUnasked(ctx, s.text, fence{keepOpen: f.keepOpen})
 }
 
+// sendLocked sends the statement behind its questions, and before those what locks the table,
+// where they lock the sequence. What fails to lock the table is left out, unless it has waited for
+// a lock, as the statement would.
+func (s *preflight) sendLocked(ctx context.Context, f fence) fenced {
+	asks := func(q sequence.Question) bool { return q.Look != "" }
+	if !s.unlockable && (len(f.last) > 0 || slices.ContainsFunc(f.questions, asks)) {
+		f.lock = s.stmt.Lock()
+	}
+	r := s.sendFenced(ctx, s.text, f)
+	switch {
+	case !r.unlocked:
+		return r
+	case pgerr.Is(r.err, pgerr.LockNotAvailable, pgerr.QueryCanceled):
+		s.stmt.Fail(r.err)
+		return fenced{err: r.err}
+	case s.conn().RollBack(ctx) != nil:
+		return r
+	}
+	s.unlockable, f.lock = true, ""
+	return s.sendLocked(ctx, f)
+}
+
 // lookFromSecond looks at the rows from a second connection, because in SERIALIZABLE a look
 // on the statement's own makes other sessions fail (measured), and then sends the statement.
 // Rows of the transaction itself are not seen from there. A sequence that was set back since
@@ -144,13 +169,16 @@ func (s *preflight) lookFromSecond(ctx context.Context, f fence) (*collision, fe
 	before := map[int64]sequence.Position{} // by the sequence's oid
 	for _, t := range s.lookedAt() {
 		answer := sequence.Unknown
-		_ = s.onFreeSecond(ctx, func(ctx context.Context, c *conn.Conn) (err error) {
+		err := s.onFreeSecond(ctx, func(ctx context.Context, c *conn.Conn) (err error) {
 			before[t.Sequence.OID] = sequence.ReadLast(ctx, c, t)
 			answer, err = lookFrom(ctx, c, t, s.aheadBeside(t, s.exactly(t)))
 			return err
 		})
-		if answer == sequence.Taken {
+		switch {
+		case answer == sequence.Taken:
 			return &collision{evidence: foreseen, from: t}, fenced{}
+		case errors.Is(err, conn.ErrNoSecond):
+			s.complainUnprotected(fmt.Errorf("in SERIALIZABLE rows are read from a second connection: %w; raise SetMaxOpenConns", err))
 		}
 	}
 	s.lookedFromSecond = true

@@ -16,27 +16,19 @@ import (
 const secondLock = 250 * time.Millisecond
 
 // onSecond runs fn on a second connection of the statement's pool.
-func (a *attempt) onSecond(ctx context.Context, budget conn.Budget, fn func(context.Context, *conn.Conn, conn.Session) error) error {
-	pool, err := a.stmt.DB.DB()
-	if err != nil {
-		return err
-	}
-	budget.Until = a.deadline(ctx)
-	return conn.OnSecond(ctx, pool, budget, fn)
+func (a *attempt) onSecond(ctx context.Context, fn func(context.Context, *conn.Conn, conn.Session) error) error {
+	return conn.OnSecond(ctx, conn.PoolOf(a.stmt.DB), conn.Budget{Until: a.deadline(ctx), Lock: secondLock}, fn)
 }
 
 // onFreeSecond runs fn on a second connection of the statement's pool, where one is free at
 // once.
 func (in *insert) onFreeSecond(ctx context.Context, fn func(context.Context, *conn.Conn) error) error {
-	pool, err := in.stmt.DB.DB()
-	if err != nil {
-		return err
-	}
+	pool := conn.PoolOf(in.stmt.DB)
 	if conn.Exhausted(pool) || !in.tables.MayWaitForSecond() {
 		return conn.ErrNoSecond
 	}
 	budget := conn.Budget{Until: time.Now().Add(in.settings.Timeout), Lock: secondLock}
-	err = conn.OnSecond(ctx, pool, budget, func(ctx context.Context, c *conn.Conn, _ conn.Session) error { return fn(ctx, c) })
+	err := conn.OnSecond(ctx, pool, budget, func(ctx context.Context, c *conn.Conn, _ conn.Session) error { return fn(ctx, c) })
 	in.tables.Second(!errors.Is(err, conn.ErrNoSecond))
 	return err
 }
@@ -45,6 +37,7 @@ func (in *insert) onFreeSecond(ctx context.Context, fn func(context.Context, *co
 // role may be another one than the statement's, which can be set for a transaction only. The
 // table is then read there, by its schema.
 func lookFrom(ctx context.Context, c *conn.Conn, t *catalog.Table, ahead sequence.Ahead) (sequence.Answer, error) {
+	ahead.Elsewhere = true
 	answer, err := sequence.Preflight(ctx, c, t, ahead)
 	if answer != sequence.Stale {
 		return answer, err
@@ -67,7 +60,7 @@ func (a *attempt) exists(ctx context.Context, c *conn.Conn) (taken bool, err err
 		return taken, err
 	}
 	if a.second == nil {
-		a.second = a.onSecond(ctx, conn.Budget{Lock: secondLock}, func(ctx context.Context, c *conn.Conn, _ conn.Session) (err error) {
+		a.second = a.onSecond(ctx, func(ctx context.Context, c *conn.Conn, _ conn.Session) (err error) {
 			taken, err = sequence.Exists(ctx, c, a.table, key, nil)
 			return err
 		})
@@ -97,7 +90,7 @@ func (a *attempt) detouredSince(ctx context.Context) (detoured bool) {
 		return false
 	}
 	t := a.table
-	a.second = a.onSecond(ctx, conn.Budget{Lock: secondLock}, func(ctx context.Context, c *conn.Conn, _ conn.Session) error {
+	a.second = a.onSecond(ctx, func(ctx context.Context, c *conn.Conn, _ conn.Session) error {
 		now, err := catalog.Read(ctx, c, t.FullName(), catalog.Name{})
 		detoured = err == nil && (now.Triggers.BeforeInsertRow || now.Triggers.InsertStatement || now.Detour)
 		return err

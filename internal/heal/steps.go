@@ -11,6 +11,7 @@ import (
 // lookInSteps looks where one statement cannot ask. It reports whether that ended the
 // sending; otherwise the statement is still to be sent.
 func (s *preflight) lookInSteps(ctx context.Context, f fence) (hit *collision, r fenced, ended bool) {
+	sequence.TakeLock(ctx, s.conn(), s.stmt.Lock())
 	switch t, answer := s.askInSteps(ctx); {
 	case answer == sequence.Taken:
 		return &collision{evidence: foreseen, from: t}, fenced{}, true

@@ -15,23 +15,23 @@ func (in *insert) updates() bool {
 	return onConflict != nil && !onConflict.DoNothing
 }
 
-// mayBeLocked reports whether a trigger may lock a row that an upsert has stored, as one
-// does that stores a row with a foreign key to it. Such a row looks like one that was met.
+// mayBeLocked reports whether something may lock a row that an upsert has stored: a trigger, such
+// as one that stores a row with a foreign key to it, or a foreign key of the table to itself. Such
+// a row looks like one that was met.
 func (s *preflight) mayBeLocked(t *catalog.Table) bool {
-	return s.updates() && (t.Triggers.AfterRow || t.Triggers.InsertStatement)
+	return s.updates() && (t.Triggers.AfterRow || t.Triggers.InsertStatement || t.Triggers.BeforeInsertRow || t.Triggers.References)
 }
 
 // countsStored reports whether the rows that were stored are counted, because their number
-// tells them from rows that were met: every row is meant to be new.
-func (s *preflight) countsStored() bool {
-	return s.mayBeLocked(s.table) && s.omitted(s.table) == s.stmt.Insert.Rows() && !s.table.Elsewhere
-}
+// tells them from rows that were met.
+func (s *preflight) countsStored() bool { return s.mayBeLocked(s.table) && !s.table.Elsewhere }
 
 // onlyLocked reports whether a row that looks like one that the statement met is its own, locked
-// by a trigger. It goes by the number of rows that were stored; stored is how many the
-// transaction had stored before. Where that does not tell, a second connection decides: it sees
-// a row that was met, because that one is committed, and none of the statement's. Without either
-// the row counts as the statement's own, which it is on a healthy table.
+// by a trigger or a foreign key. It goes by the number of rows that were stored; stored is how many
+// the transaction had stored before. With fewer than have drawn their ids one of those was met;
+// with all rows none was. Where that does not tell, a second connection decides: it sees a row that
+// was met, because that one is committed, and none of the statement's. Without either the row
+// counts as the statement's own, which it is on a healthy table.
 func (s *preflight) onlyLocked(ctx context.Context, t *catalog.Table, before int64, stored sequence.Position) bool {
 	if !s.mayBeLocked(t) {
 		return false
@@ -39,12 +39,12 @@ func (s *preflight) onlyLocked(ctx context.Context, t *catalog.Table, before int
 	if stored.Found {
 		var now int64
 		err := s.conn().Row(ctx, sequence.AskStored(t), nil, &now)
-		switch rows := int64(s.stmt.Insert.Rows()); {
-		case err != nil || now-stored.Value < rows:
+		switch {
+		case err != nil || now-stored.Value < int64(s.omitted(t)):
 			return false
-		case now-stored.Value == rows:
+		case now-stored.Value == int64(s.stmt.Insert.Rows()):
 			return true
-		} // the trigger inserts into the table as well
+		} // rows that name ids were updated, or the trigger inserts into the table as well
 	}
 	last := s.lastDrawn(ctx, t)
 	if !last.Found || !t.Sequence.Reached(last.Value, before) || !t.DrawnByTrigger() &&

@@ -22,16 +22,17 @@ func (in *insert) failUnsent(ctx context.Context, a *attempt, t *catalog.Table) 
 	return true
 }
 
-// wouldCollide reports whether the statement's own draws would collide with rows. With
-// CACHE it is false, because other sessions may have stored values that they drew before.
+// wouldCollide reports whether the statement's own draws would collide with rows, or did as a
+// second connection saw it where none may be read here. With CACHE it is false, because other
+// sessions may have stored values that they drew before.
 func (in *insert) wouldCollide(ctx context.Context, t *catalog.Table) bool {
 	if t.Triggers.BeforeInsertRow || t.Sequence.Cache > 1 || in.stmt.Ended() {
 		return false
 	}
 	ahead := in.ahead(t)
-	ahead.Exactly = true
+	ahead.Exactly, ahead.NotHere = true, true
 	answer, err := sequence.Preflight(ctx, in.conn(), t, ahead)
-	return answer == sequence.Taken || answer == sequence.Stale || err != nil
+	return answer != sequence.Free || err != nil
 }
 
 // hitRows reports whether the statement, which was undone, collided with rows that are not

@@ -80,12 +80,14 @@ func TestHealthy_errorsOfTheCallersClause(t *testing.T) {
 		"no such constraint":                    {OnConstraint: "nonsense", UpdateAll: true},
 		"a WHERE that fails to parse":           {Columns: byID, DoUpdates: clause.AssignmentColumns([]string{"name"}), Where: clause.Where{Exprs: []clause.Expression{clause.Expr{SQL: "nonsense > 1"}}}},
 		"a target's WHERE that fits no index":   {Columns: column("name"), TargetWhere: clause.Where{Exprs: []clause.Expression{clause.Expr{SQL: "name > ''"}}}, DoNothing: true},
+		"an empty WHERE":                        {Columns: byID, DoUpdates: clause.AssignmentColumns([]string{"name"}), Where: clause.Where{Exprs: []clause.Expression{clause.AndConditions{}}}},
 		"a WHERE that divides by zero, unasked": {Columns: byID, DoUpdates: clause.AssignmentColumns([]string{"name"}), Where: clause.Where{Exprs: []clause.Expression{clause.Expr{SQL: "1/0 > 1"}}}},
 	} {
 		for rows := 1; rows <= 2; rows++ {
-			beside(t, program{name: fmt.Sprintf("%s, %d rows", name, rows), calm: true, settings: perStep, run: func(w *world) {
+			beside(t, program{name: fmt.Sprintf("%s, %d rows", name, rows), calm: true, settings: perStep, config: gorm.Config{TranslateError: rows == 2}, run: func(w *world) {
 				for i := range 2 {
-					_ = w.step(fmt.Sprint("wrong ", i), func(db *gorm.DB) *gorm.DB { return db.Clauses(c).Create(&user{Name: "a"}) })
+					err := w.step(fmt.Sprint("wrong ", i), func(db *gorm.DB) *gorm.DB { return db.Clauses(c).Create(&user{Name: "a"}) })
+					w.add("translated: %v", errors.Is(err, gorm.ErrInvalidField))
 					us := []user{{Name: "c"}, {ID: 4, Name: "d"}}[:rows]
 					_ = w.step(fmt.Sprint("wrong batch ", i), func(db *gorm.DB) *gorm.DB { return db.Clauses(c).Create(&us) })
 					w.value(us)

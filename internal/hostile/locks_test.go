@@ -100,6 +100,60 @@ func TestLocks_besideAMigration(t *testing.T) {
 	}
 }
 
+// A migration that alters a table and then its sequence waits for no upsert that waits for it:
+// the sequence is not locked before the table.
+func TestLocks_theTableBeforeItsSequence(t *testing.T) {
+	t.Parallel()
+	for _, c := range []locker{
+		{"several rows under DO NOTHING", "", nothingOfTwo},
+		{"several rows under DO NOTHING, another unique index", "CREATE UNIQUE INDEX ON users (name, id);", nothingOfTwo},
+		{"an upsert under a trigger", beforeTrigger, saveTwo},
+		{"a mixed upsert", "", func(db *gorm.DB) error { return db.Save(&[]user{{ID: 3, Name: "new 1"}, {Name: "new 2"}}).Error }},
+		{"by a constraint's name", "", func(db *gorm.DB) error {
+			return db.Clauses(onConstraint).Create(&[]user{{Name: "new 1"}, {Name: "new 2"}}).Error
+		}},
+		{"a composite key under a trigger", "ALTER TABLE users DROP CONSTRAINT users_pkey, ADD PRIMARY KEY (name, id);" + beforeTrigger, func(db *gorm.DB) error {
+			return db.Clauses(clause.OnConflict{Columns: []clause.Column{{Name: "id"}, {Name: "name"}}, UpdateAll: true}).Create(&[]user{{Name: "new 1"}, {Name: "new 2"}}).Error
+		}},
+		{"with CACHE", "ALTER SEQUENCE users_id_seq CACHE 20; CREATE UNIQUE INDEX ON users (name, id);", nothingOfTwo},
+		{"an upsert", "", saveTwo},
+		{"several rows", "", createTwo},
+	} {
+		for _, protocol := range []string{"cache_statement", "simple_protocol"} {
+			t.Run(c.name+", "+protocol, func(t *testing.T) {
+				t.Parallel()
+				p := program{setup: usersSchema + c.setup, dsn: map[string]string{"application_name": "$S", "default_query_exec_mode": protocol}}
+				w := p.open(t, gormTx, false, true)
+				for range 2 { // the table is known, and the questions are prepared
+					if err := c.insert(w.db); err != nil {
+						t.Fatal(err)
+					}
+				}
+				migration, err := w.place.SQL.Begin()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := migration.Exec("SET LOCAL search_path = " + w.place.Schema + "; ALTER TABLE users ADD extra int"); err != nil {
+					t.Fatal(err)
+				}
+				done := make(chan error, 1)
+				go func() { done <- c.insert(w.db) }()
+				pgtest.Eventually(t, "the insert to wait", func() bool {
+					return w.place.Int("SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 AND wait_event_type = 'Lock'", w.place.Schema) == 1
+				})
+				_, err = migration.Exec("ALTER SEQUENCE users_id_seq RESTART 1000")
+				if err == nil {
+					err = migration.Commit()
+				}
+				if insert := <-done; err != nil || insert != nil {
+					_ = migration.Rollback()
+					t.Errorf("the migration: %v; the insert: %v", err, insert)
+				}
+			})
+		}
+	}
+}
+
 // Work on one partition stops no statement whose rows go to another, and is not stopped by one
 // whose transaction is still open.
 func TestLocks_ofOtherPartitions(t *testing.T) {

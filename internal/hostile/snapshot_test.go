@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
 )
 
 // underSnapshot runs steps in one transaction whose snapshot is older than the
@@ -91,5 +92,117 @@ func TestRepeatableRead_healsForTheCallersRetry(t *testing.T) {
 				})
 			}
 		}})
+	}
+}
+
+// After the default was given to another sequence, which is behind, a transaction with an older
+// snapshot damages no row: the table is read from a second connection, and what cannot be healed
+// under the snapshot fails. Where the other sequence is in front the transaction goes on.
+func TestRepeatableRead_aDefaultIsReplaced(t *testing.T) {
+	t.Parallel()
+	saveOne := user{ID: 5, Name: "old 5"}
+	for name, insert := range map[string]func(*gorm.DB) error{
+		"by a constraint's name": func(db *gorm.DB) error {
+			return db.Clauses(onConstraint).Create(&[]user{{Name: "new1"}, {Name: "new2"}}).Error
+		},
+		"several rows under DO NOTHING": func(db *gorm.DB) error {
+			return db.Clauses(clause.OnConflict{DoNothing: true}).Create(&[]user{{Name: "new1"}, {Name: "new2"}}).Error
+		},
+		"mixed rows under DO NOTHING": func(db *gorm.DB) error {
+			return db.Clauses(clause.OnConflict{DoNothing: true}).Create(&[]user{{Name: "new1"}, saveOne, {Name: "new2"}}).Error
+		},
+		"an upsert":       func(db *gorm.DB) error { return db.Save(&[]user{{Name: "new1"}, {Name: "new2"}}).Error },
+		"a mixed upsert":  func(db *gorm.DB) error { return db.Save(&[]user{{Name: "new1"}, saveOne, {Name: "new2"}}).Error },
+		"one row":         func(db *gorm.DB) error { return db.Create(&user{Name: "new1"}).Error },
+		"several rows":    func(db *gorm.DB) error { return db.Create(&[]user{{Name: "new1"}, {Name: "new2"}}).Error },
+		"has many's rows": func(db *gorm.DB) error { return db.Clauses(onConstraint).Create(&[]user{{Name: "new1"}}).Error },
+	} {
+		for _, level := range []sql.IsolationLevel{sql.LevelRepeatableRead, sql.LevelSerializable} {
+			for _, behind := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s, %s, behind %v", name, level, behind), func(t *testing.T) {
+					t.Parallel()
+					w := program{}.open(t, gormTx, behind, true)
+					if err := w.db.Transaction(insert); err != nil { // the table is known
+						t.Fatal(err)
+					}
+					w.place.Exec("DELETE FROM users WHERE id > 20; CREATE SEQUENCE other START 1000")
+					old := w.place.Int("SELECT last_value FROM users_id_seq")
+					if behind {
+						w.place.Exec("ALTER SEQUENCE other RESTART 3")
+					}
+					err := w.db.Transaction(func(tx *gorm.DB) error {
+						var n int
+						if err := tx.Raw("SELECT count(*) FROM pg_class").Scan(&n).Error; err != nil {
+							return err
+						}
+						w.place.Exec("ALTER TABLE users ALTER id SET DEFAULT nextval('other')")
+						return insert(tx)
+					}, &sql.TxOptions{Isolation: level})
+					rows := w.place.Int("SELECT count(*) FROM users WHERE name LIKE 'new%' AND id >= 1000")
+					switch {
+					case w.overwritten() != "∅":
+						t.Errorf("error %v; overwritten %s", err, w.overwritten())
+					case !behind && (err != nil || rows == 0 || len(w.reported()) > 0):
+						t.Errorf("error %v; %d rows; reported %v", err, rows, w.reported())
+					case behind && err == nil && w.added() == "∅":
+						t.Error("no error, and no row is stored")
+					}
+					if now := w.place.Int("SELECT last_value FROM users_id_seq"); now != old {
+						t.Errorf("the sequence that is no longer the table's went from %d to %d", old, now)
+					}
+				})
+			}
+		}
+	}
+}
+
+// A program that runs under snapshots alone reads the catalog once for a table, not for each
+// upsert.
+func TestRepeatableRead_readsTheCatalogOnce(t *testing.T) {
+	t.Parallel()
+	for _, level := range []sql.IsolationLevel{sql.LevelRepeatableRead, sql.LevelSerializable} {
+		for name, insert := range map[string]func(*gorm.DB) error{"an upsert": saveTwo, "several rows under DO NOTHING": nothingOfTwo} {
+			t.Run(name+", "+level.String(), func(t *testing.T) {
+				t.Parallel()
+				w := program{}.open(t, gormTx, false, true)
+				var start mark
+				for n := range 4 {
+					if n == 1 {
+						start = w.wire.mark()
+					}
+					if err := w.db.Transaction(insert, &sql.TxOptions{Isolation: level}); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if sent, _ := w.wire.since(start); len(catalogReads(sent)) > 0 {
+					t.Errorf("read: %q", catalogReads(sent))
+				}
+			})
+		}
+	}
+}
+
+// On a connection that the program has borrowed from its pool, the pool's others serve for what
+// must not be read there.
+func TestSerializable_onABorrowedConnection(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		setup string
+		on    clause.OnConflict
+		rows  []user
+	}{
+		"mixed rows under DO NOTHING": {"", clause.OnConflict{DoNothing: true}, []user{{Name: "new1"}, {ID: 5, Name: "old 5"}, {Name: "new2"}}},
+		"under a trigger":             {beforeTrigger, clause.OnConflict{UpdateAll: true}, []user{{Name: "new1"}, {Name: "new2"}}},
+		"by a constraint's name":      {"", onConstraint, []user{{Name: "new1"}, {Name: "new2"}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := program{setup: usersSchema + c.setup + rewind, dsn: map[string]string{"default_transaction_isolation": "serializable"}}
+			w := p.open(t, noTx, true, true)
+			err := w.db.Connection(func(db *gorm.DB) error { return db.Clauses(c.on).Create(&c.rows).Error })
+			if err != nil || w.overwritten() != "∅" || w.added() != "new1 new2" {
+				t.Errorf("error %v; overwritten %s; added %s; reported %v", err, w.overwritten(), w.added(), w.reported())
+			}
+		})
 	}
 }

@@ -124,6 +124,9 @@ func (r *rewriter) attempt(ctx context.Context, w *wire, args []any, opening str
 			for _, m := range missing {
 				w.session.close(m.statement.sd.Name) // it exists when only its description failed
 			}
+			if r.answer.Failed == StepInsert {
+				r.answer.Err = unparsed{r.answer.Err}
+			}
 			return
 		}
 		opening = ""
@@ -142,6 +145,12 @@ func (r *rewriter) attempt(ctx context.Context, w *wire, args []any, opening str
 		w.session.failed(r.insert, r.answer.Err)
 	}
 }
+
+// unparsed is the error of an INSERT that the server could not parse, with a *pgconn.PgError
+// beneath, as that of pgx's own [pgconn.PrepareError] is: GORM translates none of them.
+type unparsed struct{ error }
+
+func (u unparsed) Unwrap() error { return u.error }
 
 // messages are the questions and the INSERT.
 func (r *rewriter) messages(args []any) []*message {

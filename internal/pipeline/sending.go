@@ -27,8 +27,8 @@ type Plan struct {
 	KeepOpen bool
 	// Rewritten says that the INSERT is not the caller's own text. It is then parsed
 	// inside the savepoint, so that a server that rejects it does not abort the
-	// transaction. The error of a rejection is a *pgconn.PgError there, and pgx's
-	// *pgconn.PrepareError otherwise.
+	// transaction. The error of a rejection has a *pgconn.PgError beneath, as pgx's
+	// *pgconn.PrepareError has otherwise.
 	Rewritten bool
 	// Questions are sent before the INSERT, in this order.
 	Questions []Question

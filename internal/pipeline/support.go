@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"sync"
 	"time"
+
+	"github.com/seqheal/seqheal/internal/conn"
 )
 
 // Way is how statements with a savepoint go out on a pool.
@@ -65,9 +67,10 @@ type pool struct {
 	next  time.Time
 }
 
-// Support returns what the pool can do. The first insert to ask proves it on a second
-// connection, never in the caller's transaction, and waits at most 250 ms for one to be
-// free. Others that ask meanwhile get ThreeTrips at once. Where no connection was free,
+// Support returns what the pool can do. The first insert to ask has it proved on a second
+// connection, never in the caller's transaction. Where none is free at once the proof waits for
+// one at most 250 ms, and the insert does not wait for the proof: it gets ThreeTrips, as others
+// do that ask meanwhile. Where no connection was free,
 // or it was lost, the proof is tried again later, at growing intervals; every other
 // answer is kept.
 func (p *Pools) Support(ctx context.Context, db *sql.DB) Support {
@@ -78,10 +81,17 @@ func (p *Pools) Support(ctx context.Context, db *sql.DB) Support {
 	if !mayProve {
 		return known
 	}
+	if conn.Exhausted(db) && db.Stats().MaxOpenConnections > 1 {
+		go func() { p.leave(db, prove(context.WithoutCancel(ctx), db)) }()
+		return unproven
+	}
 	support := prove(ctx, db)
 	p.leave(db, support)
 	return support
 }
+
+// unproven is what is known before the proof.
+var unproven = Support{Reason: Reason{Cause: CauseUnproven}, again: true}
 
 // Known returns what was proven so far, one for each pool.
 func (p *Pools) Known() (all []Support) {
@@ -105,7 +115,7 @@ func (p *Pools) enter(db *sql.DB) (known Support, mayProve bool) {
 		if p.known == nil || len(p.known) >= maxPools {
 			p.known = map[*sql.DB]*pool{}
 		}
-		p.known[db] = &pool{proving: true, support: Support{Reason: Reason{Cause: CauseUnproven}, again: true}}
+		p.known[db] = &pool{proving: true, support: unproven}
 		return Support{}, true
 	case entry.proving || entry.next.IsZero() || time.Now().Before(entry.next):
 		return entry.support, false

@@ -58,10 +58,14 @@ const (
 	// status distinguishes them: what is seen of another transaction is committed.
 	stranger = "EXISTS (SELECT 1 %[1]s AND CASE WHEN pg_catalog.age(t.xmin) > 0 THEN true ELSE " + statusOf + "t.xmin" + asXID + " = 'committed' END)"
 
-	// locked shows that DO UPDATE met a row: it locks the row before it changes it, and also where
-	// it does not, for a transaction that is still running. It is a hint: a foreign key locks a row
-	// too.
-	locked = "EXISTS (SELECT 1 %[1]s AND CASE WHEN t.xmax <> 0 THEN " + statusOf + "t.xmax" + asXID + " = 'in progress' ELSE false END)"
+	// updated shows that DO UPDATE met a row: the version that it stored is of this transaction,
+	// as is no other version that is seen of a running one, and keeps the lock under which the row
+	// was updated. It is a hint: a foreign key locks a row too.
+	updated = "EXISTS (SELECT 1 %[1]s AND CASE WHEN t.xmax = 0 OR pg_catalog.age(t.xmin) > 0 THEN false ELSE " + statusOf + "t.xmin" + asXID + " = 'in progress' END)"
+
+	// locked shows the same where a row may have been left as it was: it is locked all the same. It
+	// is less: another session may have locked the row, and where both have it is not seen.
+	locked = "(" + updated + " OR EXISTS (SELECT 1 %[1]s AND CASE WHEN t.xmax = 0 THEN false ELSE " + statusOf + "t.xmax" + asXID + " = 'in progress' END))"
 
 	// statusOf and asXID stand around the column with a transaction's id.
 	statusOf = "pg_catalog.txid_status((pg_catalog.txid_snapshot_xmax(pg_catalog.txid_current_snapshot()) >> 32 << 32) + "
@@ -113,8 +117,9 @@ type After struct {
 	// drawn its value.
 	Stored   int64
 	AllDrawn bool
-	// Updates is true for DO UPDATE.
-	Updates bool
+	// Updates is true for DO UPDATE, and Fewer where it has stored and changed fewer rows than it
+	// has.
+	Updates, Fewer bool
 }
 
 // AskAfter is a question about a statement that was sent: Taken when a row that it met may hold
@@ -132,8 +137,12 @@ func AskAfter(t *catalog.Table, a After) (question string, ok bool) {
 	among := fmt.Sprintf(amongDrawn, arguments...)
 	var met string
 	switch {
-	case a.Updates:
+	case a.Updates && a.Fewer && a.AllDrawn && CountsAfter(t):
+		met = "true" // a row was left as it was, and each has drawn its value
+	case a.Updates && a.Fewer:
 		met = fmt.Sprintf(locked, among)
+	case a.Updates:
+		met = fmt.Sprintf(updated, among)
 	case a.AllDrawn && CountsAfter(t):
 		met = fmt.Sprintf(moreThanStored, among, a.Stored)
 	default:

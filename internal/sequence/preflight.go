@@ -118,6 +118,18 @@ type Ahead struct {
 	Afterwards bool
 	// Exactly leaves out the values that others may draw meanwhile.
 	Exactly bool
+	// Elsewhere is true for a look on another connection than the statement's, which has cached
+	// other values.
+	Elsewhere bool
+}
+
+// lasts is the SQL for the values behind which the statement will draw, as far as they can be
+// known here.
+func (a Ahead) lasts(seq catalog.Sequence) string {
+	if a.Elsewhere {
+		return lastOf(seq)
+	}
+	return lasts(seq)
 }
 
 // Ask is a question about the values that come next. It reports false where one statement
@@ -141,7 +153,7 @@ func Ask(t *catalog.Table, a Ahead) (question Question, ok bool) {
 	case a.NotHere:
 		refuse = "WHEN " + notSerializable + " < 0 THEN 1"
 	}
-	arguments := []any{catalog.Quote(t.FedColumn()), itself(t), lasts(seq), near, far, commas(a.Named), seq.Increment, refuse}
+	arguments := []any{catalog.Quote(t.FedColumn()), itself(t), a.lasts(seq), near, far, commas(a.Named), seq.Increment, refuse}
 	in := "false"
 	if !a.Afterwards {
 		question.rows, question.partitions = true, t.Partitioned
@@ -199,7 +211,7 @@ func Preflight(ctx context.Context, c *conn.Conn, t *catalog.Table, a Ahead) (An
 	if t.Sequence.Descending() {
 		near, far = -reach, t.Sequence.Increment
 	}
-	return preflightBeside(ctx, c, t, lasts(t.Sequence), near, far, a)
+	return preflightBeside(ctx, c, t, a.lasts(t.Sequence), near, far, a)
 }
 
 // preflightLasts answers the last values themselves, and whether rows may be looked

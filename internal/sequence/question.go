@@ -15,6 +15,7 @@ const (
 	divisionByZero  = "22012" // a value is taken
 	invalidArgument = "2201E" // ln(0): the table is not the one that was read
 	invalidPower    = "2201F" // sqrt(-1): no row may be read here
+	noSavepoint     = "3B001"
 )
 
 // Answer is what a question came to.
@@ -80,6 +81,14 @@ func (q Question) Statements() []string {
 	return []string{q.Check, openAhead, boundAhead, q.Look, undoAhead, closeAhead}
 }
 
+// TakeLock sends a statement that locks a table, in a transaction that keeps the lock and is alive
+// afterwards.
+func TakeLock(ctx context.Context, c *conn.Conn, lock string) {
+	if err := c.Exec(ctx, openAhead+"; "+lock+"; "+closeAhead); err != nil {
+		_ = c.UndoAfter(ctx, err, takeBack) // the statement fails alike, or has no such default
+	}
+}
+
 // text is the question for [Put], which gives everything back.
 func (q Question) text() string {
 	if q.Look == "" {
@@ -137,7 +146,9 @@ func Put(ctx context.Context, c *conn.Conn, question string) (Answer, error) {
 // which the transaction is as it was; lost is why it could not be put back.
 func sendAside(ctx context.Context, c *conn.Conn, send func(context.Context, string) error, statements string) (failure, lost error) {
 	if failure = send(ctx, setAside+"; "+statements+"; "+takeBack); failure != nil {
-		lost = c.UndoAfter(ctx, failure, takeBack)
+		if lost = c.UndoAfter(ctx, failure, takeBack); pgerr.Is(lost, noSavepoint) {
+			lost = failure // it came before the savepoint, as the end of a statement_timeout can
+		}
 	}
 	return failure, lost
 }

@@ -66,9 +66,12 @@ const tripped = " exists (seqheal)"
 // WHERE still applies. The ids are one parameter more, so that the text is the same for all.
 func (t Text) WithTripwire(column string, ids []int64) Text {
 	wire := "(excluded." + column + "::pg_catalog.text OPERATOR(pg_catalog.||) '" + tripped + "')::pg_catalog.int4 IS NULL"
-	own := strings.TrimPrefix(t.SQL[t.action:t.where], " WHERE ")
-	if strings.TrimSpace(own) == "" {
+	own, has := strings.CutPrefix(t.SQL[t.action:t.where], " WHERE ")
+	switch {
+	case !has:
 		own = "true"
+	case strings.TrimSpace(own) == "":
+		return t // an empty WHERE is an error of the caller's own
 	}
 	own = "(" + own + "\n)" // it may end in a comment
 	if len(ids) == 0 {
@@ -96,7 +99,7 @@ func (t *Text) among(ids []int64) string {
 		return " IN (" + list + ")"
 	}
 	t.Vars = append(slices.Clip(t.Vars), "{"+list+"}")
-	return fmt.Sprintf(" = ANY ($%d::pg_catalog.text::pg_catalog.int8[])", len(t.Vars))
+	return fmt.Sprintf(" = ANY ($%d::pg_catalog.int8[])", len(t.Vars))
 }
 
 // Tripped reads a tripwire's error: the id that is taken, empty when the error is another

@@ -241,13 +241,13 @@ var mutants = []mutant{
 	},
 	{
 		name:  "an entry kept that serves one statement only",
-		edits: []edit{{"internal/facts/tables.go", `	if table.ServesOnce() && n.entry != nil && !n.ambiguous && !n.entry.Table.ServesOnce() {`, `	if table.Uncommitted && table.Snapshot && n.entry != nil {`}},
-		tests: in("./internal/facts", "^TestTables_rememberNothingInPlaceOfWhatServesOnce$"),
+		edits: []edit{{"internal/facts/tables.go", `	if table.Provisional() && n.entry != nil && !n.ambiguous && !n.entry.Table.Provisional() {`, `	if table.Uncommitted && table.Snapshot && n.entry != nil {`}},
+		tests: in("./internal/facts", "^TestTables_keepFactsFromProvisionalOnes$"),
 	},
 	{
 		name:  "a guard from facts that serve one statement only",
-		edits: []edit{{"internal/facts/tables.go", ` && !n.ambiguous && !table.ServesOnce() {`, ` && !n.ambiguous {`}},
-		tests: in("./internal/facts", "^TestTables_rememberNothingInPlaceOfWhatServesOnce$"),
+		edits: []edit{{"internal/facts/tables.go", ` && !n.ambiguous && !table.Provisional() {`, ` && !n.ambiguous {`}},
+		tests: in("./internal/facts", "^TestTables_keepFactsFromProvisionalOnes$"),
 	},
 	{
 		name: "a preflighted upsert's failure to serialize heals nothing",
@@ -267,8 +267,129 @@ var mutants = []mutant{
 	},
 	{
 		name:  "a tripwire whose WHERE takes the place of the caller's",
-		edits: []edit{{"internal/statement/text.go", "	if strings.TrimSpace(own) == \"\" {\n", "	if own != \"-\" {\n"}},
+		edits: []edit{{"internal/statement/text.go", "	case !has:\n", "	case !has || own != \"-\":\n"}},
 		tests: in("./internal/heal", "^TestWithTripwire$"),
+	},
+	{
+		name:  "a row that was met taken for one that was stored",
+		edits: []edit{{"internal/sequence/afterwards.go", `"t.xmin" + asXID + " = 'in progress' END)"`, `"t.xmin" + asXID + " = 'committed' END)"`}},
+		tests: in("./internal/hostile", "^TestOthers_lockTheRowThatIsMet$"),
+	},
+	{
+		name:  "a row that was left as it was not looked for",
+		edits: []edit{{"internal/sequence/afterwards.go", "	case a.Updates && a.Fewer:\n", "	case a.Fewer && !a.Updates:\n"}},
+		tests: in("./internal/hostile", "^TestOthers_keepARowOut$"),
+	},
+	{
+		name:  "a row that others have locked taken for one that was met",
+		edits: []edit{{"internal/sequence/afterwards.go", "	case a.Updates && a.Fewer:\n", "	case a.Updates && (a.Fewer || true):\n"}},
+		tests: in("./internal/hostile", "^TestOthers_storeAndLockRowsInBetween$"),
+	},
+	{
+		name:  "a row that was locked once taken for one that was left as it was",
+		edits: []edit{{"internal/sequence/afterwards.go", `"t.xmax" + asXID + " = 'in progress' END))"`, `"t.xmax" + asXID + " IS NULL OR true END))"`}},
+		tests: in("./internal/hostile", "^TestOthers_storeAndLockRowsInBetween$"),
+	},
+	{
+		name:  "defaults planned that the statement does not take",
+		edits: []edit{{"internal/statement/statement.go", "	if len(columns) == 0 {\n", "	if len(columns) >= 0 {\n"}, {"internal/heal/preflight.go", "	case !r.unlocked:\n", "	case !r.unlocked || true:\n"}},
+		tests: in("./internal/hostile", "^TestOthers_defaultsThatFail$"),
+	},
+	{
+		name:  "own rows that triggers lock taken for rows that were met",
+		edits: []edit{{"internal/heal/suspect.go", " || t.Triggers.BeforeInsertRow || ", " || "}},
+		tests: in("./internal/hostile", "^TestOthers_ownRowsAreLocked$"),
+	},
+	{
+		name:  "own rows that foreign keys lock taken for rows that were met",
+		edits: []edit{{"internal/heal/suspect.go", " || t.Triggers.References)", ")"}},
+		tests: in("./internal/hostile", "^TestOthers_ownRowsAreLocked$"),
+	},
+	{
+		name:  "a default of currval taken for a draw",
+		edits: []edit{{"internal/catalog/feed.go", `strings.Contains(fed.text, "nextval")`, `strings.Contains(fed.text, "val")`}},
+		tests: in("./internal/hostile", "^TestOthers_ownRowsAreLocked$"),
+	},
+	{
+		name:  "draws of rows that name their ids not counted",
+		edits: []edit{{"internal/heal/insert.go", "int64(in.stmt.Insert.Rows())*further", "int64(in.omitted(t))*further"}},
+		tests: in("./internal/hostile", "^TestOthers_columnsDrawFromTheSequence$"),
+	},
+	{
+		name:  "what another connection has cached asked for",
+		edits: []edit{{"internal/sequence/preflight.go", "	if a.Elsewhere {\n", "	if a.Elsewhere && false {\n"}},
+		tests: in("./internal/hostile", "^TestOthers_cacheValuesThatAreTaken$"),
+	},
+	{
+		name:  "the sequence locked before its table",
+		edits: []edit{{"internal/heal/preflight.go", "		f.lock = s.stmt.Lock()\n", ""}},
+		tests: in("./internal/hostile", "^TestLocks_theTableBeforeItsSequence$"),
+	},
+	{
+		name:  "the sequence locked before its table, by steps",
+		edits: []edit{{"internal/heal/steps.go", "	sequence.TakeLock(ctx, s.conn(), s.stmt.Lock())\n", ""}},
+		tests: in("./internal/hostile", "^TestLocks_theTableBeforeItsSequence$"),
+	},
+	{
+		name:  "what a snapshot hides taken for the table",
+		edits: []edit{{"internal/catalog/identity.go", "	case !same:\n", "	case !same && false:\n"}},
+		tests: in("./internal/hostile", "^TestRepeatableRead_aDefaultIsReplaced$"),
+	},
+	{
+		name:  "what a snapshot hides not read from a second connection",
+		edits: []edit{{"internal/heal/lookup.go", "errors.Is(err, catalog.ErrOutdated) && gone == nil {", "errors.Is(err, catalog.ErrOutdated) && gone != nil {"}},
+		tests: in("./internal/hostile", "^TestRepeatableRead_aDefaultIsReplaced$"),
+	},
+	{
+		name:  "sent although a second connection has seen the rows",
+		edits: []edit{{"internal/heal/unsent.go", "ahead.Exactly, ahead.NotHere = true, true", "ahead.Exactly, ahead.NotHere = true, false"}},
+		tests: in("./internal/hostile", "^TestRepeatableRead_aDefaultIsReplaced$"),
+	},
+	{
+		name:  "dropped rows of a table that a snapshot hides not looked for",
+		edits: []edit{{"internal/heal/dropped_rows.go", "errors.Is(err, catalog.ErrOutdated) || err == nil", "err == nil"}, {"internal/heal/dropped_rows.go", "\t\"errors\"\n", ""}},
+		tests: in("./internal/hostile", "^TestRepeatableRead_aDefaultIsReplaced$"),
+	},
+	{
+		name:  "the catalog read for each upsert under a snapshot",
+		edits: []edit{{"internal/facts/tables.go", "(!e.Table.Snapshot || time.Now().Before(e.until))", "(!e.Table.Snapshot || time.Now().After(e.until))"}},
+		tests: in("./internal/hostile", "^TestRepeatableRead_readsTheCatalogOnce$"),
+	},
+	{
+		name:  "no pool behind a borrowed connection",
+		edits: []edit{{"internal/heal/second.go", "	pool := conn.PoolOf(in.stmt.DB)\n", "	pool, _ := in.stmt.DB.DB()\n"}},
+		tests: in("./internal/hostile", "^TestSerializable_onABorrowedConnection$"),
+	},
+	{
+		name:  "an insert waits for the proof of the one round trip",
+		edits: []edit{{"internal/pipeline/support.go", "if conn.Exhausted(db) && db.Stats()", "if conn.Exhausted(db) && false && db.Stats()"}},
+		tests: in("./internal/pipeline", "^TestSupport_isProvenBesideABusyPool$"),
+	},
+	{
+		name: "a note while a connection is held",
+		edits: []edit{{"internal/heal/insert.go", `in.remarks = append(in.remarks, remark{in.reporter.Note, "seqheal: a savepoint and its statement are sent in " + support.String()})`,
+			`in.reporter.Note(ctx, in.stmt.DB.Logger, support.String())`}},
+		tests: in("./plugin", "^TestLoggers_useTheDatabase$"),
+	},
+	{
+		name:  "a logger that panics takes the insert with it",
+		edits: []edit{{"plugin/report.go", "	r.plugin.safely(ctx, gormLogger, func() {\n", "	func(f func()) { f() }(func() {\n"}},
+		tests: in("./plugin", "^TestLoggers_useTheDatabase$"),
+	},
+	{
+		name:  "GuardOff waits for the caller's own lock",
+		edits: []edit{{"internal/heal/second.go", "conn.Budget{Until: a.deadline(ctx), Lock: secondLock}, fn)", "conn.Budget{Until: a.deadline(ctx)}, fn)"}},
+		tests: in("./plugin", "^TestGuardOffBehindTheCallersLock$"),
+	},
+	{
+		name:  "errors of a statement with a tripwire are translated",
+		edits: []edit{{"internal/pipeline/rewriter.go", "r.answer.Err = unparsed{r.answer.Err}", "_ = unparsed{r.answer.Err}"}},
+		tests: in("./internal/hostile", "^TestHealthy_errorsOfTheCallersClause$"),
+	},
+	{
+		name:  "named ids parsed for each row",
+		edits: []edit{{"internal/statement/text.go", "($%d::pg_catalog.int8[])", "($%d::pg_catalog.text::pg_catalog.int8[])"}},
+		tests: in("./internal/hostile", "^TestUpsertsByKey_ofThousandsOfRows$"),
 	},
 	{
 		name:  "no tripwire",
@@ -289,11 +410,6 @@ var mutants = []mutant{
 		name:  "rows that triggers store counted under DO NOTHING",
 		edits: []edit{{"internal/heal/preflight.go", "!s.names(t) && sequence.CountsAfter(t))", "!s.names(t))"}},
 		tests: in("./internal/hostile", "^TestDoNothing_besideRowsOfItsOwnTransaction$"),
-	},
-	{
-		name:  "a row that another session has locked taken for one that was met",
-		edits: []edit{{"internal/sequence/afterwards.go", "= 'in progress' ELSE false END)\"", "IS NOT NULL ELSE false END)\""}},
-		tests: in("./internal/hostile", "^TestUpserts_besideRowsThatAreLocked$"),
 	},
 	{
 		name:  "the ids that rows name in the text",
@@ -465,7 +581,7 @@ var mutants = []mutant{
 	},
 	{
 		name:  "triggers of a replica session not counted",
-		edits: []edit{{"internal/catalog/trigger.go", `g.Enabled == "D" {`, `g.Enabled == "D" || g.Enabled == "R" {`}},
+		edits: []edit{{"internal/catalog/trigger.go", `g.Enabled != "D" {`, `g.Enabled != "D" && g.Enabled != "R" {`}},
 		tests: in("./internal/hostile", "^TestTrouble_whoseSessionsChangeTheirReplicationRole$/^a_REPLICA_trigger,"),
 	},
 	{
@@ -495,7 +611,7 @@ var mutants = []mutant{
 	},
 	{
 		name:  "a look prepared as the check is",
-		edits: []edit{{"internal/heal/fence.go", "Prepare: n == 0}", "Prepare: n >= 0}"}},
+		edits: []edit{{"internal/heal/fence.go", "Prepare: sql == question.Check}", "Prepare: true}"}},
 		tests: in("./plugin", "^TestUpsertsIntoATableThatGrows$"),
 	},
 	{

@@ -7,7 +7,7 @@
 //
 //	Close …                          prepared statements of this package that are no longer wanted
 //	SAVEPOINT seqheal                where the plan has one
-//	questions                        looks ahead: any that fails keeps the INSERT from running
+//	questions                        what locks the table, looks ahead: any that fails keeps the INSERT from running
 //	the INSERT, as it was handed over
 //	RELEASE SAVEPOINT seqheal        unless the plan keeps the savepoint open
 //

@@ -120,13 +120,7 @@ func (r *rewriter) attempt(ctx context.Context, w *wire, args []any, opening str
 		messages[len(messages)-1].statement = insert
 	}
 	if missing := w.unknown(messages); len(missing) > 0 {
-		if !r.travel(ctx, w, opening, missing) {
-			for _, m := range missing {
-				w.session.close(m.statement.sd.Name) // it exists when only its description failed
-			}
-			if r.answer.Failed == StepInsert {
-				r.answer.Err = unparsed{r.answer.Err}
-			}
+		if !r.describe(ctx, w, opening, missing) {
 			return
 		}
 		opening = ""
@@ -144,6 +138,20 @@ func (r *rewriter) attempt(ctx context.Context, w *wire, args []any, opening str
 	if r.answer.Failed == StepInsert {
 		w.session.failed(r.insert, r.answer.Err)
 	}
+}
+
+// describe has the server parse and describe statements, and reports whether it did.
+func (r *rewriter) describe(ctx context.Context, w *wire, opening string, missing []*message) bool {
+	if r.travel(ctx, w, opening, missing) {
+		return true
+	}
+	for _, m := range missing {
+		w.session.close(m.statement.sd.Name) // it exists when only its description failed
+	}
+	if r.answer.Failed == StepInsert {
+		r.answer.Err = unparsed{r.answer.Err}
+	}
+	return false
 }
 
 // unparsed is the error of an INSERT that the server could not parse, with a *pgconn.PgError

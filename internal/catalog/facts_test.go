@@ -3,6 +3,7 @@ package catalog_test
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -309,6 +310,7 @@ func TestReadWaitsForNoLock(t *testing.T) {
 	}
 }
 
+// A snapshot has the other table under its old name: it cannot be described there.
 func TestReadFindsAnotherTableUnderTheNameInAnOpenTransaction(t *testing.T) {
 	t.Parallel()
 	for _, level := range []sql.IsolationLevel{sql.LevelReadCommitted, sql.LevelRepeatableRead} {
@@ -323,7 +325,12 @@ func TestReadFindsAnotherTableUnderTheNameInAnOpenTransaction(t *testing.T) {
 		for _, change := range []string{`SELECT 1`, `ALTER TABLE t RENAME TO t_old; ALTER TABLE t_new RENAME TO t`} {
 			p.Exec(change)
 			table, err := catalog.Read(t.Context(), c, catalog.Name{Table: "t"}, catalog.Name{})
-			if err != nil || (table.OID == want) != (change != "SELECT 1") {
+			switch replaced := change != "SELECT 1"; {
+			case replaced && level == sql.LevelRepeatableRead:
+				if !errors.Is(err, catalog.ErrOutdated) {
+					t.Errorf("%v, %s: %+v, %v", level, change, table, err)
+				}
+			case err != nil || (table.OID == want) != replaced:
 				t.Errorf("%v, %s: %+v, %v", level, change, table, err)
 			}
 		}

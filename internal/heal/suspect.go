@@ -27,24 +27,21 @@ func (s *preflight) mayBeLocked(t *catalog.Table) bool {
 func (s *preflight) countsStored() bool { return s.mayBeLocked(s.table) && !s.table.Elsewhere }
 
 // onlyLocked reports whether a row that looks like one that the statement met is its own, locked
-// by a trigger or a foreign key. It goes by the number of rows that were stored; stored is how many
-// the transaction had stored before. With fewer than have drawn their ids one of those was met;
-// with all rows none was. Where that does not tell, a second connection decides: it sees a row that
-// was met, because that one is committed, and none of the statement's. Without either the row
-// counts as the statement's own, which it is on a healthy table.
+// by a trigger or a foreign key: by the number of rows that were stored, and where that does not
+// tell by a second connection. That sees a row that was met, because it is committed, and none of
+// the statement's. Without either the row counts as the statement's own under a trigger that fires
+// for stored rows, which lock them as a rule, and else as one that was met.
 func (s *preflight) onlyLocked(ctx context.Context, t *catalog.Table, before int64, stored sequence.Position) bool {
 	if !s.mayBeLocked(t) {
 		return false
 	}
 	if stored.Found {
-		var now int64
-		err := s.conn().Row(ctx, sequence.AskStored(t), nil, &now)
-		switch {
-		case err != nil || now-stored.Value < int64(s.omitted(t)):
-			return false
-		case now-stored.Value == int64(s.stmt.Insert.Rows()):
+		switch drawn, all, err := s.storedSince(ctx, t, stored.Value); {
+		case err != nil || drawn < int64(s.omitted(t)):
+			return false // one of those that have drawn their ids was met
+		case all == int64(s.stmt.Insert.Rows()):
 			return true
-		} // rows that name ids were updated, or the trigger inserts into the table as well
+		} // rows that name ids were updated, or a trigger inserts into the table as well
 	}
 	last := s.lastDrawn(ctx, t)
 	if !last.Found || !t.Sequence.Reached(last.Value, before) || !t.DrawnByTrigger() &&
@@ -59,5 +56,19 @@ func (s *preflight) onlyLocked(ctx context.Context, t *catalog.Table, before int
 		}
 		return err
 	})
-	return err == nil && !met || errors.Is(err, conn.ErrNoSecond)
+	return err == nil && !met || errors.Is(err, conn.ErrNoSecond) && (t.Triggers.AfterRow || t.Triggers.InsertStatement)
+}
+
+// storedSince is how many rows the transaction has stored in the table beyond before, all of them
+// and without those that name their ids, as far as these can be told.
+func (s *preflight) storedSince(ctx context.Context, t *catalog.Table, before int64) (drawn, all int64, err error) {
+	var now, named int64
+	if err := s.conn().Row(ctx, sequence.AskStored(t), nil, &now); err != nil {
+		return 0, 0, err
+	}
+	all = now - before
+	if ids, _ := s.explicit(t); len(ids) > 0 {
+		named, err = sequence.CountUntouched(ctx, s.conn(), t, ids)
+	}
+	return all - named, all, err
 }

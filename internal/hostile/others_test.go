@@ -79,6 +79,31 @@ func TestOthers_lockTheRowThatIsMet(t *testing.T) {
 	}
 }
 
+// The row that is met may be one that the transaction has stored itself, before the sequence was set
+// back: no other connection sees it.
+func TestOthers_ownRowsAreMet(t *testing.T) {
+	t.Parallel()
+	for kind, on := range upsertsUnasked {
+		if on.DoNothing {
+			continue // it is meant to leave the transaction's rows alone
+		}
+		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
+			w := program{setup: usersSchema + beforeTrigger}.open(t, gormTx, true, true)
+			err := w.db.Transaction(func(tx *gorm.DB) error {
+				if err := tx.Create(&user{Name: "own"}).Error; err != nil {
+					return err
+				}
+				w.place.Exec("SELECT setval('users_id_seq', 20)")
+				return tx.Clauses(on).Create(&[]user{{Name: "new"}, {ID: 900, Name: "named"}}).Error
+			})
+			if err != nil || w.added() != "own named new" || len(w.reported()) != 1 {
+				t.Errorf("error %v; added %s; reported %v", err, w.added(), w.reported())
+			}
+		})
+	}
+}
+
 // A row that an upsert meets by a drawn id and that its WHERE leaves as it is keeps a new row out:
 // that is stored all the same.
 func TestOthers_keepARowOut(t *testing.T) {

@@ -93,6 +93,20 @@ func AskStored(t *catalog.Table) string {
 	return fmt.Sprintf(storedHere, t.OID)
 }
 
+// untouched counts the rows with these ids that the transaction has stored and nothing has locked:
+// no statement has met them.
+//
+//	$1  an array of ids   %[1]s column   %[2]s table, with ONLY unless partitioned
+const untouched = "SELECT pg_catalog.count(*) FROM %[2]s t WHERE t.%[1]s = ANY ($1::pg_catalog.int8[]) AND t.xmax = 0" +
+	" AND CASE WHEN pg_catalog.age(t.xmin) > 0 THEN false ELSE " + statusOf + "t.xmin" + asXID + " = 'in progress' END"
+
+// CountUntouched counts those of the ids that the transaction has stored and no statement of it has
+// met.
+func CountUntouched(ctx context.Context, c *conn.Conn, t *catalog.Table, ids []int64) (count int64, err error) {
+	err = c.Row(ctx, fmt.Sprintf(untouched, catalog.Quote(t.FedColumn()), itself(t)), []any{"{" + commas(ids) + "}"}, &count)
+	return count, err
+}
+
 // PutAfter puts a question of [AskAfter] in the savepoint of a statement that was sent, and with
 // release releases that in the same round trip when the answer is Free. Otherwise the savepoint
 // stays open with what the statement did. The error is one of the connection.

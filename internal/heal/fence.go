@@ -112,12 +112,12 @@ func (in *insert) sendInOneTrip(text statement.Text, f fence) (fenced, bool) {
 	}
 	if out.Failed == pipeline.StepQuestion {
 		r.err, r.unsent = out.Err, true
-		r.answer = sequence.Unknown
+		r.answer = sequence.AnswerOf(out.Err) // also of fence.last: the sequence may have another name
 		switch i := out.Question - locks; {
 		case i < 0:
 			r.unlocked = true
 		case i < len(asked):
-			r.answer, r.failed = sequence.AnswerOf(out.Err), asked[i]
+			r.failed = asked[i]
 		}
 		return r, true
 	}
@@ -151,7 +151,7 @@ func (in *insert) sendInTrips(ctx context.Context, text statement.Text, f fence)
 	for _, last := range f.last {
 		var value sql.NullInt64
 		if err := c.Row(ctx, last, nil, &value); err != nil {
-			return fenced{err: err, unsent: true, answer: sequence.Unknown}
+			return fenced{err: err, unsent: true, answer: sequence.AnswerOf(err)}
 		}
 		before = append(before, sequence.Position{Value: value.Int64, Found: value.Valid})
 	}

@@ -276,6 +276,12 @@ var mutants = []mutant{
 		tests: in("./internal/hostile", "^TestOthers_keepARowOut$"),
 	},
 	{
+		name: "a sequence that was renamed leaves an upsert unprotected",
+		edits: []edit{{"internal/heal/fence.go", "		case i < len(asked):\n			r.failed = asked[i]\n", "		case i < len(asked):\n			r.failed = asked[i]\n		default:\n			r.answer = sequence.Unknown\n"},
+			{"internal/heal/fence.go", "unsent: true, answer: sequence.AnswerOf(err)}\n		}\n		before", "unsent: true, answer: sequence.Unknown}\n		}\n		before"}},
+		tests: in("./internal/hostile", "^TestDoNothing_afterTheSequenceWasRenamed$"),
+	},
+	{
 		name:  "rows that name their ids counted among those that drew",
 		edits: []edit{{"internal/heal/suspect.go", "return all - named, all, err", "return all - 0*named, all, err"}},
 		tests: in("./internal/hostile", "^TestOthers_ownRowsAreMet$"),

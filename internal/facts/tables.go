@@ -117,8 +117,8 @@ func (t *Tables) Len() int {
 	return len(t.names)
 }
 
-// Put remembers a table under the name of the statement. A table that serves one
-// statement only is remembered without a guard.
+// Put remembers a table under the name of the statement. Provisional facts are remembered
+// without a guard.
 func (t *Tables) Put(name catalog.Name, table *catalog.Table) *Entry {
 	entry := &Entry{Table: table, until: time.Now().Add(snapshotServes)}
 	name = clone(name)

@@ -91,8 +91,8 @@ func (in *insert) sendInOneTrip(text statement.Text, f fence) (fenced, bool) {
 	locks := len(plan.Questions)
 	var asked []int // the indexes in f.questions
 	for i, question := range f.questions {
-		for _, sql := range question.Statements() {
-			plan.Questions = append(plan.Questions, pipeline.Question{SQL: sql, Prepare: sql == question.Check})
+		for n, sql := range question.Statements() {
+			plan.Questions = append(plan.Questions, pipeline.Question{SQL: sql, Prepare: n == 0})
 			asked = append(asked, i)
 		}
 	}

@@ -35,9 +35,6 @@ type preflight struct {
 	// wired is true while the text has a tripwire at the key of the table. The look is then only
 	// at the ids that rows name, because the tripwire lets them pass.
 	wired bool
-	// unlockable is true once the table could not be locked before the questions: a server that
-	// knows no EXPLAIN, for example.
-	unlockable bool
 	// counted is true when every row must come back, so that a missing one is evidence.
 	counted bool
 	// looked is true once the rows were looked at by the whole key, so that the question asks
@@ -144,7 +141,7 @@ func (s *preflight) sendBehindLook(ctx context.Context, f fence) (*collision, fe
 // a lock, as the statement would.
 func (s *preflight) sendLocked(ctx context.Context, f fence) fenced {
 	asks := func(q sequence.Question) bool { return q.Look != "" }
-	if !s.unlockable && (len(f.last) > 0 || slices.ContainsFunc(f.questions, asks)) {
+	if len(f.last) > 0 || slices.ContainsFunc(f.questions, asks) {
 		f.lock = s.stmt.Lock()
 	}
 	r := s.sendFenced(ctx, s.text, f)
@@ -157,8 +154,8 @@ func (s *preflight) sendLocked(ctx context.Context, f fence) fenced {
 	case s.conn().RollBack(ctx) != nil:
 		return r
 	}
-	s.unlockable, f.lock = true, ""
-	return s.sendLocked(ctx, f)
+	f.lock = ""
+	return s.sendFenced(ctx, s.text, f)
 }
 
 // lookFromSecond looks at the rows from a second connection, because in SERIALIZABLE a look

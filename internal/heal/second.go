@@ -37,7 +37,7 @@ func (in *insert) onFreeSecond(ctx context.Context, fn func(context.Context, *co
 // role may be another one than the statement's, which can be set for a transaction only. The
 // table is then read there, by its schema.
 func lookFrom(ctx context.Context, c *conn.Conn, t *catalog.Table, ahead sequence.Ahead) (sequence.Answer, error) {
-	ahead.Elsewhere = true
+	ahead.FromSecond = true
 	answer, err := sequence.Preflight(ctx, c, t, ahead)
 	if answer != sequence.Stale {
 		return answer, err

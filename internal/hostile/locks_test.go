@@ -44,6 +44,43 @@ func createTwo(db *gorm.DB) error { return db.Create(&[]user{{Name: "new 1"}, {N
 
 func saveTwo(db *gorm.DB) error { return db.Save(&[]user{{Name: "new 1"}, {Name: "new 2"}}).Error }
 
+// besideMigration inserts while a transaction has sent the first statement, and sends the second once
+// the insert waits for it. Both must succeed.
+func (w *world) besideMigration(l locker, first, second string) {
+	w.t.Helper()
+	for range 2 { // the table is known, and the questions are prepared
+		if err := l.insert(w.db); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	migration, err := w.place.SQL.Begin()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	if _, err := migration.Exec("SET LOCAL search_path = " + w.place.Schema + "; " + first); err != nil {
+		w.t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- l.insert(w.db) }()
+	w.awaitLock()
+	if _, err = migration.Exec(second); err == nil {
+		err = migration.Commit()
+	}
+	if insert := <-done; err != nil || insert != nil {
+		_ = migration.Rollback()
+		w.t.Errorf("the migration: %v; the insert: %v", err, insert)
+	}
+}
+
+// awaitLock waits until a connection of the program, whose application_name is the schema's, waits
+// for a lock.
+func (w *world) awaitLock() {
+	w.t.Helper()
+	pgtest.Eventually(w.t, "the program to wait", func() bool {
+		return w.place.Int("SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 AND wait_event_type = 'Lock'", w.place.Schema) == 1
+	})
+}
+
 // A migration that holds a lock which lets readers pass, and asks for a stronger one, waits for
 // no statement that waits for it: what was looked at before the statement is not locked.
 func TestLocks_besideAMigration(t *testing.T) {
@@ -66,35 +103,11 @@ func TestLocks_besideAMigration(t *testing.T) {
 				t.Parallel()
 				p := program{setup: usersSchema + c.setup, dsn: map[string]string{"application_name": "$S"}}
 				w := p.open(t, s, false, true)
-				for range 2 { // the table is known, and the questions are prepared
-					if err := c.insert(w.db); err != nil {
-						t.Fatal(err)
-					}
-				}
-				migration, err := w.place.SQL.Begin()
-				if err != nil {
-					t.Fatal(err)
-				}
 				table := "users"
 				if strings.Contains(c.setup, "tags") {
 					table = "tags"
 				}
-				if _, err := migration.Exec(fmt.Sprintf("CREATE INDEX ON %s.%s (name)", w.place.Schema, table)); err != nil {
-					t.Fatal(err)
-				}
-				done := make(chan error, 1)
-				go func() { done <- c.insert(w.db) }()
-				pgtest.Eventually(t, "the insert to wait", func() bool {
-					return w.place.Int("SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 AND wait_event_type = 'Lock'", w.place.Schema) == 1
-				})
-				_, err = migration.Exec(fmt.Sprintf("ALTER TABLE %s.%s ADD COLUMN extra text", w.place.Schema, table))
-				if err == nil {
-					err = migration.Commit()
-				}
-				if insert := <-done; err != nil || insert != nil {
-					_ = migration.Rollback()
-					t.Errorf("the migration: %v; the insert: %v", err, insert)
-				}
+				w.besideMigration(c, fmt.Sprintf("CREATE INDEX ON %s (name)", table), fmt.Sprintf("ALTER TABLE %s ADD COLUMN extra text", table))
 			})
 		}
 	}
@@ -124,31 +137,7 @@ func TestLocks_theTableBeforeItsSequence(t *testing.T) {
 				t.Parallel()
 				p := program{setup: usersSchema + c.setup, dsn: map[string]string{"application_name": "$S", "default_query_exec_mode": protocol}}
 				w := p.open(t, gormTx, false, true)
-				for range 2 { // the table is known, and the questions are prepared
-					if err := c.insert(w.db); err != nil {
-						t.Fatal(err)
-					}
-				}
-				migration, err := w.place.SQL.Begin()
-				if err != nil {
-					t.Fatal(err)
-				}
-				if _, err := migration.Exec("SET LOCAL search_path = " + w.place.Schema + "; ALTER TABLE users ADD extra int"); err != nil {
-					t.Fatal(err)
-				}
-				done := make(chan error, 1)
-				go func() { done <- c.insert(w.db) }()
-				pgtest.Eventually(t, "the insert to wait", func() bool {
-					return w.place.Int("SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 AND wait_event_type = 'Lock'", w.place.Schema) == 1
-				})
-				_, err = migration.Exec("ALTER SEQUENCE users_id_seq RESTART 1000")
-				if err == nil {
-					err = migration.Commit()
-				}
-				if insert := <-done; err != nil || insert != nil {
-					_ = migration.Rollback()
-					t.Errorf("the migration: %v; the insert: %v", err, insert)
-				}
+				w.besideMigration(c, "ALTER TABLE users ADD extra int", "ALTER SEQUENCE users_id_seq RESTART 1000")
 			})
 		}
 	}

@@ -9,12 +9,14 @@ import (
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
 
-	"github.com/seqheal/seqheal/internal/pgtest"
 	"github.com/seqheal/seqheal/plugin"
 )
 
 // onConstraint cannot have a tripwire.
 var onConstraint = clause.OnConflict{OnConstraint: "users_pkey", DoUpdates: clause.AssignmentColumns([]string{"name"})}
+
+// leavesAll is a WHERE of DO UPDATE that leaves every row as it is.
+var leavesAll = clause.Where{Exprs: []clause.Expression{gorm.Expr("users.name = 'nobody'")}}
 
 // overwritten are the rows of the program's setup that are not as they were.
 func (w *world) overwritten() string {
@@ -26,8 +28,8 @@ func (w *world) added() string {
 	return w.place.Text("SELECT string_agg(name, ' ' ORDER BY id) FROM users WHERE id > 20")
 }
 
-// A row that an upsert meets by a drawn id is left as it is whoever has locked it: the row of a
-// foreign key is locked by each transaction that refers to it.
+// A row that an upsert meets by a drawn id is left as it is, also where other transactions have
+// locked it: a transaction that stores a foreign key locks the row that it refers to.
 func TestOthers_lockTheRowThatIsMet(t *testing.T) {
 	t.Parallel()
 	const children = "CREATE TABLE visits (user_id bigint REFERENCES users); "
@@ -35,10 +37,9 @@ func TestOthers_lockTheRowThatIsMet(t *testing.T) {
 		setup string
 		on    clause.OnConflict
 	}{
-		"under a trigger":        {beforeTrigger, clause.OnConflict{UpdateAll: true}},
-		"by a constraint's name": {"", onConstraint},
-		"by a constraint's name, the row left alone": {"", clause.OnConflict{OnConstraint: "users_pkey", DoUpdates: clause.AssignmentColumns([]string{"name"}),
-			Where: clause.Where{Exprs: []clause.Expression{gorm.Expr("users.name = 'nobody'")}}}},
+		"under a trigger":                            {beforeTrigger, clause.OnConflict{UpdateAll: true}},
+		"by a constraint's name":                     {"", onConstraint},
+		"by a constraint's name, the row left alone": {"", clause.OnConflict{OnConstraint: "users_pkey", DoUpdates: clause.AssignmentColumns([]string{"name"}), Where: leavesAll}},
 	} {
 		for _, l := range []struct {
 			statement string
@@ -113,7 +114,7 @@ func TestOthers_keepARowOut(t *testing.T) {
 			t.Parallel()
 			w := program{setup: usersSchema + setup + rewind}.open(t, gormTx, true, true)
 			left := onConstraint
-			left.Where = clause.Where{Exprs: []clause.Expression{gorm.Expr("users.name = 'nobody'")}}
+			left.Where = leavesAll
 			err := w.db.Clauses(left).Create(&[]user{{Name: "new1"}, {Name: "new2"}}).Error
 			if err != nil || w.overwritten() != "∅" || w.added() != "new1 new2" {
 				t.Errorf("error %v; overwritten %s; added %s", err, w.overwritten(), w.added())
@@ -168,9 +169,7 @@ func TestOthers_storeAndLockRowsInBetween(t *testing.T) {
 			exec(others[0], in+"SELECT pg_advisory_lock(hashtext(current_schema()))")
 			done := make(chan error, 1)
 			go func() { done <- upsert() }()
-			pgtest.Eventually(t, "the upsert to wait", func() bool {
-				return w.place.Int("SELECT count(*) FROM pg_stat_activity WHERE application_name = $1 AND wait_event_type = 'Lock'", w.place.Schema) == 1
-			})
+			w.awaitLock()
 			exec(others[0], "INSERT INTO users (name) VALUES ('in between')")
 			exec(others[1], in+"BEGIN; SELECT FROM users WHERE name = 'in between' FOR KEY SHARE; "+c.end)
 			exec(others[0], "SELECT pg_advisory_unlock_all()")
@@ -272,8 +271,7 @@ func TestOthers_columnsDrawFromTheSequence(t *testing.T) {
 		rows = append(rows, user{ID: 60 + id, Name: "named"})
 	}
 	rows = append(rows, user{Name: "new"})
-	left := clause.OnConflict{Columns: []clause.Column{{Name: "id"}}, DoUpdates: clause.AssignmentColumns([]string{"name"}),
-		Where: clause.Where{Exprs: []clause.Expression{gorm.Expr("users.name = 'nobody'")}}}
+	left := clause.OnConflict{Columns: byID, DoUpdates: clause.AssignmentColumns([]string{"name"}), Where: leavesAll}
 	err := w.db.Clauses(left).Create(&rows).Error
 	changed := w.place.Int("SELECT count(*) FROM users WHERE id BETWEEN 60 AND 200 AND name <> 'imported ' || id")
 	if stored := w.place.Int("SELECT count(*) FROM users WHERE name = 'new' AND id > 200"); err != nil || changed != 0 || stored != 1 {

@@ -111,11 +111,11 @@ func TestRepeatableRead_aDefaultIsReplaced(t *testing.T) {
 		"mixed rows under DO NOTHING": func(db *gorm.DB) error {
 			return db.Clauses(clause.OnConflict{DoNothing: true}).Create(&[]user{{Name: "new1"}, saveOne, {Name: "new2"}}).Error
 		},
-		"an upsert":       func(db *gorm.DB) error { return db.Save(&[]user{{Name: "new1"}, {Name: "new2"}}).Error },
-		"a mixed upsert":  func(db *gorm.DB) error { return db.Save(&[]user{{Name: "new1"}, saveOne, {Name: "new2"}}).Error },
-		"one row":         func(db *gorm.DB) error { return db.Create(&user{Name: "new1"}).Error },
-		"several rows":    func(db *gorm.DB) error { return db.Create(&[]user{{Name: "new1"}, {Name: "new2"}}).Error },
-		"has many's rows": func(db *gorm.DB) error { return db.Clauses(onConstraint).Create(&[]user{{Name: "new1"}}).Error },
+		"an upsert":                      func(db *gorm.DB) error { return db.Save(&[]user{{Name: "new1"}, {Name: "new2"}}).Error },
+		"a mixed upsert":                 func(db *gorm.DB) error { return db.Save(&[]user{{Name: "new1"}, saveOne, {Name: "new2"}}).Error },
+		"one row":                        func(db *gorm.DB) error { return db.Create(&user{Name: "new1"}).Error },
+		"several rows":                   func(db *gorm.DB) error { return db.Create(&[]user{{Name: "new1"}, {Name: "new2"}}).Error },
+		"one row by a constraint's name": func(db *gorm.DB) error { return db.Clauses(onConstraint).Create(&[]user{{Name: "new1"}}).Error },
 	} {
 		for _, level := range []sql.IsolationLevel{sql.LevelRepeatableRead, sql.LevelSerializable} {
 			for _, behind := range []bool{false, true} {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
@@ -397,28 +396,4 @@ func TestUpsertsByKey_whoseSubqueryFails(t *testing.T) {
 			return db.Clauses(several).Create(&[]user{{Name: "new"}, {ID: 20, Name: "changed"}})
 		})
 	}})
-}
-
-// The time of a mixed upsert grows with its rows as plain GORM's does, not with their square.
-func TestUpsertsByKey_ofThousandsOfRows(t *testing.T) {
-	t.Parallel()
-	took := map[bool]time.Duration{}
-	for _, healing := range []bool{false, true} {
-		w := program{setup: "CREATE TABLE users (id bigserial PRIMARY KEY, name text); INSERT INTO users (name) SELECT 'old' FROM generate_series(1, 10000)"}.open(t, gormTx, false, healing)
-		users := make([]user, 10001)
-		for n := range 10000 {
-			users[n].ID = int64(n + 1)
-		}
-		start := time.Now()
-		if err := w.db.Save(&users).Error; err != nil {
-			t.Fatal(err)
-		}
-		took[healing] = time.Since(start)
-		if users[10000].ID != 10001 {
-			t.Errorf("the new row is %d", users[10000].ID)
-		}
-	}
-	if took[true] > 10*took[false] {
-		t.Errorf("%v, plain GORM %v", took[true], took[false]) // it was 50 times as long
-	}
 }

@@ -38,13 +38,13 @@ const preflightDraw = `SELECT d.v AS last FROM (SELECT pg_catalog.nextval(%[1]d:
 // table. It needs USAGE. Before the first value was drawn it is taken to be the start.
 const preflightShared = "SELECT coalesce(pg_catalog.pg_sequence_last_value(%[1]d::pg_catalog.oid::pg_catalog.regclass), " + smallest + "p.start_value - p.increment::pg_catalog.numeric" + largest + ") AS last FROM pg_catalog.pg_sequence_parameters(%[1]d::pg_catalog.oid) p"
 
-// lasts is the SQL for the values behind which this session will draw, as last;
+// lasts is the SQL for the values behind which the statement will draw, as last;
 // empty where the role can know none. With CACHE they are two: the rest of what
 // the session has cached, and behind it whatever the others have left of the
 // sequence. Only with CACHE a value is drawn to know it.
-func lasts(seq catalog.Sequence) string {
+func (a Ahead) lasts(seq catalog.Sequence) string {
 	switch {
-	case seq.Cache <= 1:
+	case seq.Cache <= 1 || a.FromSecond:
 		return lastOf(seq)
 	case !seq.CanUse:
 		return ""
@@ -118,18 +118,9 @@ type Ahead struct {
 	Afterwards bool
 	// Exactly leaves out the values that others may draw meanwhile.
 	Exactly bool
-	// Elsewhere is true for a look on another connection than the statement's, which has cached
+	// FromSecond is true for a look on another connection than the statement's, which has cached
 	// other values.
-	Elsewhere bool
-}
-
-// lasts is the SQL for the values behind which the statement will draw, as far as they can be
-// known here.
-func (a Ahead) lasts(seq catalog.Sequence) string {
-	if a.Elsewhere {
-		return lastOf(seq)
-	}
-	return lasts(seq)
+	FromSecond bool
 }
 
 // Ask is a question about the values that come next. It reports false where one statement

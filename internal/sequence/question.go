@@ -142,8 +142,8 @@ func Put(ctx context.Context, c *conn.Conn, question string) (Answer, error) {
 	return answered(failure)
 }
 
-// sendAside sends statements that are taken back, in one round trip. The failure is theirs, after
-// which the transaction is as it was; lost is why it could not be put back.
+// sendAside sends statements in a savepoint that is rolled back, in one round trip. The failure is
+// theirs, after which the transaction is as it was; lost is why it could not be put back.
 func sendAside(ctx context.Context, c *conn.Conn, send func(context.Context, string) error, statements string) (failure, lost error) {
 	if failure = send(ctx, setAside+"; "+statements+"; "+takeBack); failure != nil {
 		if lost = c.UndoAfter(ctx, failure, takeBack); pgerr.Is(lost, noSavepoint) {

@@ -95,6 +95,32 @@ func cached(db *gorm.DB) int {
 	return 0
 }
 
+// Values of the plugin's own queries arrive as they are, whether pgx puts them into the text or not.
+func TestValuesArriveAsTheyAre(t *testing.T) {
+	t.Parallel()
+	values := []string{"", "'", `"`, `\`, `\'; SELECT 1/0 --`, "$1", "$$", "E'", "/*", "--", "ä日本", "a\tb\nc"}
+	for name, setting := range map[string]string{
+		"in the text":                  "SET application_name = 'seqheal'",
+		"backslashes escape":           "SET standard_conforming_strings = off",
+		"a client that is not in UTF8": "SET client_encoding = SQL_ASCII",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inside(t, pgtest.New(t).Open(nil), func(ctx context.Context, c *conn.Conn, _ *gorm.DB) {
+				must(t, c.Exec(ctx, setting))
+				for _, value := range values {
+					var text string
+					var number int64
+					must(t, c.Row(ctx, `SELECT $2::pg_catalog.text AS "$1", 0-$1::pg_catalog.int8`, []any{int64(-7), value}, &text, &number))
+					if text != value || number != 7 {
+						t.Errorf("%q arrived as %q, and -7 as %d", value, text, -number)
+					}
+				}
+			})
+		})
+	}
+}
+
 func TestAPoolServesASingleQuery(t *testing.T) {
 	t.Parallel()
 	for name, config := range map[string]gorm.Config{"plain": {}, "PrepareStmt": {PrepareStmt: true}} {

@@ -561,6 +561,11 @@ var mutants = []mutant{
 		tests: in("./internal/sequence", "^TestLookBesideWhateverTheDriverEncodes$"),
 	},
 	{
+		name:  "no other way where pgx puts no parameters into the text",
+		edits: []edit{{"internal/conn/conn.go", "	if errors.Is(err, errNotInText) {", "	if errors.Is(err, sql.ErrNoRows) {"}},
+		tests: in("./internal/conn", "^TestValuesArriveAsTheyAre$"),
+	},
+	{
 		name:  "a composite key whose values beside are unknown not complained of",
 		edits: []edit{{"internal/heal/steps.go", "!t.Indexed && s.leading(t) == nil:", "t.Elsewhere && !t.Indexed:"}},
 		tests: in("./internal/hostile", "^TestCompositeKeys_besideADefault$"),

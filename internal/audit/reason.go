@@ -22,7 +22,7 @@ func unreadable(f *catalog.Fed, role string) error {
 	case !f.Selectable:
 		return sequence.Refuse(sequence.Permission, "table %[1]s: role %[3]s may not read column %[2]s; GRANT SELECT (%[2]s) ON %[1]s TO %[3]s",
 			f.QuotedName(), column, catalog.Quote(role))
-	case !f.LastReadable:
+	case !f.Sequence.CanAsk:
 		return sequence.Refuse(sequence.Permission, "table %s: role %[3]s may not read sequence %[2]s; GRANT SELECT ON SEQUENCE %[2]s TO %[3]s",
 			f.QuotedName(), f.Sequence.QuotedName(), catalog.Quote(role))
 	}

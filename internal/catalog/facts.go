@@ -19,6 +19,7 @@ type relation struct {
 	session              session
 	rowSecurity          bool // policies are active for the role
 	insertable           bool // the role may INSERT into a column
+	readable             bool // the role may SELECT from the table, system columns included
 	options              []string
 	rules                []rule
 	triggers             []trigger
@@ -141,6 +142,7 @@ SELECT c.oid::pg_catalog.int8, n.nspname::pg_catalog.text, c.relname::pg_catalog
   pg_catalog.pg_my_temp_schema()::pg_catalog.int8,
   pg_catalog.current_setting('transaction_isolation'), pg_catalog.txid_current_if_assigned() IS NOT NULL,
   pg_catalog.row_security_active(c.oid), pg_catalog.has_any_column_privilege(c.oid, 'INSERT'),
+  pg_catalog.has_table_privilege(c.oid, 'SELECT'),
   pg_catalog.array_to_json(c.reloptions)::pg_catalog.text AS options,
   CASE WHEN c.relhasrules THEN (
     SELECT pg_catalog.json_agg(pg_catalog.json_build_object('event', w.ev_type, 'enabled', w.ev_enabled, 'own', pg_catalog.age(w.xmin) <= 0))::pg_catalog.text
@@ -219,7 +221,7 @@ func scanRelation(rows *sql.Rows) (*relation, error) {
 	var texts [8]sql.NullString
 	err := rows.Scan(&r.oid, &r.schema, &r.name, &r.kind, &r.partition, &r.temporary, &r.own,
 		&s.database, &s.role, &s.searchPath, &s.tempSchema, &s.isolation, &s.wrote,
-		&r.rowSecurity, &r.insertable,
+		&r.rowSecurity, &r.insertable, &r.readable,
 		&texts[0], &texts[1], &texts[2], &texts[3], &texts[4], &texts[5], &texts[6], &texts[7])
 	if err != nil {
 		return nil, err

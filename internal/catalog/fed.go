@@ -26,9 +26,6 @@ type Fed struct {
 	Start int64
 	// Reachable is false for a table in a schema that the role may not use.
 	Reachable bool
-	// LastReadable is true when the role may ask for the sequence's last value: by
-	// SELECT or USAGE, while UPDATE alone lets it draw.
-	LastReadable bool
 	// Below are the tables that inherit from this one, partitions included.
 	Below []Descendant
 	// Indexes counts the table's own indexes: to look at it locks each of them.
@@ -200,7 +197,7 @@ func scanFed(rows *sql.Rows) (f *Fed, descends bool, err error) {
 	err = rows.Scan(&f.Wanted, &f.OID, &f.Schema, &f.Name, &kind, &descends, &f.RowSecurity, &f.Indexed, &f.Indexes, &f.Reachable, &f.Selectable,
 		&column.Name, &column.Type, &column.Declared, &f.Shown, &typmod, &f.DefaultOID,
 		&seq.OID, &seq.Schema, &seq.Name, &f.Start, &seq.Min, &seq.Max, &seq.Increment, &seq.Cache, &seq.Cycle,
-		&seq.CanUse, &seq.CanUpdate, &seq.CanRead, &f.LastReadable, &seq.Feeders, &f.Subscribed)
+		&seq.CanUse, &seq.CanUpdate, &seq.CanRead, &seq.CanAsk, &seq.Feeders, &f.Subscribed)
 	f.Key = []Column{column}
 	f.Partitioned, f.Foreign = kind == "p", kind == "f"
 	f.Unsupported = unsupportedType(column, typmod)

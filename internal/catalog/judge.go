@@ -57,7 +57,7 @@ func (r *reading) judgeBy() *Table {
 	t := &Table{
 		OID: f.oid, Schema: f.schema, Name: f.name, Column: -1,
 		Uncommitted: r.uncommitted(), Snapshot: f.session.isolation == "repeatable read" || f.session.isolation == "serializable",
-		RowSecurity: f.rowSecurity, CanInsert: f.insertable, Temporary: f.temporary, Foreign: f.kind == "f",
+		RowSecurity: f.rowSecurity, CanInsert: f.insertable, Readable: f.readable, Temporary: f.temporary, Foreign: f.kind == "f",
 		Partitioned: f.kind == "p" || f.partition, UserCatalog: userCatalog(f.options),
 	}
 	if r.way != nil && r.reached {

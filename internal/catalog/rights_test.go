@@ -10,7 +10,7 @@ import (
 
 func TestReadTellsTheSequencesDefinition(t *testing.T) {
 	t.Parallel()
-	full := catalog.Sequence{Name: "t_id_seq", Min: 1, Max: math.MaxInt64, Increment: 1, Cache: 1, CanUse: true, CanUpdate: true, CanRead: true, Feeders: 1}
+	full := catalog.Sequence{Name: "t_id_seq", Min: 1, Max: math.MaxInt64, Increment: 1, Cache: 1, CanUse: true, CanUpdate: true, CanRead: true, CanAsk: true, Feeders: 1}
 	with := func(change func(*catalog.Sequence)) catalog.Sequence {
 		s := full
 		change(&s)

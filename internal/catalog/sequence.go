@@ -18,7 +18,8 @@ type Sequence struct {
 	Cycle     bool
 	CanUse    bool // USAGE or UPDATE: nextval
 	CanUpdate bool // UPDATE: setval
-	CanRead   bool // SELECT: last_value
+	CanRead   bool // SELECT, and USAGE on its schema: last_value
+	CanAsk    bool // USAGE or SELECT: currval, pg_sequence_last_value
 	// Feeders is the number of columns, in whatever tables, whose default draws
 	// from it; partitions are not counted beside their root.
 	Feeders int64
@@ -32,13 +33,14 @@ type Sequence struct {
 //
 //	oid, schema, name
 //	min, max, increment, cache, cycle
-//	use, update, read   the role's rights: USAGE or UPDATE, UPDATE, SELECT
+//	use, update, read, ask   the role's rights, as in [Sequence]
 //	feeders             columns that draw from it, by default or identity, partitions left out
 const readSequences = `
 SELECT s.oid::pg_catalog.int8, n.nspname::pg_catalog.text, s.relname::pg_catalog.text,
   q.seqmin, q.seqmax, q.seqincrement, q.seqcache, q.seqcycle,
   pg_catalog.has_sequence_privilege(s.oid, 'USAGE,UPDATE'), pg_catalog.has_sequence_privilege(s.oid, 'UPDATE'),
-  pg_catalog.has_sequence_privilege(s.oid, 'SELECT'),
+  pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_sequence_privilege(s.oid, 'SELECT'),
+  pg_catalog.has_sequence_privilege(s.oid, 'USAGE,SELECT'),
   (SELECT pg_catalog.count(*) FROM pg_catalog.pg_depend x
    JOIN pg_catalog.pg_attrdef d ON d.oid = x.objid
    JOIN pg_catalog.pg_class t ON t.oid = d.adrelid AND NOT t.relispartition
@@ -62,7 +64,7 @@ func sequencesOf(ctx context.Context, c *conn.Conn, oids []int64) (map[int64]Seq
 	err := c.Query(ctx, readSequences, []any{list(oids)}, func(rows *sql.Rows) error {
 		var s Sequence
 		err := rows.Scan(&s.OID, &s.Schema, &s.Name, &s.Min, &s.Max, &s.Increment, &s.Cache, &s.Cycle,
-			&s.CanUse, &s.CanUpdate, &s.CanRead, &s.Feeders)
+			&s.CanUse, &s.CanUpdate, &s.CanRead, &s.CanAsk, &s.Feeders)
 		found[s.OID] = s
 		return err
 	})

@@ -85,6 +85,9 @@ type Table struct {
 	CanInsert bool
 	// Selectable is true when this role may read every column of the key.
 	Selectable bool
+	// Readable is true when this role may read the table's system columns: by SELECT on the
+	// table, not on columns.
+	Readable bool
 	// Temporary tables are seen by their own session alone.
 	Temporary bool
 	// Partitioned is true for a partitioned table or a partition.

@@ -135,19 +135,23 @@ var ErrTimeSpent = errors.New("time budget spent")
 // Query sends one query and hands each row to scan. The rows are read to the
 // end before it returns.
 func (c *Conn) Query(ctx context.Context, query string, args []any, scan func(*sql.Rows) error) error {
-	return c.query(ctx, ownValues, query, args, scan)
+	return c.query(ctx, ownMode, query, args, scan)
 }
 
-func (c *Conn) query(ctx context.Context, values []any, query string, args []any, scan func(*sql.Rows) error) error {
+func (c *Conn) query(ctx context.Context, mode pgx.QueryExecMode, query string, args []any, scan func(*sql.Rows) error) error {
 	if err := c.limits.apply(ctx, c); err != nil {
 		return err
 	}
 	if !c.uncached() {
 		return c.ask(ctx, query, args, scan)
 	}
-	err := c.ask(ctx, query, slices.Concat(values, args), scan)
-	if errors.Is(err, errNotInText) {
-		return c.ask(ctx, query, slices.Concat([]any{pgx.QueryExecModeExec}, args), scan)
+	with := &options{mode: mode}
+	err := c.ask(ctx, query, slices.Concat([]any{with, mode}, args), scan)
+	switch {
+	case errors.Is(err, errNotInText):
+		err = c.ask(ctx, query, slices.Concat([]any{pgx.QueryExecModeExec}, args), scan)
+	case err != nil && !with.arrived:
+		err = c.ask(ctx, query, args, scan)
 	}
 	return err
 }
@@ -169,28 +173,34 @@ func (c *Conn) ask(ctx context.Context, query string, args []any, scan func(*sql
 // Row sends one query and scans its first row. It returns sql.ErrNoRows without
 // one.
 func (c *Conn) Row(ctx context.Context, query string, args []any, into ...any) error {
-	return c.row(ctx, ownValues, query, args, into)
+	return c.row(ctx, ownMode, query, args, into)
 }
 
 // RowBeside is [Conn.Row] with values of the application's among the parameters, which are
 // encoded as in an INSERT.
 func (c *Conn) RowBeside(ctx context.Context, query string, args []any, into ...any) error {
-	return c.row(ctx, []any{c.insertMode(ctx)}, query, args, into)
+	return c.row(ctx, c.insertMode(ctx), query, args, into)
 }
 
-// ownValues has pgx put the parameters of the plugin's own queries into the text: the server
+// ownMode has pgx put the parameters of the plugin's own queries into the text: the server
 // plans such a query in one piece of memory, one with parameters in three (1.2 ms against
 // 3.7 for [catalog.Read] on a new connection, 1.2 against 1.6 on one in use; measured).
-var ownValues = []any{pgx.QueryExecModeSimpleProtocol, inText{}}
+const ownMode = pgx.QueryExecModeSimpleProtocol
 
-// inText stops a query on a connection where pgx puts no parameters into the text.
-type inText struct{}
+// options stands in front of pgx's own options of a query. Where a wrapper around pgx's connection
+// lets database/sql convert parameters, it is the first that cannot be, so that nothing is sent.
+type options struct {
+	mode    pgx.QueryExecMode
+	arrived bool
+}
 
-var errNotInText = errors.New("conn: parameters cannot be part of the text")
+var errNotInText = errors.New("conn: pgx puts no parameters into the text here")
 
 // RewriteQuery implements [pgx.QueryRewriter].
-func (inText) RewriteQuery(_ context.Context, conn *pgx.Conn, query string, args []any) (string, []any, error) {
-	if conn.PgConn().ParameterStatus("standard_conforming_strings") != "on" || conn.PgConn().ParameterStatus("client_encoding") != "UTF8" {
+func (o *options) RewriteQuery(_ context.Context, conn *pgx.Conn, query string, args []any) (string, []any, error) {
+	o.arrived = true
+	set := conn.PgConn().ParameterStatus
+	if o.mode == pgx.QueryExecModeSimpleProtocol && (set("standard_conforming_strings") != "on" || set("client_encoding") != "UTF8") {
 		return "", nil, errNotInText
 	}
 	return query, args, nil
@@ -223,9 +233,9 @@ func (m *execMode) RewriteQuery(_ context.Context, conn *pgx.Conn, _ string, _ [
 	return "", nil, errNothingSent
 }
 
-func (c *Conn) row(ctx context.Context, values []any, query string, args, into []any) error {
+func (c *Conn) row(ctx context.Context, mode pgx.QueryExecMode, query string, args, into []any) error {
 	found := false
-	err := c.query(ctx, values, query, args, func(rows *sql.Rows) error {
+	err := c.query(ctx, mode, query, args, func(rows *sql.Rows) error {
 		found = true
 		return rows.Scan(into...)
 	})

@@ -70,7 +70,7 @@ func prepared(t *testing.T, table *catalog.Table, settings Settings, create func
 func people(change func(*catalog.Table)) *catalog.Table {
 	t := &catalog.Table{
 		OID: 1, Schema: "s", Name: "people", Own: true, Constraint: "people_pkey", Key: []catalog.Column{{Name: "id", Type: "int8"}},
-		Sequence: catalog.Sequence{OID: 2, Increment: 1, Min: 1, Max: 1 << 40, Cache: 1, CanUse: true, CanRead: true},
+		Sequence: catalog.Sequence{OID: 2, Increment: 1, Min: 1, Max: 1 << 40, Cache: 1, CanUse: true, CanRead: true, CanAsk: true},
 		Uniques: []catalog.UniqueIndex{
 			{Table: 1, Name: "people_pkey", Columns: []string{"id"}, Primary: true, Immediate: true}, {Table: 1, Name: "people_email_key", Columns: []string{"email"}, Immediate: true},
 		},
@@ -144,7 +144,7 @@ func TestWithTripwire(t *testing.T) {
 	t.Parallel()
 	drawn := func(db *gorm.DB) { db.Save(&[]person{{Email: "a"}, {Email: "b"}}) }
 	named := func(db *gorm.DB) { db.Save(&[]person{{ID: 7}, {Email: "b"}}) }
-	const wire = `(excluded."id"::pg_catalog.text OPERATOR(pg_catalog.||) ' exists (seqheal)')::pg_catalog.int4 IS NULL`
+	const wire = `(excluded."id"::pg_catalog.text OPERATOR(pg_catalog.||) ' exists (seqheal)')::pg_catalog.bool IS NULL`
 	for name, test := range map[string]struct {
 		change func(*catalog.Table)
 		create func(*gorm.DB)

@@ -29,7 +29,7 @@ func (s *dropped) send(ctx context.Context) *collision {
 	if !again {
 		return nil
 	}
-	if err := s.sendAsWritten(); err != nil || s.stmt.DB.RowsAffected > 0 {
+	if rows, err := s.sendCounted(s.stmt.Text()); err != nil || rows > 0 {
 		if outside && err == nil {
 			s.reportPassed(ctx, behind)
 		}
@@ -160,7 +160,7 @@ func (in *insert) lastDrawn(ctx context.Context, t *catalog.Table) (key sequence
 // and reports true: currval is the session's, and no pooler can put another session in
 // between there. behind is the key that may have dropped it.
 func (s *dropped) sendOutside(ctx context.Context) (behind *catalog.Table, again bool) {
-	if err := s.sendAsWritten(); err != nil || s.stmt.DB.RowsAffected > 0 {
+	if rows, err := s.sendCounted(s.stmt.Text()); err != nil || rows > 0 {
 		return nil, false
 	}
 	behind = s.mayBeBehind(ctx)

@@ -74,10 +74,21 @@ func (in *insert) sendFenced(ctx context.Context, text statement.Text, f fence) 
 func (in *insert) sendUnasked(ctx context.Context, text statement.Text, f fence) fenced {
 	r := in.sendFenced(ctx, text, f)
 	if r.unopened {
-		_ = in.sendOn(in.pool(), text)
-		return fenced{err: in.stmt.DB.Error, rows: in.stmt.DB.RowsAffected}
+		return in.sendUnfenced(text, r)
 	}
 	return r
+}
+
+// sendUnfenced sends the statement where it could not be sent in a savepoint, for the error that it
+// has without one: in an aborted transaction the server's. Where the connection was lost or the
+// context has ended meanwhile, that is its error.
+func (in *insert) sendUnfenced(text statement.Text, r fenced) fenced {
+	if r.unopened && !serverSpoke(r.err) {
+		in.stmt.Fail(r.err)
+	} else {
+		_ = in.sendOn(in.pool(), text)
+	}
+	return fenced{err: in.stmt.DB.Error}
 }
 
 // sendInOneTrip reports false when nothing was sent because this connection differs
@@ -155,8 +166,8 @@ func (in *insert) sendInTrips(ctx context.Context, text statement.Text, f fence)
 		}
 		before = append(before, sequence.Position{Value: value.Int64, Found: value.Valid})
 	}
-	err := in.sendOn(in.pool(), text)
-	r := fenced{err: err, rows: in.stmt.DB.RowsAffected, open: !serverSpoke(err), before: before}
+	rows, err := in.sendCounted(text)
+	r := fenced{err: err, rows: rows, open: !serverSpoke(err), before: before}
 	if err == nil && !f.keepOpen {
 		in.release(ctx)
 		r.err, r.open = in.stmt.DB.Error, false

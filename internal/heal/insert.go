@@ -108,11 +108,29 @@ func (in *insert) enter(ctx context.Context) error {
 	return err
 }
 
+// lacksSavepoints reports whether no savepoint can be used on the statement's pool, and says so.
+func (in *insert) lacksSavepoints(ctx context.Context) bool {
+	support := in.way(ctx)
+	if support.Way != pipeline.NoSavepoints {
+		return false
+	}
+	if support.Reason.Cause != pipeline.CauseUnproven {
+		in.complain("seqheal: no savepoint can be used here (" + support.Reason.String() + "), so inserts in a transaction are not protected from drift: " +
+			"keep sequences in front of their rows with plugin.Resync, or set SkipDefaultTransaction")
+	}
+	return true
+}
+
 // ensureTransaction begins a transaction of the plugin's own where the statement is in
-// none. It reports false when none could be begun, which is the statement's error.
+// none. It reports false when none could be begun, which is the statement's error, and where no
+// savepoint can be used in it: the statement is then sent as the caller wrote it.
 func (in *insert) ensureTransaction(ctx context.Context) bool {
 	if in.inTransaction() {
 		return true
+	}
+	if in.lacksSavepoints(ctx) {
+		_ = in.sendAsWritten()
+		return false
 	}
 	if err := in.enter(ctx); err != nil {
 		in.stmt.Fail(err)
@@ -169,6 +187,18 @@ func (in *insert) sendOn(pool gorm.ConnPool, text statement.Text) error {
 		in.unread = err
 	}
 	return err
+}
+
+// sendCounted is sendOn on the statement's own pool, with the number of rows that it stored or
+// changed.
+func (in *insert) sendCounted(text statement.Text) (rows int64, err error) {
+	if !in.stmt.FillsSlice() {
+		err = in.sendOn(in.pool(), text)
+		return in.stmt.DB.RowsAffected, err
+	}
+	counter := pipeline.NewCounter(in.pool())
+	err = in.sendOn(counter.ConnPool(), text)
+	return counter.Rows(), err
 }
 
 // report hands over remarks and incidents once no connection of the plugin's own is held:

@@ -108,9 +108,7 @@ func (s *preflight) sendBehindLook(ctx context.Context, f fence) (*collision, fe
 	}
 	r := s.sendLocked(ctx, f)
 	if r.unopened || r.unsent && s.conn().RollBack(ctx) != nil {
-		// An aborted transaction, a closed connection: GORM's own error.
-		_ = s.sendOn(s.pool(), s.text)
-		return nil, fenced{err: s.stmt.DB.Error, rows: s.stmt.DB.RowsAffected}
+		return nil, s.sendUnfenced(s.text, r)
 	}
 	if !r.unsent {
 		return nil, r

@@ -25,7 +25,7 @@ func (s *savepoint) send(ctx context.Context) *collision {
 	r := s.sendFenced(ctx, s.text, fence{})
 	switch {
 	case r.unopened:
-		_ = s.sendAsWritten() // an aborted transaction, a closed connection: GORM's own error
+		s.sendUnfenced(s.text, r)
 		return nil
 	case r.err == nil || !serverSpoke(r.err):
 		s.settle(ctx, r)

@@ -5,7 +5,6 @@ import (
 
 	"github.com/seqheal/seqheal/internal/catalog"
 	"github.com/seqheal/seqheal/internal/conn"
-	"github.com/seqheal/seqheal/internal/pipeline"
 	"github.com/seqheal/seqheal/internal/statement"
 )
 
@@ -40,9 +39,7 @@ func (in *insert) choose(ctx context.Context) strategy {
 		in.inside = !conn.Outside(ctx, in.stmt.DB)
 	}
 	if in.inTransaction() {
-		if support := in.way(ctx); support.Way == pipeline.NoSavepoints {
-			in.complain("seqheal: this server has no savepoints (" + support.Reason.String() + "), so inserts in a transaction are not protected from drift: " +
-				"keep sequences in front of their rows with plugin.Resync, or set SkipDefaultTransaction")
+		if in.lacksSavepoints(ctx) {
 			return passthrough{insert: in}
 		}
 	}
@@ -179,7 +176,7 @@ func (in *insert) waitsForAnyKey() bool {
 
 // chooseDropped picks the strategy of a statement under DO NOTHING without a target.
 func (in *insert) chooseDropped(t *catalog.Table) strategy {
-	if in.stmt.Insert.Rows() == 1 && !in.skips(t) && !t.Triggers.InsertStatement {
+	if in.stmt.Insert.Rows() == 1 && !in.skips(t) && !t.Triggers.InsertStatement && !t.Triggers.AfterRow {
 		in.effect = WouldDrop
 		return &dropped{insert: in, table: t}
 	}

@@ -5,6 +5,9 @@ import (
 	"strings"
 	"testing"
 
+	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
+
 	"github.com/seqheal/seqheal/plugin"
 )
 
@@ -101,5 +104,53 @@ func TestRights_sequenceThatCannotBeRead(t *testing.T) {
 			}
 			return ""
 		}})
+	}
+}
+
+// Rights that a plain INSERT does without: SELECT on columns alone, USAGE on the sequence's schema,
+// more than UPDATE on the sequence. Upserts are protected all the same.
+func TestRights_thatAnInsertDoesWithout(t *testing.T) {
+	t.Parallel()
+	const (
+		trigger   = `CREATE FUNCTION stamp() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'; CREATE TRIGGER stamp BEFORE INSERT ON users FOR EACH ROW EXECUTE FUNCTION stamp();`
+		elsewhere = "CREATE SCHEMA $S_p; ALTER SEQUENCE users_id_seq OWNED BY NONE; ALTER SEQUENCE users_id_seq SET SCHEMA $S_p;"
+	)
+	save := func(db *gorm.DB) error { return db.Save(&[]user{{Name: "new 1"}, {Name: "new 2"}}).Error }
+	nothing := func(db *gorm.DB) error {
+		return db.Clauses(clause.OnConflict{DoNothing: true}).Create(&[]user{{Name: "new 1"}, {Name: "new 2"}}).Error
+	}
+	one := func(db *gorm.DB) error {
+		return db.Clauses(clause.OnConflict{DoNothing: true}).Create(&user{Name: "new 1"}).Error
+	}
+	for _, test := range []struct {
+		name, setup, sequence, grants string
+		insert                        func(*gorm.DB) error
+		rows                          int64
+	}{
+		{"SELECT on columns", trigger, "users_id_seq", "SELECT (id, name), INSERT (id, name), UPDATE (name) ON users; USAGE, SELECT, UPDATE ON SEQUENCE users_id_seq", save, 2},
+		{"no USAGE on the schema, Save", elsewhere + trigger, "$S_p.users_id_seq", "SELECT, INSERT, UPDATE ON users; USAGE, SELECT, UPDATE ON SEQUENCE $S_p.users_id_seq", save, 2},
+		{"no USAGE on the schema, DO NOTHING", elsewhere, "$S_p.users_id_seq", "SELECT, INSERT, UPDATE ON users; USAGE, SELECT, UPDATE ON SEQUENCE $S_p.users_id_seq", nothing, 2},
+		{"UPDATE on the sequence", "", "users_id_seq", "SELECT, INSERT, UPDATE ON users; UPDATE ON SEQUENCE users_id_seq", one, 1},
+	} {
+		for _, s := range []setting{noTx, callerTx} {
+			t.Run(test.name+", "+s.name, func(t *testing.T) {
+				t.Parallel()
+				w := program{setup: usersSchema + test.setup}.open(t, s, true, true)
+				t.Cleanup(func() { _, _ = w.place.SQL.Exec("DROP SCHEMA IF EXISTS " + w.place.Schema + "_p CASCADE") })
+				role := w.place.Role()
+				for _, grant := range strings.Split(test.grants, ";") {
+					w.place.Exec("GRANT " + grant + " TO " + role)
+				}
+				w.switchTo(w.place.DSNFor(map[string]string{"user": role}))
+				w.place.Exec("SELECT setval('" + test.sequence + "', 12)")
+				if err := w.within(test.insert); err != nil {
+					t.Error(err)
+				}
+				rows, old := w.place.Int("SELECT count(*) FROM users WHERE name LIKE 'new%'"), w.place.Int("SELECT count(*) FROM users WHERE name = 'old ' || id")
+				if rows != test.rows || old != 20 || len(w.reported()) != 1 {
+					t.Errorf("%d rows stored, %d old rows left; incidents %v", rows, old, w.reported())
+				}
+			})
+		}
 	}
 }

@@ -397,3 +397,22 @@ func TestUpsertsByKey_whoseSubqueryFails(t *testing.T) {
 		})
 	}})
 }
+
+// An id beyond int4 trips the wire as well.
+func TestTripwire_beyondInt4(t *testing.T) {
+	t.Parallel()
+	beside(t, program{
+		name: "bigserial at three billion",
+		setup: `CREATE TABLE users (id bigserial PRIMARY KEY, name text);
+			INSERT INTO users SELECT 3000000000 + g, 'old ' || g FROM generate_series(1, 20) g; SELECT setval('users_id_seq', 3000000020);`,
+		rows: "SELECT CASE WHEN id <= 3000000020 THEN id END, name FROM users ORDER BY 1, 2",
+		run: func(w *world) {
+			for _, u := range uses {
+				if u.name == "Save" || u.name == "UpdateAll" {
+					w.drift("SELECT setval('users_id_seq', 3000000005)")
+					w.use(u, "x", "users")
+				}
+			}
+		},
+	})
+}

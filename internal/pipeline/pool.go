@@ -8,19 +8,20 @@ import (
 	"gorm.io/gorm"
 )
 
-// connPool is a gorm.ConnPool whose next QueryContext or ExecContext is sent by a
-// Sending. Everything else goes to the wrapped pool.
+// connPool is a gorm.ConnPool with a QueryContext and an ExecContext of its own. Everything else
+// goes to the wrapped pool.
 type connPool struct {
 	gorm.ConnPool
-	sending *Sending
+	query   func(ctx context.Context, query string, args []any) (*sql.Rows, error)
+	execute func(ctx context.Context, query string, args []any) (sql.Result, error)
 }
 
 func (p *connPool) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	return p.sending.query(ctx, query, args)
+	return p.query(ctx, query, args)
 }
 
 func (p *connPool) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
-	return p.sending.execute(ctx, query, args)
+	return p.execute(ctx, query, args)
 }
 
 // GetDBConn implements gorm.GetDBConnector.
@@ -45,9 +46,13 @@ func (p *txPool) StmtContext(ctx context.Context, stmt *sql.Stmt) *sql.Stmt {
 // ConnPool stands in for Statement.ConnPool while GORM's create callback runs. Its
 // first QueryContext or ExecContext is the INSERT and fills the Outcome; a second one
 // gets [ErrNotSent]. It implements gorm.Tx where the wrapped pool does.
-func (s *Sending) ConnPool() gorm.ConnPool {
-	pool := connPool{ConnPool: s.pool, sending: s}
-	if tx, ok := s.pool.(gorm.Tx); ok {
+func (s *Sending) ConnPool() gorm.ConnPool { return standIn(s.pool, s.query, s.execute) }
+
+// standIn is a pool that answers queries with these, and is a gorm.Tx where the wrapped pool is one.
+func standIn(wrapped gorm.ConnPool, query func(context.Context, string, []any) (*sql.Rows, error),
+	execute func(context.Context, string, []any) (sql.Result, error)) gorm.ConnPool {
+	pool := connPool{wrapped, query, execute}
+	if tx, ok := wrapped.(gorm.Tx); ok {
 		return &txPool{connPool: pool, tx: tx}
 	}
 	return &pool

@@ -17,8 +17,7 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
-// rowSet is a result that was read to its end. It is a driver.Connector, a connection and
-// the rows of one query, because *sql.Rows come from a driver alone.
+// rowSet is a result of pgx's that was read to its end.
 type rowSet struct {
 	columns []column
 	values  []driver.Value // of all rows, one after the other
@@ -76,27 +75,33 @@ func (s *rowSet) add(decode []decoder, raw [][]byte) {
 	}
 }
 
-// open returns the rows. The driver's goroutine ends before it returns; the rows live on.
-func (s *rowSet) open(ctx context.Context) (*sql.Rows, error) {
-	db := sql.OpenDB(s)
-	rows, err := db.QueryContext(ctx, "")
+// openRows returns rows of database/sql's, which come from a driver alone. The driver's goroutine
+// ends before it returns; the rows live on.
+func openRows(ctx context.Context, rows driver.Rows) (*sql.Rows, error) {
+	db := sql.OpenDB(oneQuery{rows})
+	opened, err := db.QueryContext(ctx, "")
 	_ = db.Close()
-	return rows, err
+	return opened, err
 }
+
+// oneQuery is the driver.Connector and driver.Conn of one query.
+type oneQuery struct{ rows driver.Rows }
 
 var errOneQuery = errors.New("pipeline: rows only")
 
-// The driver.Connector and driver.Conn of one query.
-func (s *rowSet) Connect(context.Context) (driver.Conn, error) { return s, nil }
-func (s *rowSet) Driver() driver.Driver                        { return nil }
-func (s *rowSet) Prepare(string) (driver.Stmt, error)          { return nil, errOneQuery }
-func (s *rowSet) Begin() (driver.Tx, error)                    { return nil, errOneQuery }
-func (s *rowSet) Close() error                                 { return nil }
+func (q oneQuery) Connect(context.Context) (driver.Conn, error) { return q, nil }
+func (oneQuery) Driver() driver.Driver                          { return nil }
+func (oneQuery) Prepare(string) (driver.Stmt, error)            { return nil, errOneQuery }
+func (oneQuery) Begin() (driver.Tx, error)                      { return nil, errOneQuery }
+func (oneQuery) Close() error                                   { return nil }
 
 // QueryContext implements driver.QueryerContext.
-func (s *rowSet) QueryContext(context.Context, string, []driver.NamedValue) (driver.Rows, error) {
-	return s, nil
+func (q oneQuery) QueryContext(context.Context, string, []driver.NamedValue) (driver.Rows, error) {
+	return q.rows, nil
 }
+
+// Close implements driver.Rows.
+func (s *rowSet) Close() error { return nil }
 
 // Columns implements driver.Rows, as all that follows does what pgx's stdlib.Rows does.
 func (s *rowSet) Columns() []string {

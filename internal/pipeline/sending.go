@@ -141,7 +141,7 @@ func (s *Sending) query(ctx context.Context, query string, args []any) (*sql.Row
 		return nil, a.Err
 	}
 	a.rows.last = a.Err
-	return a.rows.open(ctx)
+	return openRows(ctx, &a.rows)
 }
 
 func (s *Sending) execute(ctx context.Context, query string, args []any) (sql.Result, error) {

@@ -3,6 +3,8 @@ package pipeline
 import (
 	"context"
 	"database/sql"
+	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -17,8 +19,8 @@ const (
 	ThreeTrips Way = iota
 	// OneTrip: a [Sending].
 	OneTrip
-	// NoSavepoints: the server has none. Nothing may be added to a transaction there,
-	// because an error would abort it for good.
+	// NoSavepoints: the server has none, or the driver takes one statement at a time. Nothing
+	// may be added to a transaction there, because an error would abort it for good.
 	NoSavepoints
 )
 
@@ -72,11 +74,22 @@ type pool struct {
 // one at most 250 ms, and the insert does not wait for the proof: it gets ThreeTrips, as others
 // do that ask meanwhile. Where no connection was free,
 // or it was lost, the proof is tried again later, at growing intervals; every other
-// answer is kept.
+// answer is kept. Until it is proven, a driver that is not known has NoSavepoints.
 func (p *Pools) Support(ctx context.Context, db *sql.DB) Support {
 	if db == nil {
 		return Support{Reason: Reason{CauseDriver, "unknown"}}
 	}
+	support := p.support(ctx, db)
+	if support.again && !slices.Contains(drivers, fmt.Sprintf("%T", db.Driver())) {
+		support.Way = NoSavepoints
+	}
+	return support
+}
+
+// drivers take several statements as one text: pgx's, v4 and v5, and lib/pq.
+var drivers = []string{"*stdlib.Driver", "*pq.Driver", "pq.Driver"}
+
+func (p *Pools) support(ctx context.Context, db *sql.DB) Support {
 	known, mayProve := p.enter(db)
 	if !mayProve {
 		return known

@@ -3,6 +3,7 @@ package sequence
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/seqheal/seqheal/internal/catalog"
 	"github.com/seqheal/seqheal/internal/conn"
@@ -39,11 +40,13 @@ const metStranger = `SELECT 1 / CASE WHEN pg_catalog.ln(CASE WHEN %[9]s THEN 1 E
   WHEN pg_catalog.current_setting('transaction_isolation') = 'serializable' THEN 1
   WHEN %[8]s THEN 0 ELSE 1 END`
 
-// amongDrawn is the rows that hold one of the values drawn.
+// amongDrawn is the rows that hold one of the values drawn. The first of them is a constant, so
+// that partitions before it are not planned.
 //
-//	%[1]s column   %[2]s table, with ONLY unless partitioned   the others as in metStranger
+//	%[1]s column   %[2]s table, with ONLY unless partitioned   %[6]s, %[7]s "at or beyond" and "at
+//	or before" in the sequence's direction   the others as in metStranger
 const amongDrawn = `FROM %[2]s t, (SELECT pg_catalog.currval(%[3]d::pg_catalog.oid::pg_catalog.regclass) AS last OFFSET 0) s
-    WHERE t.%[1]s BETWEEN least('%[4]d'::pg_catalog.int8 + (%[5]d), s.last) AND greatest('%[4]d'::pg_catalog.int8 + (%[5]d), s.last)
+    WHERE t.%[1]s %[6]s '%[4]d'::pg_catalog.int8 + (%[5]d) AND t.%[1]s %[7]s s.last
       AND (t.%[1]s - '%[4]d'::pg_catalog.int8) %% (%[5]d) = 0`
 
 const (
@@ -80,9 +83,12 @@ const (
 //	%[1]d the table's oid
 const storedHere = `SELECT CASE WHEN pg_catalog.current_setting('track_counts') = 'on' THEN pg_catalog.pg_stat_get_xact_tuples_inserted(%[1]d::pg_catalog.oid) END`
 
-// storedBelow is storedHere of the partitions.
-const storedBelow = `SELECT CASE WHEN pg_catalog.current_setting('track_counts') = 'on' THEN coalesce(pg_catalog.sum(pg_catalog.pg_stat_get_xact_tuples_inserted(p.relid)), 0)::pg_catalog.int8 END
-  FROM pg_catalog.pg_partition_tree(%[1]d::pg_catalog.oid::pg_catalog.regclass) p`
+// storedBelow is storedHere of a partition, or of those below a table. pg_partition_tree would lock
+// each of them until COMMIT, and wait for it (measured).
+const storedBelow = `WITH RECURSIVE below (oid) AS (
+  SELECT %[1]d::pg_catalog.oid UNION ALL SELECT i.inhrelid FROM below b JOIN pg_catalog.pg_inherits i ON i.inhparent = b.oid)
+SELECT CASE WHEN pg_catalog.current_setting('track_counts') = 'on' THEN coalesce(pg_catalog.sum(pg_catalog.pg_stat_get_xact_tuples_inserted(b.oid)), 0)::pg_catalog.int8 END
+  FROM below b`
 
 // AskStored is a query for the number of rows that the transaction has inserted into the
 // table. The difference over a statement shows whether it has updated some instead.
@@ -148,7 +154,8 @@ func AskAfter(t *catalog.Table, a After) (question string, ok bool) {
 		a.Draws, fewer = 1, 1 // it need not draw for each row, and what it did not draw met nothing
 	}
 	arguments := []any{catalog.Quote(t.FedColumn()), itself(t), t.Sequence.OID, a.Before, t.Sequence.Increment}
-	among := fmt.Sprintf(amongDrawn, arguments...)
+	beyond, short := directions(t.Sequence)
+	among := fmt.Sprintf(amongDrawn, append(slices.Clip(arguments), beyond, short)...)
 	var met string
 	switch {
 	case a.Updates && a.Fewer && a.AllDrawn && CountsAfter(t):
@@ -173,7 +180,7 @@ func CountsAfter(t *catalog.Table) bool {
 
 // AskableAfter reports whether [AskAfter] can ask.
 func AskableAfter(t *catalog.Table) bool {
-	return Askable(t) && len(t.Key) == 1 && t.Sequence.Cache <= 1 && t.Partitions.Foreign == 0 && !t.Foreign
+	return Askable(t) && t.Readable && len(t.Key) == 1 && t.Sequence.Cache <= 1 && t.Partitions.Foreign == 0 && !t.Foreign
 }
 
 // behind answers whether a row holds the sequence's last value or one beyond it, or the table
@@ -186,19 +193,24 @@ const behind = `SELECT NOT (%[5]s) OR EXISTS (SELECT 1 FROM (SELECT pg_catalog.p
 
 // MayBeBehind reports whether a row that was just dropped may have collided by the id
 // that its sequence gave: false only when no row lies where the sequence is, and the table
-// has the keys that it had. One query; none where the sequence's last value cannot tell, and
-// then it is true.
+// has the keys that it had. One query; none where the sequence's last value cannot tell or the
+// rows are in partitions, of which another session may have locked one, and then it is true.
 func MayBeBehind(ctx context.Context, c *conn.Conn, t *catalog.Table) (bool, error) {
-	if !t.Sequence.CanRead && !t.Sequence.CanUse || t.Sequence.Cache > 1 || t.Draws > 1 || !t.Selectable || t.RowSecurity || !t.Indexed {
+	if !t.Sequence.CanAsk || t.Partitions.Count > 0 || t.Sequence.Cache > 1 || t.Draws > 1 || !t.Selectable || t.RowSecurity || !t.Indexed {
 		return true, nil
 	}
-	beyond := ">="
-	if t.Sequence.Descending() {
-		beyond = "<="
-	}
+	beyond, _ := directions(t.Sequence)
 	var found bool
 	err := c.Row(ctx, fmt.Sprintf(behind, catalog.Quote(t.FedColumn()), itself(t), t.Sequence.OID, beyond, t.Identity.CheckAllKeys()), nil, &found)
 	return found, err
+}
+
+// directions are the comparisons "at or beyond" and "at or before" in the sequence's direction.
+func directions(seq catalog.Sequence) (beyond, before string) {
+	if seq.Descending() {
+		return "<=", ">="
+	}
+	return ">=", "<="
 }
 
 // drawnIsTaken asks whether a row of the very table holds the value that this session
@@ -221,7 +233,7 @@ const drawnIsTaken = `SELECT 1 / CASE
 // may not ask, and where another column draws from the sequence too, perhaps after the key.
 // It takes one round trip, and five with values beside. look has it read in SERIALIZABLE too.
 func DrawnIsTaken(ctx context.Context, c *conn.Conn, t *catalog.Table, beside *Beside, look bool) (Answer, error) {
-	if t.Draws > 1 || !t.Selectable || t.RowSecurity || !t.Sequence.CanUse && !t.Sequence.CanRead {
+	if t.Draws > 1 || !t.Selectable || t.RowSecurity || !t.Sequence.CanAsk {
 		return Unknown, nil
 	}
 	question := func(from, also string) string {
@@ -249,7 +261,7 @@ const lastDrawn = `SELECT pg_catalog.currval($1::pg_catalog.int8::pg_catalog.oid
 // at any row. Nothing is found where the role may not ask, where another column draws from
 // the sequence too, nor, with an error, where none was drawn.
 func LastDrawn(ctx context.Context, c *conn.Conn, t *catalog.Table) (drawn Position, err error) {
-	if t.Draws > 1 || !t.Sequence.CanUse && !t.Sequence.CanRead {
+	if t.Draws > 1 || !t.Sequence.CanAsk {
 		return Position{}, nil
 	}
 	err = c.Row(ctx, lastDrawn, []any{t.Sequence.OID}, &drawn.Value)

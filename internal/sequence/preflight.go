@@ -61,7 +61,7 @@ func lastOf(seq catalog.Sequence) string {
 	switch {
 	case seq.CanRead:
 		return fmt.Sprintf(preflightLast, seq.Increment, seq.QuotedName(), seq.OID)
-	case seq.CanUse:
+	case seq.CanAsk:
 		return fmt.Sprintf(preflightShared, seq.OID)
 	}
 	return ""
@@ -157,7 +157,7 @@ func Ask(t *catalog.Table, a Ahead) (question Question, ok bool) {
 
 // Askable reports whether the role may ask about the values that come next.
 func Askable(t *catalog.Table) bool {
-	return t.Selectable && !t.RowSecurity && (t.Sequence.CanUse || t.Sequence.CanRead)
+	return t.Selectable && !t.RowSecurity && (t.Sequence.CanAsk || t.Sequence.CanUse && t.Sequence.Cache > 1)
 }
 
 // NotAskable is why the role may not, with the right that is missing.
@@ -180,7 +180,7 @@ func (a Ahead) reach(t *catalog.Table) (int64, bool) {
 		slack = 0
 	}
 	reach := spread(a.Count+slack, seq.Increment)
-	ok := t.Selectable && !t.RowSecurity && (t.Indexed || a.Beside != nil) && (seq.CanUse || seq.CanRead && seq.Cache <= 1) && reach <= 1<<40
+	ok := t.Selectable && !t.RowSecurity && (t.Indexed || a.Beside != nil) && (seq.CanUse && seq.Cache > 1 || seq.CanAsk && seq.Cache <= 1) && reach <= 1<<40
 	return reach, ok
 }
 

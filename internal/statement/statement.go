@@ -263,12 +263,15 @@ func (s *Statement) Translate() {
 // Ended reports whether the caller's context has ended.
 func (s *Statement) Ended() bool { return s.DB.Statement.Context.Err() != nil }
 
+// FillsSlice reports whether GORM's Scan fills the elements of a slice.
+func (s *Statement) FillsSlice() bool {
+	kind := s.DB.Statement.ReflectValue.Kind()
+	return kind == reflect.Slice || kind == reflect.Array
+}
+
 // FillsSliceFromScratch reports whether GORM's Scan empties the caller's slice before
 // the first row.
-func (s *Statement) FillsSliceFromScratch() bool {
-	kind := s.DB.Statement.ReflectValue.Kind()
-	return s.Insert.BareReturning && (kind == reflect.Slice || kind == reflect.Array)
-}
+func (s *Statement) FillsSliceFromScratch() bool { return s.Insert.BareReturning && s.FillsSlice() }
 
 // OmitsModelKey reports whether a row leaves the model's own key to the database.
 func (s *Statement) OmitsModelKey() bool {

@@ -65,7 +65,7 @@ const tripped = " exists (seqheal)"
 // names the id ([Tripped]); nothing of it is evaluated while no row is met. The caller's own
 // WHERE still applies. The ids are one parameter more, so that the text is the same for all.
 func (t Text) WithTripwire(column string, ids []int64) Text {
-	wire := "(excluded." + column + "::pg_catalog.text OPERATOR(pg_catalog.||) '" + tripped + "')::pg_catalog.int4 IS NULL"
+	wire := "(excluded." + column + "::pg_catalog.text OPERATOR(pg_catalog.||) '" + tripped + "')::pg_catalog.bool IS NULL"
 	own, has := strings.CutPrefix(t.SQL[t.action:t.where], " WHERE ")
 	switch {
 	case !has:

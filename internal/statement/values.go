@@ -3,22 +3,23 @@ package statement
 import (
 	"maps"
 	"reflect"
+	"slices"
 
 	"gorm.io/gorm/schema"
 )
 
 // Keep records what GORM fills from RETURNING, as it is before the first sending, for
-// [Statement.Undo]: fields of structs, a map, or a slice of maps, to which it appends.
+// [Statement.Undo]: structs, whose every column RETURNING may name, a map, or a slice of maps, to
+// which it appends. RETURNING without columns fills a slice's own array from the beginning.
 func (s *Statement) Keep() {
-	stmt := s.DB.Statement
-	if s.undo != nil || stmt.Schema == nil {
+	if s.undo != nil {
 		return
 	}
 	s.undo = []func(){}
-	value := stmt.ReflectValue
+	value := s.DB.Statement.ReflectValue
 	switch value.Kind() {
 	case reflect.Struct:
-		s.keepFields(value)
+		s.keepElement(value)
 	case reflect.Map:
 		s.keepMap(value)
 	case reflect.Slice, reflect.Array:
@@ -26,16 +27,29 @@ func (s *Statement) Keep() {
 			s.keep(value)
 		}
 		for i := range value.Len() {
-			if element := reflect.Indirect(value.Index(i)); element.Kind() == reflect.Struct {
-				s.keepFields(element)
+			at := value.Index(i)
+			if at.Kind() == reflect.Pointer && at.CanSet() {
+				s.keep(at)
+			}
+			if element := reflect.Indirect(at); element.Kind() == reflect.Struct {
+				s.keepElement(element)
 			}
 		}
 	}
 }
 
-func (s *Statement) keepFields(element reflect.Value) {
-	for _, field := range s.DB.Statement.Schema.FieldsWithDefaultDBValue {
-		s.keep(reach(element, field))
+// keepElement keeps a struct and what it embeds by pointers.
+func (s *Statement) keepElement(element reflect.Value) {
+	if element.CanSet() {
+		s.keep(element)
+	}
+	if s.DB.Statement.Schema == nil {
+		return
+	}
+	for _, field := range s.DB.Statement.Schema.Fields {
+		if field.DBName != "" && slices.ContainsFunc(field.StructField.Index, func(i int) bool { return i < 0 }) {
+			s.keep(reach(element, field))
+		}
 	}
 }
 

@@ -562,8 +562,49 @@ var mutants = []mutant{
 	},
 	{
 		name:  "no other way where pgx puts no parameters into the text",
-		edits: []edit{{"internal/conn/conn.go", "	if errors.Is(err, errNotInText) {", "	if errors.Is(err, sql.ErrNoRows) {"}},
+		edits: []edit{{"internal/conn/conn.go", "	case errors.Is(err, errNotInText):", "	case errors.Is(err, sql.ErrNoRows):"}},
 		tests: in("./internal/conn", "^TestValuesArriveAsTheyAre$"),
+	},
+	{
+		name:  "a tripwire that another error comes before",
+		edits: []edit{{"internal/statement/text.go", "')::pg_catalog.bool IS NULL", "')::pg_catalog.int4 IS NULL"}},
+		tests: in("./internal/hostile", "^TestTripwire_beyondInt4$"),
+	},
+	{
+		name:  "GORM's count of rows under DO NOTHING",
+		edits: []edit{{"internal/heal/insert.go", "	if !in.stmt.FillsSlice() {", "	if in.stmt.Readable {"}},
+		tests: in("./internal/hostile", "^TestReturning_underDoNothing$"),
+	},
+	{
+		name:  "pointers in the caller's slice not put back",
+		edits: []edit{{"internal/statement/values.go", "			if at.Kind() == reflect.Pointer && at.CanSet() {", "			if at.Kind() == reflect.Map {"}},
+		tests: in("./internal/hostile", "^TestReturning_afterAFailedHeal$"),
+	},
+	{
+		name:  "the sequence's own value asked beyond the sequence's schema",
+		edits: []edit{{"internal/catalog/sequence.go", "pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND ", ""}},
+		tests: in("./internal/hostile", "^TestRights_thatAnInsertDoesWithout$"),
+	},
+	{
+		name:  "system columns read with rights on columns",
+		edits: []edit{{"internal/sequence/afterwards.go", "Askable(t) && t.Readable && ", "Askable(t) && "}},
+		tests: in("./internal/hostile", "^TestRights_thatAnInsertDoesWithout$"),
+	},
+	{
+		name:  "UPDATE taken for the right to ask a sequence",
+		edits: []edit{{"internal/catalog/sequence.go", "  pg_catalog.has_sequence_privilege(s.oid, 'USAGE,SELECT'),\n", "  pg_catalog.has_sequence_privilege(s.oid, 'USAGE,SELECT,UPDATE'),\n"}},
+		tests: in("./internal/hostile", "^TestRights_thatAnInsertDoesWithout$"),
+	},
+	{
+		name:  "a dropped row's question that waits for every partition",
+		edits: []edit{{"internal/sequence/afterwards.go", "t.Partitions.Count > 0 || ", ""}},
+		tests: in("./internal/hostile", "^TestPartitions_thatOthersHaveLocked$"),
+	},
+	{
+		name: "rows stored in partitions counted with their locks",
+		edits: []edit{{"internal/sequence/afterwards.go", "UNION ALL SELECT i.inhrelid FROM below b JOIN pg_catalog.pg_inherits i ON i.inhparent = b.oid)",
+			"UNION ALL SELECT p.relid FROM below b, pg_catalog.pg_partition_tree(b.oid::pg_catalog.regclass) p WHERE p.parentrelid = b.oid)"}},
+		tests: in("./internal/hostile", "^TestPartitions_thatOthersHaveLocked$"),
 	},
 	{
 		name:  "a composite key whose values beside are unknown not complained of",

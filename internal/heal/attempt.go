@@ -262,6 +262,7 @@ func (in *insert) noticeExhausted() {
 	server, _ := pgerr.From(err)
 	a := in.begin(passthrough{insert: in}, collision{})
 	a.guardedBy, a.verdict = None, drift
+	in.effect = "" // an upsert that fails to draw harms no row
 	a.collision.server = pgerr.Error{Schema: in.stmt.Target.Schema, Table: in.stmt.Target.Table}
 	a.failure = &sequence.Refusal{Reason: sequence.Exhausted, Refused: true, Err: fmt.Errorf(
 		"table %s: its sequence has no value left; widen the column with ALTER TABLE ... TYPE bigint and the sequence with ALTER SEQUENCE ... AS bigint: %w", in.stmt.Target.Table, err)}

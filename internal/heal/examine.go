@@ -31,7 +31,7 @@ func (s *preflight) failed(ctx context.Context, r fenced) *collision {
 		hit = s.collidedOrTripped(ctx, s, r.err, s.table)
 	case pgerr.Is(r.err, pgerr.SerializationFailure) && s.drawsFrom(s.table):
 		s.healForRetry(ctx, s, r.err, s.table, s.draws(s.table))
-	default:
+	case !s.names(s.table) || len(s.table.Keys) > 0 && s.table.IsTarget():
 		hit = s.collided(r.err)
 	}
 	if hit == nil {

@@ -111,14 +111,11 @@ func (in *insert) enter(ctx context.Context) error {
 // lacksSavepoints reports whether no savepoint can be used on the statement's pool, and says so.
 func (in *insert) lacksSavepoints(ctx context.Context) bool {
 	support := in.way(ctx)
-	if support.Way != pipeline.NoSavepoints {
-		return false
-	}
-	if support.Reason.Cause != pipeline.CauseUnproven {
+	if support.Way == pipeline.NoSavepoints {
 		in.complain("seqheal: no savepoint can be used here (" + support.Reason.String() + "), so inserts in a transaction are not protected from drift: " +
 			"keep sequences in front of their rows with plugin.Resync, or set SkipDefaultTransaction")
 	}
-	return true
+	return support.Way == pipeline.NoSavepoints
 }
 
 // ensureTransaction begins a transaction of the plugin's own where the statement is in

@@ -96,3 +96,16 @@ func TestRowSecurity_withoutAnotherSightChangesNoMoreThanPlainGORM(t *testing.T)
 		})
 	}
 }
+
+// An upsert whose sequence has no value left fails, and is not said to have harmed a row silently.
+func TestLimit_anExhaustedUpsertIsNotSilent(t *testing.T) {
+	t.Parallel()
+	w := program{setup: `CREATE TABLE users (id smallserial PRIMARY KEY, name text);
+		INSERT INTO users SELECT g, 'old ' || g FROM generate_series(1, 20) g; SELECT setval('users_id_seq', 32767);`}.open(t, noTx, false, true)
+	if err := w.db.Save(&[]user{{Name: "new"}}).Error; err == nil {
+		t.Error("no error")
+	}
+	if all := w.reported(); len(all) != 1 || all[0].Silent || all[0].Reason != "exhausted" {
+		t.Errorf("incidents %v", all)
+	}
+}

@@ -3,8 +3,6 @@ package pipeline
 import (
 	"context"
 	"database/sql"
-	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -74,22 +72,11 @@ type pool struct {
 // one at most 250 ms, and the insert does not wait for the proof: it gets ThreeTrips, as others
 // do that ask meanwhile. Where no connection was free,
 // or it was lost, the proof is tried again later, at growing intervals; every other
-// answer is kept. Until it is proven, a driver that is not known has NoSavepoints.
+// answer is kept.
 func (p *Pools) Support(ctx context.Context, db *sql.DB) Support {
 	if db == nil {
 		return Support{Reason: Reason{CauseDriver, "unknown"}}
 	}
-	support := p.support(ctx, db)
-	if support.again && !slices.Contains(drivers, fmt.Sprintf("%T", db.Driver())) {
-		support.Way = NoSavepoints
-	}
-	return support
-}
-
-// drivers take several statements as one text: pgx's, v4 and v5, and lib/pq.
-var drivers = []string{"*stdlib.Driver", "*pq.Driver", "pq.Driver"}
-
-func (p *Pools) support(ctx context.Context, db *sql.DB) Support {
 	known, mayProve := p.enter(db)
 	if !mayProve {
 		return known

@@ -193,15 +193,21 @@ const behind = `SELECT NOT (%[5]s) OR EXISTS (SELECT 1 FROM (SELECT pg_catalog.p
 
 // MayBeBehind reports whether a row that was just dropped may have collided by the id
 // that its sequence gave: false only when no row lies where the sequence is, and the table
-// has the keys that it had. One query; none where the sequence's last value cannot tell or the
-// rows are in partitions, of which another session may have locked one, and then it is true.
+// has the keys that it had. One query, which waits no longer than 100 ms for a partition that another
+// session has locked; none where the sequence's last value cannot tell, and then it is true.
 func MayBeBehind(ctx context.Context, c *conn.Conn, t *catalog.Table) (bool, error) {
-	if !t.Sequence.CanAsk || t.Partitions.Count > 0 || t.Sequence.Cache > 1 || t.Draws > 1 || !t.Selectable || t.RowSecurity || !t.Indexed {
+	if !t.Sequence.CanAsk || t.Sequence.Cache > 1 || t.Draws > 1 || !t.Selectable || t.RowSecurity || !t.Indexed {
 		return true, nil
 	}
 	beyond, _ := directions(t.Sequence)
+	question := fmt.Sprintf(behind, catalog.Quote(t.FedColumn()), itself(t), t.Sequence.OID, beyond, t.Identity.CheckAllKeys())
+	if t.Partitions.Count > 0 {
+		// Outside a transaction several statements are one, so that the limit ends with them.
+		answer, err := answered(c.Exec(ctx, conn.OnPrimary+boundAhead+"; SELECT 1 / CASE WHEN ("+question+") THEN 0 ELSE 1 END"))
+		return answer != Free, err
+	}
 	var found bool
-	err := c.Row(ctx, fmt.Sprintf(behind, catalog.Quote(t.FedColumn()), itself(t), t.Sequence.OID, beyond, t.Identity.CheckAllKeys()), nil, &found)
+	err := c.Row(ctx, question, nil, &found)
 	return found, err
 }
 

@@ -18,12 +18,7 @@ import (
 
 // preparing is a driver whose connections have no ExecContext, so that database/sql prepares what
 // it sends, and which takes one statement at a time.
-type preparing struct {
-	driver.Connector
-	driver driver.Driver
-}
-
-func (p preparing) Driver() driver.Driver { return p.driver }
+type preparing struct{ traced }
 
 func (p preparing) Connect(ctx context.Context) (driver.Conn, error) {
 	c, err := p.Connector.Connect(ctx)
@@ -74,7 +69,7 @@ func TestDriverThatPrepares(t *testing.T) {
 				}
 			}
 			var seen incidents
-			db := open(t, postgres.New(postgres.Config{Conn: sql.OpenDB(preparing{connector, tracedDriver{}})}), m.config, seen.plugin())
+			db := open(t, postgres.New(postgres.Config{Conn: sql.OpenDB(preparing{traced{connector}})}), m.config, seen.plugin())
 			if err := m.within(db, func(tx *gorm.DB) error { return insertsAndUpserts(tx, "new") }); err != nil {
 				t.Errorf("%s: %v", name, err)
 			}
@@ -85,26 +80,12 @@ func TestDriverThatPrepares(t *testing.T) {
 	}
 }
 
-// plainlyWrapped says that its driver is pgx's, and its connections let database/sql convert
-// parameters, so that none of pgx's options arrive.
-type plainlyWrapped struct{ driver.Connector }
+// promoting says that its driver is pgx's, because it promotes the connector's method.
+type promoting struct{ traced }
 
-func (p plainlyWrapped) Connect(ctx context.Context) (driver.Conn, error) {
-	c, err := p.Connector.Connect(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return plainConn{c.(executing)}, nil
-}
+func (p promoting) Driver() driver.Driver { return p.Connector.Driver() }
 
-type executing interface {
-	beneath
-	driver.ExecerContext
-	driver.QueryerContext
-}
-
-type plainConn struct{ executing }
-
+// None of pgx's options arrive there.
 func TestWrappedConnectorWhoseDriverIsPgx(t *testing.T) {
 	t.Parallel()
 	inModes(t, func(t *testing.T, m mode) {
@@ -115,7 +96,7 @@ func TestWrappedConnectorWhoseDriverIsPgx(t *testing.T) {
 			t.Fatal(err)
 		}
 		var seen incidents
-		db := open(t, postgres.New(postgres.Config{Conn: sql.OpenDB(plainlyWrapped{stdlib.GetConnector(*config)})}), m.config, seen.plugin())
+		db := open(t, postgres.New(postgres.Config{Conn: sql.OpenDB(promoting{traced{stdlib.GetConnector(*config)}})}), m.config, seen.plugin())
 		if err := m.within(db, func(tx *gorm.DB) error { return insertsAndUpserts(tx, "new") }); err != nil {
 			t.Error(err)
 		}

@@ -74,8 +74,8 @@ func PoolOf(db *gorm.DB) *sql.DB {
 }
 
 // uncached reports whether the driver is pgx v5, which sends a query with its
-// parameters in one round trip and prepares nothing when it is told so in the
-// first argument. Other drivers do not know that argument.
+// parameters in one round trip and prepares nothing when it is told so in front of
+// them. Other drivers do not know such options.
 func (c *Conn) uncached() bool {
 	if c.from == nil {
 		return false
@@ -156,6 +156,7 @@ func (c *Conn) query(ctx context.Context, mode pgx.QueryExecMode, query string, 
 	return err
 }
 
+// ask sends a query with these arguments, pgx's options among them.
 func (c *Conn) ask(ctx context.Context, query string, args []any, scan func(*sql.Rows) error) (err error) {
 	rows, err := c.pool.QueryContext(ctx, OnPrimary+query, args...)
 	if err != nil {

@@ -22,7 +22,8 @@ func (s *preflight) examine(ctx context.Context, r fenced) *collision {
 }
 
 // failed ends a sending that the server rejected. A collision is undone: of the tripwire, or a
-// 23505 of a key that ON CONFLICT does not name. After 40001 the sequence is moved for the
+// 23505 of a key that ON CONFLICT does not name, or of a table into which a trigger inserts. There a
+// row that names its id may have given it to the trigger. After 40001 the sequence is moved for the
 // caller's retry. Any other error is the caller's own.
 func (s *preflight) failed(ctx context.Context, r fenced) *collision {
 	var hit *collision

@@ -43,7 +43,7 @@ type fenced struct {
 	failed int
 	// open is true when the savepoint was left open and the transaction is alive.
 	open bool
-	// rows is how many rows the statement stored or changed.
+	// rows is how many rows the statement stored or changed, where the savepoint is left open.
 	rows int64
 	// before are the answers to fence.last, none where they were not asked for.
 	before []sequence.Position
@@ -79,9 +79,9 @@ func (in *insert) sendUnasked(ctx context.Context, text statement.Text, f fence)
 	return r
 }
 
-// sendUnfenced sends the statement where it could not be sent in a savepoint, for the error that it
-// has without one: in an aborted transaction the server's. Where the connection was lost or the
-// context has ended meanwhile, that is its error.
+// sendUnfenced ends a statement whose savepoint could not be opened. In an aborted transaction the
+// statement is sent and gets the server's error. Where the connection was lost or the context has
+// ended nothing is sent, and that is its error.
 func (in *insert) sendUnfenced(text statement.Text, r fenced) fenced {
 	if r.unopened && !serverSpoke(r.err) {
 		in.stmt.Fail(r.err)
@@ -166,9 +166,13 @@ func (in *insert) sendInTrips(ctx context.Context, text statement.Text, f fence)
 		}
 		before = append(before, sequence.Position{Value: value.Int64, Found: value.Valid})
 	}
-	rows, err := in.sendCounted(text)
-	r := fenced{err: err, rows: rows, open: !serverSpoke(err), before: before}
-	if err == nil && !f.keepOpen {
+	if f.keepOpen {
+		rows, err := in.sendCounted(text)
+		return fenced{err: err, rows: rows, open: !serverSpoke(err), before: before}
+	}
+	err := in.sendOn(in.pool(), text)
+	r := fenced{err: err, open: !serverSpoke(err), before: before}
+	if err == nil {
 		in.release(ctx)
 		r.err, r.open = in.stmt.DB.Error, false
 	}

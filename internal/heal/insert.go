@@ -89,11 +89,16 @@ func (in *insert) conn() *conn.Conn {
 	return in.connection
 }
 
-// way is how statements with a savepoint go out on the statement's pool.
+// way is how statements with a savepoint go out on the statement's pool, which is said once, as
+// it is that they cannot.
 func (in *insert) way(ctx context.Context) pipeline.Support {
 	support := in.pipes.Support(ctx, conn.PoolOf(in.stmt.DB))
 	if support.Reason.Cause != pipeline.CauseUnproven && in.tables.Once(support.String()) {
 		in.remarks = append(in.remarks, remark{in.reporter.Note, "seqheal: a savepoint and its statement are sent in " + support.String()})
+	}
+	if support.Way == pipeline.NoSavepoints {
+		in.complain("seqheal: no savepoint can be used here (" + support.Reason.String() + "), so inserts in a transaction are not protected from drift: " +
+			"keep sequences in front of their rows with plugin.Resync, or set SkipDefaultTransaction")
 	}
 	return support
 }
@@ -108,16 +113,6 @@ func (in *insert) enter(ctx context.Context) error {
 	return err
 }
 
-// lacksSavepoints reports whether no savepoint can be used on the statement's pool, and says so.
-func (in *insert) lacksSavepoints(ctx context.Context) bool {
-	support := in.way(ctx)
-	if support.Way == pipeline.NoSavepoints {
-		in.complain("seqheal: no savepoint can be used here (" + support.Reason.String() + "), so inserts in a transaction are not protected from drift: " +
-			"keep sequences in front of their rows with plugin.Resync, or set SkipDefaultTransaction")
-	}
-	return support.Way == pipeline.NoSavepoints
-}
-
 // ensureTransaction begins a transaction of the plugin's own where the statement is in
 // none. It reports false when none could be begun, which is the statement's error, and where no
 // savepoint can be used in it: the statement is then sent as the caller wrote it.
@@ -125,7 +120,7 @@ func (in *insert) ensureTransaction(ctx context.Context) bool {
 	if in.inTransaction() {
 		return true
 	}
-	if in.lacksSavepoints(ctx) {
+	if in.way(ctx).Way == pipeline.NoSavepoints {
 		_ = in.sendAsWritten()
 		return false
 	}

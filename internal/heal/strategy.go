@@ -5,6 +5,7 @@ import (
 
 	"github.com/seqheal/seqheal/internal/catalog"
 	"github.com/seqheal/seqheal/internal/conn"
+	"github.com/seqheal/seqheal/internal/pipeline"
 	"github.com/seqheal/seqheal/internal/statement"
 )
 
@@ -38,10 +39,8 @@ func (in *insert) choose(ctx context.Context) strategy {
 	if !conn.Certain(in.stmt.DB) {
 		in.inside = !conn.Outside(ctx, in.stmt.DB)
 	}
-	if in.inTransaction() {
-		if in.lacksSavepoints(ctx) {
-			return passthrough{insert: in}
-		}
+	if in.inTransaction() && in.way(ctx).Way == pipeline.NoSavepoints {
+		return passthrough{insert: in}
 	}
 	if in.stmt.Insert.OnConflict != nil {
 		return in.chooseUpsert(ctx, false)

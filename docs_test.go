@@ -156,8 +156,7 @@ func wrapped(t *testing.T, path, snippet string) string {
 }
 
 // The README's program prints what the README says.
-func TestDocs_theProgramOfTheReadmeRuns(t *testing.T) {
-	t.Parallel()
+func TestDocs_theProgramOfTheReadmeRuns(t *testing.T) { // not beside the others: the look for the cause has 5 ms
 	readme := page{"README.md", read(t, "README.md")}
 	source := readme.blocks("go")[0]
 	dir := moduleBeside(t)

@@ -82,7 +82,7 @@ var justRows = []piece{itsRows}
 var shapes = []shape{
 	{name: "one row", rows: []user{{Name: "new"}}, build: unchanged, pieces: justRows, heals: 1},
 	{name: "two rows", rows: []user{{Name: "new"}, {Name: "newer"}}, build: unchanged, pieces: justRows, heals: 1},
-	{name: "mixed upsert", rows: []user{{ID: 3, Name: "named"}, {Name: "new"}}, build: upsert(clause.OnConflict{UpdateAll: true}), pieces: justRows, heals: 1, drops: true},
+	{name: mixed, rows: []user{{ID: 3, Name: "named"}, {Name: "new"}}, build: upsert(clause.OnConflict{UpdateAll: true}), pieces: justRows, heals: 1, drops: true},
 	{name: "do nothing", rows: []user{{Name: "new"}}, build: upsert(clause.OnConflict{DoNothing: true}), pieces: justRows, heals: 1, drops: true},
 	{name: "do nothing, two rows", rows: []user{{Name: "new"}, {Name: "newer"}}, build: upsert(clause.OnConflict{DoNothing: true}), pieces: justRows, heals: 1, drops: true},
 }
@@ -91,13 +91,20 @@ var shapes = []shape{
 var families = []shape{
 	{name: "has many", rows: []user{{Name: "new"}}, build: unchanged, pieces: []piece{itsOwner, itsRows},
 		relation: hasMany, again: rewindOwners, heals: 1, drops: true},
-	{name: "has many, one of them old", rows: []user{{ID: 3, Name: "old 3"}, {Name: "new"}}, build: unchanged, pieces: []piece{itsOwner, itsRows},
+	{name: oneOld, rows: []user{{ID: 3, Name: "old 3"}, {Name: "new"}}, build: unchanged, pieces: []piece{itsOwner, itsRows},
 		relation: hasMany, again: rewindOwners, heals: 1, drops: true},
 	{name: "belongs to", rows: []user{{Name: "new"}}, build: unchanged, pieces: []piece{itsRows, itsOwner},
 		relation: func(o *owner, rows []user) { o.Friend = &rows[0] }, again: rewindOwners, heals: 1, drops: true},
-	{name: "many to many", rows: []user{{Name: "new"}, {Name: "newer"}}, build: unchanged, pieces: []piece{itsOwner, itsRows, itsMembers},
+	{name: manyToMany, rows: []user{{Name: "new"}, {Name: "newer"}}, build: unchanged, pieces: []piece{itsOwner, itsRows, itsMembers},
 		relation: func(o *owner, rows []user) { o.Members = rows }, again: rewindBoth, heals: 2, drops: true},
 }
+
+// The shapes that the short variant meets in more than one mode, or alone of their kind.
+const (
+	mixed      = "mixed upsert"
+	oneOld     = "has many, one of them old"
+	manyToMany = "many to many"
+)
 
 func hasMany(o *owner, rows []user) { o.Children = rows }
 

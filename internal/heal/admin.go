@@ -104,7 +104,7 @@ func (s *preflight) askAdminAfter(ctx context.Context, t *catalog.Table, before 
 	answer := sequence.Free
 	a := &attempt{insert: s.insert, started: time.Now(), table: t}
 	err := a.asAdmin(ctx, func(ctx context.Context, c *conn.Conn, _ conn.Session, seen *catalog.Table) error {
-		taken, err := sequence.TakenBetween(ctx, c, seen, before, last.Value)
+		taken, err := sequence.TakenBetween(ctx, c, seen, nil, before, last.Value)
 		if taken {
 			answer = sequence.Taken
 		}

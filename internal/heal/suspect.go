@@ -52,7 +52,7 @@ func (s *preflight) onlyLocked(ctx context.Context, t *catalog.Table, before int
 	err := s.onFreeSecond(ctx, func(ctx context.Context, c *conn.Conn) error {
 		session, err := conn.ReadSession(ctx, c)
 		if err == nil && session.Role == t.Identity.Role {
-			met, err = sequence.TakenBetween(ctx, c, t, before, last.Value)
+			met, err = sequence.TakenBetween(ctx, c, t, nil, before, last.Value)
 		}
 		return err
 	})

@@ -98,25 +98,14 @@ func furthestWhere(ctx context.Context, c *conn.Conn, t *catalog.Table, beside *
 	return found, nil
 }
 
-// taken reports whether a row holds a value in (after, after + count steps]. The
-// caller has made sure that the window does not overflow.
-func taken(ctx context.Context, c *conn.Conn, t *catalog.Table, beside *Beside, after, count int64) (bool, error) {
-	low, high := after+1, after+count*t.Sequence.Increment
-	if t.Sequence.Descending() {
-		low, high = high, after-1
-	}
-	position, err := furthest(ctx, c, t, beside, low, high)
-	return position.Found, err
-}
-
 // TakenBetween reports whether a row holds a value behind before and up to last, in the
 // sequence's own direction.
-func TakenBetween(ctx context.Context, c *conn.Conn, t *catalog.Table, before, last int64) (bool, error) {
+func TakenBetween(ctx context.Context, c *conn.Conn, t *catalog.Table, beside *Beside, before, last int64) (bool, error) {
 	low, high := before+1, last
 	if t.Sequence.Descending() {
 		low, high = last, before-1
 	}
-	found, err := furthest(ctx, c, t, nil, low, high)
+	found, err := furthest(ctx, c, t, beside, low, high)
 	return found.Found, err
 }
 

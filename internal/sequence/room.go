@@ -63,7 +63,8 @@ func (g *Goal) freeBehind(ctx context.Context, candidate int64) (bool, error) {
 	if window >= steps {
 		return false, nil
 	}
-	dense, err := taken(ctx, g.Below, g.Table, g.Beside, candidate, window)
+	// The window ends before the limit.
+	dense, err := TakenBetween(ctx, g.Below, g.Table, g.Beside, candidate, candidate+window*g.Table.Sequence.Increment)
 	return !dense && err == nil, err
 }
 

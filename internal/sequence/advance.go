@@ -8,7 +8,6 @@ package sequence
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/seqheal/seqheal/internal/catalog"
 	"github.com/seqheal/seqheal/internal/conn"
@@ -207,7 +206,7 @@ func newest(ctx context.Context, c *conn.Conn, seq catalog.Sequence) (last int64
 	if !seq.CanRead {
 		return drawOn(ctx, c, seq, seq.Cache)
 	}
-	err = c.Row(ctx, fmt.Sprintf(preflightLast, seq.Increment, seq.QuotedName(), seq.OID), nil, &last)
+	err = c.Row(ctx, lastOf(seq), nil, &last)
 	return last, err
 }
 

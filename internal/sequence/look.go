@@ -156,15 +156,10 @@ WHERE NOT (f.relid = $2::pg_catalog.int8::pg_catalog.oid AND a.attname = $3::pg_
               AND i.indpred IS NULL AND i.indkey[0] = a.attnum)
 ORDER BY r.oid, a.attnum LIMIT 64`
 
-// Savepoint around the look at one sister table: it is best effort, and a table
-// under ACCESS EXCLUSIVE must not stop the heal (measured: it stopped 16 of 16
-// healers).
-const (
-	sisterLock = 100 * time.Millisecond
-
-	setLook  = "SAVEPOINT seqheal_look; SET LOCAL lock_timeout = 100"
-	undoLook = "ROLLBACK TO SAVEPOINT seqheal_look; RELEASE SAVEPOINT seqheal_look"
-)
+// sisterLock is the lock_timeout of [setAside] around the look at one sister table: it is
+// best effort, and a table under ACCESS EXCLUSIVE must not stop the heal (measured: it
+// stopped 16 of 16 healers).
+const sisterLock = 100 * time.Millisecond
 
 // readSisters extends a position by the other columns that draw from the sequence:
 // moving it past one table only would hand the next collision to its sister.
@@ -185,13 +180,13 @@ func readSisters(ctx context.Context, c *conn.Conn, t *catalog.Table, position P
 		return Position{}, err
 	}
 	for i := range others {
-		if err := c.Exec(ctx, setLook); err != nil {
+		if err := c.Exec(ctx, setAside); err != nil {
 			return Position{}, err
 		}
 		release := c.LockWithin(sisterLock)
 		found, err := furthest(ctx, c, &others[i], nil, t.Sequence.Min, t.Sequence.Max)
 		release()
-		if undo := c.Undo(ctx, undoLook); undo != nil {
+		if undo := c.Undo(ctx, takeBack); undo != nil {
 			return Position{}, undo
 		}
 		if err == nil {

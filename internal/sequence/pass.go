@@ -104,7 +104,7 @@ func passText(t *catalog.Table, value int64) string {
 	}
 	last := fmt.Sprintf(lastKnown, seq.OID)
 	if seq.CanRead {
-		last = "(" + fmt.Sprintf(preflightLast, seq.Increment, seq.QuotedName(), seq.OID) + ")"
+		last = "(" + lastOf(seq) + ")"
 	}
 	return fmt.Sprintf(pass, seq.OID, value, seq.Increment, max(1, seq.Cache), t.Limit(),
 		LockClass, farWalk, seq.CanUpdate, seq.Aggregate(), short, seq.First(), last)

@@ -158,17 +158,9 @@ func (t *Tables) Put(name catalog.Name, table *catalog.Table) *Entry {
 func (t *Tables) Unguard(name catalog.Name) {
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
-	n := t.names[name]
-	if n == nil {
-		return
+	if n := t.names[name]; n != nil {
+		t.forget(name, n, n.entry.Table)
 	}
-	if n.sessions == nil {
-		n.sessions = map[string]*Entry{}
-	}
-	n.ambiguous = true
-	t.forgetMemory(name)
-	n.entry = &Entry{Table: n.entry.Table, Ambiguous: true}
-	n.sessions[sessionKeyOf(n.entry.Table.Identity)] = n.entry
 }
 
 // Forget records that the name stood for another table than this one in a session. What
@@ -176,16 +168,19 @@ func (t *Tables) Unguard(name catalog.Name) {
 func (t *Tables) Forget(name catalog.Name, table *catalog.Table) {
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
-	n := t.names[name]
-	if n == nil {
-		return
+	if n := t.names[name]; n != nil {
+		t.forget(name, n, table)
 	}
+}
+
+// forget makes the name ambiguous, and table its latest entry.
+func (t *Tables) forget(name catalog.Name, n *named, table *catalog.Table) {
 	if !n.ambiguous {
 		n.ambiguous, n.sessions = true, map[string]*Entry{}
 	}
 	t.forgetMemory(name)
-	n.sessions[sessionKeyOf(table.Identity)] = &Entry{Table: table, Ambiguous: true}
-	n.entry = n.sessions[sessionKeyOf(table.Identity)]
+	n.entry = &Entry{Table: table, Ambiguous: true}
+	n.sessions[sessionKeyOf(table.Identity)] = n.entry
 }
 
 // Reread lets the next statement read the table under this name anew: something stands on

@@ -90,7 +90,7 @@ func (r *run) name() string {
 // that are stored.
 func TestEveryStatementOfAHeal(t *testing.T) {
 	t.Parallel()
-	for _, kind := range kinds() {
+	for k, kind := range kinds() {
 		t.Run(kind.name(), func(t *testing.T) {
 			t.Parallel()
 			kind.room = newRoom(t)
@@ -101,8 +101,8 @@ func TestEveryStatementOfAHeal(t *testing.T) {
 						if effect == proxy.Stall && i >= kind.sent {
 							continue // the caller has not given up on its own statements
 						}
-						if effect == proxy.Delay && !long && (moment == proxy.After || i%3 != 0) {
-							continue // after it is the same to the client, and one in three shows it
+						if !long && !inTurn(i+k, moment, effect) {
+							continue
 						}
 						f := proxy.Fault{Statement: i + 1, Moment: moment, Effect: effect, For: 5 * time.Millisecond}
 						name := fmt.Sprintf("%s %s %d %s", effect, moment, i+1, brief(statement.Text))
@@ -114,6 +114,16 @@ func TestEveryStatementOfAHeal(t *testing.T) {
 			}
 		})
 	}
+}
+
+// inTurn reports whether the short variant meets a statement with this fault: with two of the four
+// that cut or stall, which change from statement to statement and from kind to kind. A delay is the
+// same to the client before and after, and one in four statements shows it.
+func inTurn(turn int, moment proxy.Moment, effect proxy.Effect) bool {
+	if effect == proxy.Delay {
+		return moment == proxy.Before && turn%4 == 0
+	}
+	return (turn%2 == 0) == ((effect == proxy.Cut) == (moment == proxy.Before))
 }
 
 // withoutFault counts the statements of the insert, up to the end of its

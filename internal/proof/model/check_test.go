@@ -194,8 +194,7 @@ func (r *run) drift(a attempt) (e expectation) {
 func (r *run) stands(at key, rows []row) (taken, own bool) {
 	_, taken = r.now.rows[at]
 	taken = taken || r.now.hides(at)
-	own = slices.ContainsFunc(rows, func(one row) bool { return one.id != 0 && r.kind.keyOf(one) == at })
-	return taken, own
+	return taken, r.names(rows, at)
 }
 
 func (r *run) anyTenantHas(id int64) bool {

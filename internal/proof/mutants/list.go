@@ -367,12 +367,6 @@ var mutants = []mutant{
 		tests: in("./internal/pipeline", "^TestSupport_isProvenBesideABusyPool$"),
 	},
 	{
-		name: "a note while a connection is held",
-		edits: []edit{{"internal/heal/insert.go", `in.remarks = append(in.remarks, remark{in.reporter.Note, "seqheal: a savepoint and its statement are sent in " + support.String()})`,
-			`in.reporter.Note(ctx, in.stmt.DB.Logger, support.String())`}},
-		tests: in("./plugin", "^TestLoggers_useTheDatabase$"),
-	},
-	{
 		name:  "a logger that panics takes the insert with it",
 		edits: []edit{{"plugin/report.go", "	r.plugin.safely(ctx, gormLogger, func() {\n", "	func(f func()) { f() }(func() {\n"}},
 		tests: in("./plugin", "^TestLoggers_useTheDatabase$"),

@@ -53,19 +53,20 @@ func New(t testing.TB) *Place {
 	s := Server(t)
 	p := &Place{t: t, server: s, Schema: fmt.Sprintf("t%d_%d", os.Getpid(), counter.Add(1))}
 	p.DSN = s.With(map[string]string{"search_path": p.Schema})
-	var err error
-	if p.SQL, err = sql.Open("pgx", p.DSN); err != nil {
+	pool, err := superuserIn(s, p.Schema)
+	if err != nil {
 		t.Fatal(err)
 	}
-	p.SQL.SetMaxIdleConns(2)
+	p.SQL = pool.DB
 	p.Exec("CREATE SCHEMA " + p.Schema)
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("the test's data: %s", p.DSN)
-		} else {
-			_, _ = p.SQL.Exec("SET lock_timeout = '5s'; DROP SCHEMA " + p.Schema + " CASCADE")
+			_ = pool.Close()
+			return
 		}
-		_ = p.SQL.Close()
+		_, _ = pool.Exec("SET lock_timeout = '5s'; DROP SCHEMA " + p.Schema + " CASCADE")
+		pool.leave()
 	})
 	return p
 }

@@ -20,6 +20,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"text/tabwriter"
@@ -87,18 +88,21 @@ func run(root string, chosen []mutant) int {
 	return show(tryAll(root, chosen))
 }
 
-// passUnbroken runs the tests without a mutant: one that fails anyway notices
-// nothing.
+// passUnbroken runs the tests without a mutant, those of a package together: one that
+// fails anyway notices nothing.
 func passUnbroken(root string, chosen []mutant) error {
-	seen := map[test]bool{}
-	var all []mutant
+	runs := map[string][]string{}
 	for _, m := range chosen {
 		for _, t := range m.tests {
-			if !seen[t] {
-				seen[t] = true
-				all = append(all, mutant{name: t.run, tests: []test{t}})
+			if !slices.Contains(runs[t.packageName], t.run) {
+				runs[t.packageName] = append(runs[t.packageName], t.run)
 			}
 		}
+	}
+	var all []mutant
+	for packageName, names := range runs {
+		t := test{packageName: packageName, run: strings.Join(names, "|")}
+		all = append(all, mutant{name: packageName, tests: []test{t}})
 	}
 	for _, r := range tryAll(root, all) {
 		switch {
@@ -224,15 +228,16 @@ func build(root, dir string, edits []edit) (overlay string, err error) {
 }
 
 // limit ends a test in which the mutant waits for ever.
-const limit = 180 * time.Second
+const limit = 150 * time.Second
 
 var failedTest = regexp.MustCompile(`(?m)^\s*--- FAIL: (\S+)`)
 
 // fails runs the test and names the one that failed, empty when none did.
 func (t test) fails(root, overlay string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	longest := limit * time.Duration(1+strings.Count(t.run, "|"))
+	ctx, cancel := context.WithTimeout(context.Background(), longest+30*time.Second)
 	defer cancel()
-	arguments := []string{"test", "-count=1", "-vet=off", "-failfast", "-ldflags=-w", "-timeout", "150s", "-v", "-run", t.run, t.packageName}
+	arguments := []string{"test", "-count=1", "-vet=off", "-failfast", "-ldflags=-w", "-timeout", longest.String(), "-v", "-run", t.run, t.packageName}
 	if overlay != "" {
 		arguments = append(arguments, "-overlay", overlay)
 	}

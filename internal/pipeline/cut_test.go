@@ -148,7 +148,7 @@ func TestPool_handsOverErrorsOfDatabaseSQL(t *testing.T) {
 			t.Fatal(err)
 		}
 		p.Int("SELECT pg_terminate_backend($1)::int", pid)
-		time.Sleep(50 * time.Millisecond)
+		pgtest.Eventually(t, "the end of the session", func() bool { return p.Int("SELECT count(*) FROM pg_stat_activity WHERE pid = $1", pid) == 0 })
 		s := b.plain
 		if piped {
 			s = b.piped

@@ -28,7 +28,7 @@ func TestSupport_isProvenOnASecondConnection(t *testing.T) {
 			db.SetMaxOpenConns(2)
 			b := begin(t, db)
 			var pools pipeline.Pools
-			support := pools.Support(t.Context(), db)
+			support := proven(t, &pools, db)
 			same(t, "support", want, support.String())
 			same(t, "asked again", support, pools.Support(t.Context(), db))
 			second, err := db.Conn(t.Context())
@@ -51,7 +51,7 @@ const preparedStatements = "SELECT string_agg(name || ' ' || statement, ', ') FR
 func TestPools_dropsThePipelineWhereATracerWasSeen(t *testing.T) {
 	db := open(t, pgtest.New(t), nil)
 	var pools pipeline.Pools
-	same(t, "proven", "one trip", pools.Support(t.Context(), db).String())
+	same(t, "proven", "one trip", proven(t, &pools, db).String())
 	pools.NotSent(db, pipeline.Reason{Cause: pipeline.CauseOutside})
 	same(t, "one statement's reason", "one trip", pools.Support(t.Context(), db).String())
 	pools.NotSent(db, pipeline.Reason{Cause: pipeline.CauseTracer})
@@ -75,7 +75,7 @@ func TestSupport_namesWhatPreventsIt(t *testing.T) {
 		"one trip": stdlib.OpenDB(*config),
 	} {
 		var pools pipeline.Pools
-		if got := pools.Support(context.Background(), db).String(); got != want {
+		if got := proven(t, &pools, db).String(); got != want {
 			t.Errorf("got %s, want %s", got, want)
 		}
 		_ = db.Close()
@@ -85,6 +85,16 @@ func TestSupport_namesWhatPreventsIt(t *testing.T) {
 			t.Errorf("the tracer saw %q", query)
 		}
 	}
+}
+
+// proven is the pool's answer once the proof got a connection in time.
+func proven(t *testing.T, pools *pipeline.Pools, db *sql.DB) (support pipeline.Support) {
+	t.Helper()
+	pgtest.Eventually(t, "a connection for the proof", func() bool {
+		support = pools.Support(context.Background(), db)
+		return support.Reason.Cause != pipeline.CauseNoConnection && support.Reason.Cause != pipeline.CauseUnproven
+	})
+	return support
 }
 
 // holdAll holds both connections of a pool of two, and returns one.
@@ -127,7 +137,7 @@ func TestSupport_doesNotWaitForAnotherProof(t *testing.T) {
 	var pools pipeline.Pools
 	done := make(chan struct{})
 	go func() { defer close(done); pools.Support(context.Background(), db) }()
-	time.Sleep(100 * time.Millisecond)
+	pgtest.Eventually(t, "the proof to wait for a connection", func() bool { return db.Stats().WaitCount > 0 })
 	start := time.Now()
 	support := pools.Support(context.Background(), db)
 	if took := time.Since(start); took > 100*time.Millisecond || support.Way != pipeline.ThreeTrips {
@@ -143,7 +153,7 @@ func TestSupport_ofAServerWithoutSavepoints(t *testing.T) {
 		link.replace = map[string]string{"SAVEPOINT seqheal": "SAVEPAINT seqheal"}
 		db := link.open(t, map[string]string{"default_query_exec_mode": mode})
 		var pools pipeline.Pools
-		if got := pools.Support(context.Background(), db); got.Way != pipeline.NoSavepoints || !strings.Contains(got.String(), "42601") {
+		if got := proven(t, &pools, db); got.Way != pipeline.NoSavepoints || !strings.Contains(got.String(), "42601") {
 			t.Errorf("%s: %v", mode, got)
 		}
 	}
@@ -154,7 +164,7 @@ func TestSupport_ofAServerThatCannotAnswerTheProbe(t *testing.T) {
 	l := newLink(t, pgtest.New(t))
 	l.replace = map[string]string{"pg_catalog.int4range": "pg_catalog.int4rungs"}
 	var pools pipeline.Pools
-	if got := pools.Support(t.Context(), l.open(t, nil)); got.Way != pipeline.ThreeTrips || !strings.Contains(got.String(), "the proof failed") {
+	if got := proven(t, &pools, l.open(t, nil)); got.Way != pipeline.ThreeTrips || !strings.Contains(got.String(), "the proof failed") {
 		t.Error(got)
 	}
 }

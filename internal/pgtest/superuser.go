@@ -82,3 +82,14 @@ func (s *superuser) leave() {
 	defer spare.Unlock()
 	spare.pools = append(spare.pools, s)
 }
+
+// CloseSpare closes the pools that no place uses, for a test program that looks for what its
+// tests left behind.
+func CloseSpare() {
+	spare.Lock()
+	defer spare.Unlock()
+	for _, pool := range spare.pools {
+		_ = pool.Close()
+	}
+	spare.pools = nil
+}

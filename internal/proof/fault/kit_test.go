@@ -36,6 +36,7 @@ func TestMain(m *testing.M) {
 	}
 	code := m.Run()
 	if theServers != nil {
+		pgtest.CloseSpare()
 		if err := goleak.Find(theServers, gormsCaches); err != nil {
 			fmt.Fprintln(os.Stderr, "left behind by the tests:", err)
 			code = 1

@@ -27,6 +27,7 @@ var (
 func TestMain(m *testing.M) {
 	code := m.Run()
 	if theServers != nil {
+		pgtest.CloseSpare()
 		if err := goleak.Find(theServers); err != nil {
 			fmt.Fprintln(os.Stderr, "left behind by the tests:", err)
 			code = 1

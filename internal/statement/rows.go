@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/jackc/pgx/v5/pgtype"
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
 )
@@ -226,6 +227,9 @@ func integer(value any) (int64, bool) {
 	case int:
 		return int64(id), true
 	}
+	if isComputed(value) {
+		return 0, false // GORM asks GormValue before Value
+	}
 	if valuer, ok := value.(driver.Valuer); ok {
 		if v := reflect.ValueOf(value); v.Kind() == reflect.Pointer && v.IsNil() {
 			return 0, false
@@ -239,13 +243,17 @@ func integer(value any) (int64, bool) {
 	return number(value)
 }
 
-// number reads an integer, or a text that is one.
+// number reads an integer, a text that is one, or a whole number as encoding/json reads them
+// into a map. What GORM or pgx turns into another value is none, whatever its Go kind.
 func number(value any) (int64, bool) {
 	switch id := value.(type) { // what models use, many thousand times in an import
 	case int64:
 		return id, true
 	case int:
 		return int64(id), true
+	}
+	if _, encodes := value.(pgtype.Int64Valuer); encodes || isComputed(value) {
+		return 0, false
 	}
 	v := reflect.ValueOf(value)
 	for v.Kind() == reflect.Pointer {
@@ -258,6 +266,8 @@ func number(value any) (int64, bool) {
 		return v.Int(), true
 	case v.CanUint() && v.Uint() <= math.MaxInt64:
 		return int64(v.Uint()), true
+	case v.CanFloat() && v.Float() == math.Trunc(v.Float()) && v.Float() >= math.MinInt64 && v.Float() < math.MaxInt64:
+		return int64(v.Float()), true
 	case v.Kind() == reflect.String:
 		id, err := strconv.ParseInt(strings.TrimSpace(v.String()), 10, 64)
 		return id, err == nil

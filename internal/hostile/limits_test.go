@@ -3,7 +3,11 @@ package hostile_test
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
+
+	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
 )
 
 // limit is what the design cannot do in some cells, in the words of docs/limits.md.
@@ -108,4 +112,54 @@ func TestLimit_anExhaustedUpsertIsNotSilent(t *testing.T) {
 	if all := w.reported(); len(all) != 1 || all[0].Silent || all[0].Reason != "exhausted" {
 		t.Errorf("incidents %v", all)
 	}
+}
+
+// A limit that leaves an insert to plain GORM: the same error, the same rows, no incident.
+func sameAsPlain(t *testing.T, setup, code string, insert func(*gorm.DB) error) {
+	t.Helper()
+	var rows [2]string
+	for i, plugged := range []bool{false, true} {
+		w := program{setup: setup}.open(t, gormTx, false, plugged)
+		if err := insert(w.db); code == "" && err != nil || code != "" && (err == nil || !strings.Contains(err.Error(), code)) {
+			t.Errorf("error %v", err)
+		}
+		if all := w.reported(); len(all) > 0 {
+			t.Errorf("incidents %v", all)
+		}
+		rows[i] = w.place.Text("SELECT * FROM users ORDER BY id, name")
+	}
+	if rows[0] != rows[1] {
+		t.Errorf("plain GORM:\n%s\nthe plugin:\n%s", rows[0], rows[1])
+	}
+}
+
+func TestLimit_triggerDrawsForNULL(t *testing.T) {
+	t.Parallel()
+	const setup = `CREATE TABLE users (id bigint PRIMARY KEY, name text); CREATE SEQUENCE users_id_seq OWNED BY users.id;
+		CREATE FUNCTION draw() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN IF NEW.id IS NULL THEN NEW.id := nextval(''users_id_seq''); END IF; RETURN NEW; END';
+		CREATE TRIGGER draw BEFORE INSERT ON users FOR EACH ROW EXECUTE FUNCTION draw();
+		INSERT INTO users SELECT g, 'old ' || g FROM generate_series(1, 20) g; SELECT setval('users_id_seq', 3);`
+	type user struct {
+		ID   *int64 `gorm:"primaryKey;autoIncrement:false"`
+		Name string
+	}
+	sameAsPlain(t, setup, "23505", func(db *gorm.DB) error { return db.Create(&user{Name: "new"}).Error })
+	sameAsPlain(t, setup, "", func(db *gorm.DB) error {
+		return db.Clauses(clause.OnConflict{UpdateAll: true}).Create(&user{Name: "new"}).Error
+	})
+}
+
+func TestLimit_partitionsThatAreGone(t *testing.T) {
+	t.Parallel()
+	sameAsPlain(t, `CREATE TABLE users (id bigserial PRIMARY KEY, name text) PARTITION BY RANGE (id);
+		CREATE TABLE users_2 PARTITION OF users FOR VALUES FROM (10) TO (1000);
+		INSERT INTO users SELECT g, 'old ' || g FROM generate_series(10, 20) g; SELECT setval('users_id_seq', 1);`,
+		"23514", func(db *gorm.DB) error { return db.Create(&user{Name: "new"}).Error })
+}
+
+func TestLimit_drawnBesideAnExpression(t *testing.T) {
+	t.Parallel()
+	sameAsPlain(t, usersSchema+"SELECT setval('users_id_seq', 3);", "23505", func(db *gorm.DB) error {
+		return db.Table("users").Create([]map[string]any{{"id": gorm.Expr("100 + ?", 7), "name": "named"}, {"id": gorm.Expr("DEFAULT"), "name": "drawn"}}).Error
+	})
 }

@@ -97,4 +97,14 @@ var ofStatement = []mutant{
 		edits: []edit{{"internal/statement/drawn.go", "!s.Readable || s.Insert.OnConflict != nil ||", "!s.Readable ||"}},
 		tests: in("./plugin", "^TestCause_upsertsAreNoEvidence$"),
 	},
+	{
+		name:  "an id that pgx encodes as another one is read",
+		edits: []edit{{"internal/statement/rows.go", "; encodes || isComputed(value) {", "; encodes && isComputed(value) {"}},
+		tests: in("./internal/hostile", "^TestKeys_sentAsAnotherValue$"),
+	},
+	{
+		name:  "the whole numbers of a JSON object are no ids",
+		edits: []edit{{"internal/statement/rows.go", "	case v.CanFloat() && ", "	case false && v.CanFloat() && "}},
+		tests: in("./internal/hostile", "^TestPrevention_ofNumbersFromJSON$"),
+	},
 }

@@ -96,6 +96,10 @@ func TestExplicitReadsIdsAsTheDriverSendsThem(t *testing.T) {
 		{"valuer by pointer", &nilable{7}, 7, true},
 		{"expression", clause.Expr{SQL: "nextval('s')"}, 0, false},
 		{"gorm.Valuer", point{}, 0, false},
+		{"gorm.Valuer and driver.Valuer", struct {
+			number
+			point
+		}{number: number{int64(7)}}, 0, false},
 		{"sub-query", &gorm.DB{}, 0, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {

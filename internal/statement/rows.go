@@ -227,10 +227,7 @@ func integer(value any) (int64, bool) {
 	case int:
 		return int64(id), true
 	}
-	if isComputed(value) {
-		return 0, false // GORM asks GormValue before Value
-	}
-	if valuer, ok := value.(driver.Valuer); ok {
+	if valuer, ok := value.(driver.Valuer); ok && !isComputed(value) { // GORM asks GormValue before Value
 		if v := reflect.ValueOf(value); v.Kind() == reflect.Pointer && v.IsNil() {
 			return 0, false
 		}

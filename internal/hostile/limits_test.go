@@ -114,7 +114,7 @@ func TestLimit_anExhaustedUpsertIsNotSilent(t *testing.T) {
 	}
 }
 
-// A limit that leaves an insert to plain GORM: the same error, the same rows, no incident.
+// sameAsPlain shows a limit that leaves an insert to plain GORM: same error, same rows, no incident.
 func sameAsPlain(t *testing.T, setup, code string, insert func(*gorm.DB) error) {
 	t.Helper()
 	var rows [2]string
@@ -146,6 +146,9 @@ func TestLimit_triggerDrawsForNULL(t *testing.T) {
 	sameAsPlain(t, setup, "23505", func(db *gorm.DB) error { return db.Create(&user{Name: "new"}).Error })
 	sameAsPlain(t, setup, "", func(db *gorm.DB) error {
 		return db.Clauses(clause.OnConflict{UpdateAll: true}).Create(&user{Name: "new"}).Error
+	})
+	sameAsPlain(t, setup, "", func(db *gorm.DB) error {
+		return db.Clauses(clause.OnConflict{DoNothing: true}).Create(&user{Name: "new"}).Error
 	})
 }
 

@@ -30,19 +30,18 @@ var spare struct {
 func superuserIn(server *pgserver.Server, schema string) (*superuser, error) {
 	spare.Lock()
 	defer spare.Unlock()
-	if last := len(spare.pools) - 1; last >= 0 {
-		pool := spare.pools[last]
-		spare.pools = spare.pools[:last]
-		pool.schema.Store(&schema)
-		return pool, nil
-	}
-	config, err := pgx.ParseConfig(server.DSN())
-	if err != nil {
-		return nil, err
-	}
 	pool := &superuser{}
+	if last := len(spare.pools) - 1; last >= 0 {
+		pool, spare.pools = spare.pools[last], spare.pools[:last]
+	} else {
+		config, err := pgx.ParseConfig(server.DSN())
+		if err != nil {
+			return nil, err
+		}
+		pool.DB = sql.OpenDB(stdlib.GetConnector(*config, stdlib.OptionAfterConnect(pool.enter), stdlib.OptionResetSession(pool.enter)))
+	}
 	pool.schema.Store(&schema)
-	pool.DB = sql.OpenDB(stdlib.GetConnector(*config, stdlib.OptionAfterConnect(pool.enter), stdlib.OptionResetSession(pool.enter)))
+	pool.SetMaxOpenConns(0) // the place before may have changed both
 	pool.SetMaxIdleConns(2)
 	return pool, nil
 }
@@ -70,21 +69,19 @@ func (s *superuser) enter(ctx context.Context, session *pgx.Conn) error {
 	return nil
 }
 
-// leave hands the pool to the next place, unless somebody still holds a session of it.
+// leave hands the pool to the next place. A pool with a session in use is closed.
 func (s *superuser) leave() {
 	if s.Stats().InUse > 0 || s.Ping() != nil {
 		_ = s.Close()
 		return
 	}
-	s.SetMaxOpenConns(0)
-	s.SetMaxIdleConns(2)
 	spare.Lock()
 	defer spare.Unlock()
 	spare.pools = append(spare.pools, s)
 }
 
-// CloseSpare closes the pools that no place uses, for a test program that looks for what its
-// tests left behind.
+// CloseSpare closes the pools that no place uses. A test program calls it before it checks for
+// leaked goroutines.
 func CloseSpare() {
 	spare.Lock()
 	defer spare.Unlock()

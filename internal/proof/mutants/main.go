@@ -227,7 +227,8 @@ func build(root, dir string, edits []edit) (overlay string, err error) {
 	return overlay, os.WriteFile(overlay, list, 0o600)
 }
 
-// limit ends a test in which the mutant waits for ever.
+// limit ends a test in which the mutant waits for ever. Tests that run together have as
+// much for each.
 const limit = 150 * time.Second
 
 var failedTest = regexp.MustCompile(`(?m)^\s*--- FAIL: (\S+)`)
